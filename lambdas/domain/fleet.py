@@ -1,0 +1,131 @@
+"""What a pool has and has asked for: instances, intentions to launch, leases, offerings. Facts only, no decisions."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from lambdas.domain.pools import CapacityType
+
+
+class InstanceState(StrEnum):
+    """Lowtide's own view; EC2's is kept beside it as `observed_state`."""
+
+    LAUNCHING = "launching"
+    """Named by CreateFleet or adopted; its worker has not called yet."""
+    RUNNING = "running"
+    """Its worker has called."""
+    DRAINING = "draining"
+    """Takes no new job; ends when its last lease does, or is ended by EC2."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    instance_id: str
+    pool: str
+    decision: str
+    """Id of the decision that launched it; also its `lowtide:decision` tag."""
+    state: InstanceState
+    capacity_type: CapacityType
+    """What EC2 reports it to be, not what was asked for."""
+    instance_type: str
+    zone: str
+    slots: int
+    launched_at: datetime
+    price_limit: Decimal | None = None
+    """USD per hour it was asked for with; None: no limit was set, or on-demand."""
+    reported_at: datetime | None = None
+    """First call of its worker; None: not yet."""
+    heartbeat_at: datetime | None = None
+    """Last call of its worker."""
+    idle_since: datetime | None = None
+    """When its last lease ended, or its worker first called; None while it holds a lease or has never called."""
+    draining_since: datetime | None = None
+    drain_reason: str | None = None
+    ends_at: datetime | None = None
+    """When EC2 has announced to end it; None: nothing announced."""
+    rebalance_at: datetime | None = None
+    observed_state: str | None = None
+    """EC2's state name at the last observation; None: not seen yet. `gone` when Describe no longer lists it."""
+    observed_at: datetime | None = None
+    """Start of the observation that `observed_state` comes from."""
+    termination_requested_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A running job's claim on an instance. It expires with its instance's silence, not on a clock of its own."""
+
+    job_id: str
+    pool: str
+    instance_id: str
+    fence: int
+    """Rises with every lease of the job, from 1; what carries an older one is refused."""
+    slots: int
+    claimed_at: datetime
+    request_id: str
+    """The claim's idempotency key: repeating the claim returns this lease."""
+    renewed_at: datetime
+    """Last claim or heartbeat that named this lease."""
+    missed: int = 0
+    """Heartbeats of its instance in a row that did not name it."""
+    priority: int = 0
+    submitted_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """One offering of a launch request."""
+
+    instance_type: str
+    zone: str
+    subnet_id: str
+    image_id: str
+    max_price: Decimal | None
+    """USD per instance-hour; None for on-demand and for spot whose limit is EC2's own cap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchRequest:
+    """Everything asked of EC2 in one CreateFleet call."""
+
+    capacity_type: CapacityType
+    overrides: tuple[Override, ...]
+    count: int
+    allocation_strategy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intention:
+    """Written before the call, so that nothing that EC2 did is ever unknown (design section 3)."""
+
+    intention_id: str
+    """Also the decision id: the tag on whatever the call launches, and the client token."""
+    pool: str
+    request: LaunchRequest
+    created_at: datetime
+    not_after: datetime
+    """No call is made for it after this."""
+    clean_observations: int = 0
+    """Complete observations that began well after `not_after`."""
+    adopted: int = 0
+    """Instances found by tag so far; they count as instances, the rest of the request still counts as in flight."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferingMark:
+    """The memory of one offering: until when not to ask for it, and why."""
+
+    capacity_type: CapacityType
+    instance_type: str
+    """`*`: every type (a quota, a missing role)."""
+    zone: str
+    """`*`: every zone."""
+    until: datetime
+    code: str
+    message: str
+    marked_at: datetime
+    strikes: int = 1
+    """Refusals in a row; the cool-down grows with them."""
+    last_price: Decimal | None = None
+    """The market price that EC2's message named, USD per hour."""

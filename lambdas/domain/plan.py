@@ -1,0 +1,107 @@
+"""The decision: `plan(snapshot, now)`. Pure; no clock, no AWS, no chance. The same in Lambda, in tests, in `why`."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from lambdas.domain.fleet import Intention, LaunchRequest
+from lambdas.domain.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """Ask EC2 for `request.count` instances. One CreateFleet call."""
+
+    request: LaunchRequest
+    why: str
+    replaces: bool = False
+    """True where it replaces capacity that EC2 announced to end: such requests get tokens first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """Make an unanswered intention's identical call again, with its token (`now` is before its `not_after`)."""
+
+    intention: Intention
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Close:
+    """Close an intention whose outcome is known from observations: what it launched has been adopted."""
+
+    intention: Intention
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retire:
+    """Drain each of these if it holds no lease at that moment, and terminate those that were drained."""
+
+    instance_ids: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminate:
+    """End instances that are draining and hold no lease (or that never reported). Repeated until EC2 reports them gone."""
+
+    instance_ids: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnJob:
+    """End a lease and queue its job again: its instance is gone, or was silent for a full lease length."""
+
+    job_id: str
+    instance_id: str
+    fence: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forget:
+    """Drop the record of an instance that EC2 no longer has and that holds no lease."""
+
+    instance_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkQueued:
+    """The pool is deleted: park what waits in its queue with a reason."""
+
+    why: str
+
+
+Action = Launch | Repeat | Close | Retire | Terminate | ReturnJob | Forget | ParkQueued
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """The pool in numbers after this decision; `status` and the metrics show these."""
+
+    desired: int
+    """Instances wanted, after bounds."""
+    running: int
+    launching: int
+    """Launching instances and what open intentions may still bring."""
+    draining: int
+    idle: int
+    unfulfilled: int
+    """max(0, desired - running - launching) before this decision's launches are answered."""
+    queued_jobs: int
+    running_jobs: int
+    oldest_queued_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    actions: tuple[Action, ...]
+    numbers: Numbers
+    reasons: tuple[Reason, ...]
+    """Why `unfulfilled` is above zero, most actionable first; empty when nothing is missing."""
+    due: datetime | None
+    """When to look at the pool again if nothing happens; None: at rest."""
+    notes: tuple[str, ...] = field(default=())
+    """What a person reading `why` wants to know and no action says."""

@@ -1,0 +1,135 @@
+"""A pool as the control plane knows it: already validated, every default filled in, every duration a timedelta.
+
+The pool file that people write is parsed on their machine (lowtide/poolfile.py) and stored in this form; nothing here
+validates again.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Self
+
+from lambdas.domain.instants import from_text, to_text
+
+Document = dict[str, Any]
+"""JSON values only; numbers that are money are decimal strings."""
+
+
+class CapacityType(StrEnum):
+    SPOT = "spot"
+    ON_DEMAND = "on-demand"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeFacts:
+    """What EC2 and the price list say of an instance type (DescribeInstanceTypes, Pricing GetProducts)."""
+
+    name: str
+    vcpus: int
+    memory_mib: int
+    gpus: int
+    architecture: str
+    """`x86_64` or `arm64`."""
+    on_demand_price: Decimal | None
+    """USD per instance-hour, Linux, shared tenancy, in the stack's Region; None when the price list has none."""
+    slots: int
+    """Slots an instance of this type offers in this pool: `instance_slots`, else its GPUs, else 1 where CPU slots are
+    allowed, else 0."""
+    bare_metal: bool = False
+
+    def to_document(self) -> Document:
+        price = None if self.on_demand_price is None else str(self.on_demand_price)
+        return {
+            **{"name": self.name, "vcpus": self.vcpus, "memory_mib": self.memory_mib, "gpus": self.gpus},
+            **{"architecture": self.architecture, "on_demand_price": price, "slots": self.slots},
+            "bare_metal": self.bare_metal,
+        }
+
+    @classmethod
+    def from_document(cls, document: Document) -> Self:
+        price = document["on_demand_price"]
+        return cls(**{**document, "on_demand_price": None if price is None else Decimal(price)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    name: str
+    description: str = ""
+    version: int = 1
+    """Rises by one with every applied change, from 1."""
+    spot: bool = False
+    spot_max_price: Decimal | None = None
+    """USD per instance-hour; None: the on-demand price is the limit, as on EC2."""
+    types: tuple[TypeFacts, ...] = ()
+    """Every instance type the pool may use, in the owner's order; never empty."""
+    subnets: tuple[tuple[str, str], ...] = ()
+    """(zone name, subnet id), one per zone; empty: the stack's own."""
+    min_instances: int = 0
+    max_instances: int = 5
+    max_aux_containers_per_agent: int = 100
+    """How many `slots: 0` jobs one instance takes."""
+    max_idle_agent_period: timedelta = timedelta(minutes=20)
+    max_agent_starting_period: timedelta = timedelta(minutes=20)
+    allocation_strategy: str = "price-capacity-optimized"
+    image_id: str | None = None
+    images: tuple[tuple[str, str], ...] = ()
+    """(instance type, image id) that the owner's `image_id` or the public SSM parameters gave when the pool was last
+    resolved; empty: resolve before launching."""
+    unfulfilled_alarm_after: timedelta | None = timedelta(minutes=10)
+    """None: never."""
+    paused: bool = False
+    deleted: bool = False
+    """True: no launches, no new claims; running jobs finish, queued jobs are parked, then the pool's items go."""
+    applied_at: datetime | None = None
+
+    def facts(self, instance_type: str) -> TypeFacts | None:
+        """The facts of one of the pool's types; None for a type that a later version no longer names."""
+        return next((facts for facts in self.types if facts.name == instance_type), None)
+
+    def capacity_type(self) -> CapacityType:
+        return CapacityType.SPOT if self.spot else CapacityType.ON_DEMAND
+
+    def price_limit(self, facts: TypeFacts) -> Decimal | None:
+        """USD per hour above which no spot instance of this type is asked for; None: not known, so no override carries
+        a price and EC2's own cap (the on-demand price) holds."""
+        return facts.on_demand_price if self.spot_max_price is None else self.spot_max_price
+
+    def to_document(self) -> Document:
+        return {
+            **{"name": self.name, "description": self.description, "version": self.version, "spot": self.spot},
+            "spot_max_price": None if self.spot_max_price is None else str(self.spot_max_price),
+            "types": [facts.to_document() for facts in self.types],
+            "subnets": [list(pair) for pair in self.subnets],
+            **{"min_instances": self.min_instances, "max_instances": self.max_instances},
+            "max_aux_containers_per_agent": self.max_aux_containers_per_agent,
+            "max_idle_agent_period": self.max_idle_agent_period.total_seconds(),
+            "max_agent_starting_period": self.max_agent_starting_period.total_seconds(),
+            **{"allocation_strategy": self.allocation_strategy, "image_id": self.image_id},
+            "images": [list(pair) for pair in self.images],
+            "unfulfilled_alarm_after": self.unfulfilled_alarm_after and self.unfulfilled_alarm_after.total_seconds(),
+            **{"paused": self.paused, "deleted": self.deleted},
+            "applied_at": self.applied_at and to_text(self.applied_at),
+        }
+
+    @classmethod
+    def from_document(cls, document: Document) -> Self:
+        """The inverse of `to_document`. Numbers may be int, float or Decimal (DynamoDB's)."""
+        price, alarm, applied = (document[k] for k in ("spot_max_price", "unfulfilled_alarm_after", "applied_at"))
+        return cls(
+            **{
+                **document,
+                **{
+                    k: int(document[k])
+                    for k in ("version", "min_instances", "max_instances", "max_aux_containers_per_agent")
+                },
+                "spot_max_price": None if price is None else Decimal(price),
+                "types": tuple(TypeFacts.from_document(d) for d in document["types"]),
+                "subnets": tuple((zone, subnet) for zone, subnet in document["subnets"]),
+                "max_idle_agent_period": timedelta(seconds=float(document["max_idle_agent_period"])),
+                "max_agent_starting_period": timedelta(seconds=float(document["max_agent_starting_period"])),
+                "images": tuple((kind, image) for kind, image in document["images"]),
+                "unfulfilled_alarm_after": None if alarm is None else timedelta(seconds=float(alarm)),
+                "applied_at": None if applied is None else from_text(applied),
+            }
+        )

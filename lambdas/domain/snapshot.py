@@ -1,0 +1,50 @@
+"""Everything one decision about one pool is made from. Read in one query (and the head of the queue), then never again."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from lambdas.domain.fleet import Instance, Intention, Lease, OfferingMark
+from lambdas.domain.jobs import QueuedJob
+from lambdas.domain.pools import Pool
+from lambdas.domain.reasons import Reason
+from lambdas.domain.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketPrice:
+    instance_type: str
+    zone: str
+    price: Decimal
+    """Spot price in USD per hour at `seen_at`."""
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    pool: Pool
+    epoch: int
+    """The pass that reads: a write that decides (an intention, a drain) is refused once a later pass has begun."""
+    instances: tuple[Instance, ...]
+    leases: tuple[Lease, ...]
+    intentions: tuple[Intention, ...]
+    """Open ones only."""
+    marks: tuple[OfferingMark, ...]
+    queue: tuple[QueuedJob, ...]
+    """The head of the queue in rank order (priority, then `submitted_at`), cut where the pool's maximum is reached."""
+    queue_complete: bool
+    """False: there are more queued jobs than `queue` holds."""
+    subnets: tuple[tuple[str, str], ...]
+    """(zone, subnet id) to launch into: the pool's own, else the stack's; one per zone."""
+    images: tuple[tuple[str, str], ...]
+    """(instance type, image id), resolved."""
+    prices: tuple[MarketPrice, ...]
+    """Latest known spot prices of the pool's offerings; empty for on-demand pools and when history could not be read."""
+    reasons: tuple[Reason, ...]
+    """As the last pass stored them: `since` and `count` go on from here."""
+    unfulfilled_since: datetime | None
+    stack_closing: bool
+    """The stack is being deleted: nothing is launched."""
+    settings: Settings
+    outage_ended_at: datetime | None = None
+    """End of the last outage of the worker API or the table; no lease expires for a full lease length after it."""

@@ -1,0 +1,96 @@
+"""Every string that code and infrastructure must spell alike. Nothing else lives here, and nothing is imported.
+
+Environment variables of the functions, tags, metric names, paths in the bucket, event names: the CDK app, the
+the command line and the local AWS all read them from this file, so that a name is typed once.
+"""
+
+STACK = "Lowtide"
+"""Default stack name (`--stack`, LOWTIDE_STACK)."""
+
+# --- environment of the functions -------------------------------------------------------------------------------------
+ENV_STACK = "LOWTIDE_STACK"
+ENV_TABLE = "LOWTIDE_TABLE"
+ENV_BUCKET = "LOWTIDE_BUCKET"
+ENV_JOB_QUEUE = "LOWTIDE_JOB_QUEUE_URL"
+ENV_PARKED_QUEUE = "LOWTIDE_PARKED_QUEUE_URL"
+ENV_RECONCILE_QUEUE = "LOWTIDE_RECONCILE_QUEUE_URL"
+ENV_LAUNCH_TEMPLATE = "LOWTIDE_LAUNCH_TEMPLATE_ID"
+ENV_LAUNCH_TEMPLATE_VERSION = "LOWTIDE_LAUNCH_TEMPLATE_VERSION"
+ENV_SUBNETS = "LOWTIDE_SUBNETS"
+"""JSON object {zone name: subnet id}, one subnet per zone."""
+ENV_SETTINGS = "LOWTIDE_SETTINGS"
+"""JSON object of deploy settings that differ from the defaults (domain/settings.py)."""
+ENV_WORKER_ROLES = "LOWTIDE_WORKER_ROLES"
+"""JSON list of role names whose EC2 sessions may call the worker API."""
+
+# --- tags on everything launched --------------------------------------------------------------------------------------
+TAG_STACK = "lowtide:stack"
+TAG_POOL = "lowtide:pool"
+TAG_DECISION = "lowtide:decision"
+
+# --- stack outputs ----------------------------------------------------------------------------------------------------
+OUTPUT_JOB_QUEUE_URL = "JobQueueUrl"
+OUTPUT_PARKED_QUEUE_URL = "ParkedQueueUrl"
+OUTPUT_TABLE_NAME = "TableName"
+OUTPUT_BUCKET_NAME = "BucketName"
+OUTPUT_ALARM_TOPIC_ARN = "AlarmTopicArn"
+OUTPUT_DASHBOARD_NAME = "DashboardName"
+OUTPUT_WORKER_LOG_GROUP_NAME = "WorkerLogGroupName"
+OUTPUT_CONTROL_LOG_GROUP_NAME = "ControlLogGroupName"
+OUTPUT_WORKER_POLICY_ARN = "WorkerPolicyArn"
+OUTPUT_WORKER_API_URL = "WorkerApiUrl"
+
+# --- places in the bucket ---------------------------------------------------------------------------------------------
+PREFIX_WORKER = "worker/"
+PREFIX_INPUTS = "inputs/"
+PREFIX_CHECKPOINTS = "checkpoints/"
+
+# --- table ------------------------------------------------------------------------------------------------------------
+TABLE_PK = "pk"
+TABLE_SK = "sk"
+TABLE_TTL = "expires_at"
+"""Epoch seconds, DynamoDB's TTL attribute."""
+INDEX = "by_kind"
+"""The one sparse index: gpk says which list an item is in, gsk orders it (keys.py)."""
+INDEX_PK = "gpk"
+INDEX_SK = "gsk"
+INDEX_ATTRIBUTES = ("pool", "job_id", "instance_id", "state", "observed_state", "launched_at", "summary", "decision")
+"""What the index carries beside its keys: enough for the tick and for listings, never a job's body."""
+
+# --- metrics (contract section 6) -------------------------------------------------------------------------------------
+NAMESPACE = "Lowtide"
+DIMENSION_STACK = "Stack"
+DIMENSION_POOL = "Pool"
+DIMENSION_REASON = "Reason"
+METRIC_DESIRED = "DesiredInstances"
+METRIC_RUNNING = "RunningInstances"
+METRIC_LAUNCHING = "LaunchingInstances"
+METRIC_UNFULFILLED = "UnfulfilledInstances"
+METRIC_QUEUED_JOBS = "QueuedJobs"
+METRIC_RUNNING_JOBS = "RunningJobs"
+METRIC_OLDEST_QUEUED_AGE = "OldestQueuedJobAge"
+METRIC_INTERRUPTIONS = "Interruptions"
+METRIC_LAUNCHED = "InstancesLaunched"
+METRIC_TERMINATED = "InstancesTerminated"
+METRIC_LAUNCH_FAILURES = "LaunchFailures"
+METRIC_SUCCEEDED = "JobsSucceeded"
+METRIC_FAILED = "JobsFailed"
+METRIC_HOURLY_COST = "HourlyCost"
+METRIC_ON_DEMAND_HOURLY_COST = "OnDemandHourlyCost"
+METRIC_TICKS = "TicksCompleted"
+METRIC_UNFULFILLED_TOO_LONG = "PoolsUnfulfilledTooLong"
+METRIC_BLOCKED = "PoolsBlocked"
+METRIC_PARKED = "JobsParked"
+METRIC_UNKNOWN_ERRORS = "UnknownErrorCodes"
+
+# --- alarms: logical name -> the runbook section its description names (docs/operations.md) ---------------------------
+ALARM_UNFULFILLED = "UnfulfilledCapacity"
+ALARM_PARKED = "ParkedJobs"
+ALARM_SILENT = "ControlLoopSilent"
+
+# --- worker API paths (function URL, IAM) -----------------------------------------------------------------------------
+API_HELLO = "/v1/hello"
+API_CLAIM = "/v1/claim"
+API_HEARTBEAT = "/v1/heartbeat"
+API_FINISH = "/v1/finish"
+API_RELEASE = "/v1/release"
