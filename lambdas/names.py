@@ -1,7 +1,7 @@
 """Every string that code and infrastructure must spell alike. Nothing else lives here, and nothing is imported.
 
-Environment variables of the functions, tags, metric names, paths in the bucket, event names: the CDK app, the
-the command line and the local AWS all read them from this file, so that a name is typed once.
+Environment variables of the functions, tags, metric names, paths in the bucket, event names: the CDK app,
+the functions, the command line and the local AWS all read them from this file, so that a name is typed once.
 """
 
 STACK = "Lowtide"
