@@ -37,7 +37,7 @@ After=network-online.target
 StartLimitIntervalSec=0
 
 [Service]
-ExecStart={python} -m worker {config}
+ExecStart="{python}" -m worker "{config}"
 WorkingDirectory={home}
 StateDirectory=lowtide
 {environment}Restart=always
