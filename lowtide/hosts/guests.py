@@ -19,7 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from lowtide.hosts import standins
+import psutil
+
+from lowtide.hosts import orphans, standins
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PREFIXES = (
@@ -150,7 +152,7 @@ class Rewritten:
 
     def environment(self, place: Path) -> dict[str, str]:
         root = place / "root"
-        return {"PATH": f"{root}/machine/bin:{SYSTEM_PATH}", "HOME": f"{root}/home", "TMPDIR": f"{root}/tmp"}
+        return {"PATH": f"{root}/machine/bin:{SYSTEM_PATH}", "HOME": f"{root}/home", "TMPDIR": str(root / "tmp")}
 
 
 def rewritten(user_data: bytes, root: Path) -> bytes:
@@ -188,12 +190,13 @@ def starts(guests: Guests, place: Path, seconds: float = 20.0) -> bool:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         ) as process:
+            assert process.stdout is not None
             try:
                 select.select([process.stdout], [], [], seconds)
             finally:
-                process.kill()
+                orphans.end(psutil.Process(process.pid), grace=0.0)
         return (place / "root/opt/lowtide/up").exists() and not Path("/opt/lowtide/up").exists()
-    except OSError:
+    except (OSError, psutil.NoSuchProcess):
         return False
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -213,29 +216,17 @@ def _make_machine(machine_directory: Path, user_data: bytes | None, *, machine: 
 
 def _link_tree(root: Path) -> None:
     """A root directory that shows the machine's files and takes what a guest adds."""
-    for name in (
-        "",
-        HOST,
-        "proc",
-        "machine",
-        *OWN,
-        "var",
-        "var/log",
-        "var/tmp",
-        *ADDED_TO,
-        "etc/systemd/system",
-        "run/systemd",
-    ):
+    for name in (HOST, "proc", "machine", "var/log", "var/tmp", "etc/systemd/system", "run/systemd", *OWN, *ADDED_TO):
         (root / name).mkdir(parents=True, exist_ok=True)
     for name in ("tmp", "var/tmp"):
         (root / name).chmod(0o1777)
     for name in ("passwd", "group"):
         shutil.copyfile(f"/etc/{name}", root / "etc" / name)
     for folder, kept in (("", ()), ("var", ()), *ADDED_TO.items()):
-        for entry in os.listdir(f"/{folder}"):
-            place = root / folder / entry
-            if entry not in kept and not place.is_symlink() and not place.exists():
-                place.symlink_to(f"/{HOST}/{folder}/{entry}" if folder else f"/{HOST}/{entry}")
+        for entry in Path("/", folder).iterdir():
+            place = root / folder / entry.name
+            if entry.name not in kept and not place.is_symlink() and not place.exists():
+                place.symlink_to(Path("/", HOST, folder, entry.name))
 
 
 def _quoted(path: Path) -> str:

@@ -178,7 +178,7 @@ class _Host:
         return []
 
     def _run(self) -> None:
-        """The kernel kills the instance with this thread (guests.py), so it stays until nothing of the instance does."""
+        """The kernel kills the instance with this thread (guests.py), so it stays until nothing else does."""
         powered_off = False
         try:
             if not self._ended.wait(self._spec.boot_delay) and self._boot():

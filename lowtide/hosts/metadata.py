@@ -16,7 +16,7 @@ LONGEST_TTL = 21600
 CLOSING_POLL_SECONDS = 0.2
 
 RoleCredentials = Callable[[str, str], Mapping[str, str]]
-"""(role name, instance id) → AccessKeyId, SecretAccessKey, Token, Expiration. Raises LookupError for an unknown role."""
+"""(role name, instance id) → AccessKeyId, SecretAccessKey, Token, Expiration. LookupError: no such role."""
 
 
 class MetadataService:

@@ -35,8 +35,16 @@ _SILENT = """#!/bin/sh
 echo "${0##*/} $$*" >> $machine/commands.log
 """
 
+_TIMER = """#!/bin/sh
+# lowtide-timer NAME SECONDS COMMAND...: ended by ending the process whose id is in NAME.pid.
+echo $$$$ > "$machine/run/$$1.pid"
+sleep "$$2"
+shift 2
+exec "$$@"
+"""
+
 _SHUTDOWN = """#!/bin/sh
-# shutdown [-h|-P|-r] now | +MINUTES | -c; poweroff, halt and reboot are `now`: EC2 ends the instance on each of them here.
+# shutdown [-h|-P|-r] now | +MINUTES | -c; poweroff, halt and reboot are `now`: each of them ends the instance here.
 when=now
 [ "$${0##*/}" = shutdown ] && when=+1
 for argument; do
@@ -45,15 +53,15 @@ for argument; do
     now | +[0-9]* | [0-9]*) when=$$argument ;;
   esac
 done
-timer() { [ -f $machine/run/shutdown.pid ] && kill "$$(cat $machine/run/shutdown.pid)" 2> /dev/null; rm -f $machine/run/shutdown.pid; }
+timer=$machine/run/shutdown.pid
+if [ -f "$$timer" ]; then
+  kill "$$(cat "$$timer")" 2> /dev/null
+  rm -f "$$timer"
+fi
 case "$$when" in
-  cancel) timer ;;
+  cancel) ;;
   now | +0) kill -TERM "$$(cat $machine/run/init.pid)" ;;
-  *)
-    timer
-    minutes=$${when#+}
-    sh -c 'echo $$$$ > $machine/run/shutdown.pid; sleep $$(($$1 * 60)); kill -TERM "$$(cat $machine/run/init.pid)"' sh "$$minutes" > /dev/null 2>&1 < /dev/null &
-    ;;
+  *) $machine/bin/lowtide-timer shutdown $$(($${when#+} * 60)) poweroff > /dev/null 2>&1 < /dev/null & ;;
 esac
 exit 0
 """
@@ -70,7 +78,7 @@ while :; do
   esac
   shift
 done
-sh -c 'echo $$$$ > "$machine/run/$$1.timer.pid"; sleep "$$2"; shift 2; exec "$$@"' sh "$$unit" "$${seconds%s}" "$$@" > /dev/null 2>&1 < /dev/null &
+$machine/bin/lowtide-timer "$$unit.timer" "$${seconds%s}" "$$@" > /dev/null 2>&1 < /dev/null &
 """
 
 _SYSTEMCTL = """#!/bin/sh
@@ -169,6 +177,7 @@ def write(directory: Path, *, machine: str, root: str, own_users: bool, python: 
         "systemctl": _SYSTEMCTL,
         "systemd-run": _SYSTEMD_RUN,
         "lowtide-supervise": _SUPERVISE,
+        "lowtide-timer": _TIMER,
         "useradd": _USERADD if own_users else _NO_USERADD,
         **dict.fromkeys(POWER, _SHUTDOWN),
         **dict.fromkeys(SILENT, _SILENT),
