@@ -75,11 +75,12 @@ class Fetcher:
             raise OSError(f"no role credentials: {error}") from error
 
     def _wait_or_give_up(self, one: Input, attempt: int, error: OSError, stopped: Callable[[], bool]) -> None:
-        if stopped():
-            raise Stopped from error
         if attempt + 1 == TRIES:
             raise Unavailable(f"s3://{one.bucket}/{one.key}: {error}") from error
-        self._sleep(2.0**attempt)
+        for _ in range(2**attempt):
+            if stopped():
+                raise Stopped from error
+            self._sleep(1.0)
 
     def _copy(self, one: Input, into: IO[bytes], stopped: Callable[[], bool]) -> str:
         """The sha256 of what was copied."""

@@ -83,7 +83,9 @@ class Control:
         self._server.server_close()
         self.metadata.close()
 
-    def wait(self, path: str, wanted: Callable[[dict[str, Any]], bool] = lambda body: True, seconds: float = 15.0) -> Any:
+    def wait(
+        self, path: str, wanted: Callable[[dict[str, Any]], bool] = lambda body: True, seconds: float = 15.0
+    ) -> Any:
         """The first call to `path` that is `wanted`, waited for."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

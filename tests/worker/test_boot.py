@@ -38,9 +38,7 @@ def test_a_request_is_signed_as_botocore_signs_it(service: str, method: str, url
     signer(Credentials(KEYS.access_key, KEYS.secret_key, KEYS.token), service, "us-east-1").add_auth(request)
     at = datetime.strptime(request.context["timestamp"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
-    ours = boot.signed_headers(
-        method, url, region="us-east-1", service=service, credentials=KEYS, body=body, at=at
-    )
+    ours = boot.signed_headers(method, url, region="us-east-1", service=service, credentials=KEYS, body=body, at=at)
 
     assert ours["authorization"].split("Signature=")[1] == request.headers["Authorization"].split("Signature=")[1]
 
@@ -62,9 +60,7 @@ def test_role_credentials_come_from_the_metadata_service_with_a_token(control: C
     assert boot.role_credentials().access_key == CREDENTIALS["AccessKeyId"]
 
 
-def test_credentials_are_read_once_until_they_are_forgotten(
-    control: Control, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_credentials_are_read_once_until_they_are_forgotten(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
     metadata = Metadata(lambda: datetime.now(UTC))
     first = metadata.credentials()
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9")
