@@ -8,6 +8,7 @@ starts, writes where the deployment is, and runs worker/boot.py, which fetches t
 # pyright: reportArgumentType=false
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,14 +144,15 @@ class Worker(Construct):
 
 
 def boot_script(config: Mapping[str, object], boot: str, power_off_seconds: float) -> str:
-    """The user data. Everything before `exec` is bash, so that the timer runs whatever may be wrong with the rest."""
+    """The user data. The timer is set first, so that it runs whatever may be wrong with the rest; `shutdown -c`, which
+    the worker calls once it has been answered, stops it. It counts in whole minutes."""
     delimiter = "LOWTIDE-END-OF-FILE"
     if delimiter in boot:
         raise ValueError(f"worker/boot.py holds the line {delimiter}, which ends it in the boot script.")
-    minutes = max(1, -(-int(power_off_seconds) // 60))
+    minutes = max(1, math.ceil(power_off_seconds / 60))
     script = f"""#!/bin/bash
-# Ends this instance if its worker never starts: the worker stops the timer.
-systemd-run --unit=lowtide-boot-power-off --on-active={power_off_seconds:g} systemctl poweroff || shutdown -h +{minutes}
+# Ends this instance if its worker never starts; the worker stops this timer.
+shutdown -h +{minutes}
 mkdir -p {Path(CONFIG_PATH).parent} {Path(BOOT_PATH).parent}
 cat > {CONFIG_PATH} <<'{delimiter}'
 {json.dumps(config, indent=1)}
