@@ -135,6 +135,8 @@ def test_the_worker_zip_is_the_same_bytes_on_every_build_and_named_by_its_own_ha
     first, second = build_worker(checkout(tmp_path / "one")), build_worker(checkout(tmp_path / "two"))
     assert first.path.read_bytes() == second.path.read_bytes()
     assert first.digest == second.digest == hashlib.sha256(first.path.read_bytes()).hexdigest()
+    with zipfile.ZipFile(first.path) as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 def test_the_worker_zip_holds_the_worker_alone(tmp_path: Path) -> None:
