@@ -2,7 +2,7 @@
 
 | item | pk | sk | index (gpk, gsk) |
 | --- | --- | --- | --- |
-| pool, its state, its fleet | `POOL#<pool>` | `CONFIG`, `STATE`, `INSTANCE#<id>`, `LEASE#<instance>#<job>`, `INTENT#<id>`, `MARK#<ct>#<type>#<zone>` | STATE: `DUE`, instant while not at rest; INSTANCE: `FLEET`, instance id; INTENT: `INTENT`, instant |
+| pool, its state, its fleet | `POOL#<pool>` | `CONFIG`, `STATE`, `IMAGES`, `INSTANCE#<id>`, `LEASE#<instance>#<job>`, `INTENT#<id>`, `MARK#<ct>#<type>#<zone>` | STATE: `DUE`, instant while not at rest; INSTANCE: `FLEET`, instance id; INTENT: `INTENT`, instant |
 | pool list | `POOLS` | `<pool>` | |
 | pool history | `HISTORY#<pool>` | `VERSION#<8 digits>` | |
 | decisions | `DECISIONS#<pool>` | `<instant>#<id>` | |
@@ -32,6 +32,7 @@ CONTROL = "CONTROL"
 TICK = "TICK"
 OBSERVATION = "OBSERVATION"
 BUCKET = "BUCKET"
+IMAGES = "IMAGES"
 WARNING = "WARNING"
 MARKET = "MARKET"
 INSTANCE_PREFIX = "INSTANCE#"
