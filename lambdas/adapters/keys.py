@@ -3,7 +3,7 @@
 | item | pk | sk |
 | --- | --- | --- |
 | pool | `POOL#<pool>` | `CONFIG` |
-| its state | `POOL#<pool>` | `STATE` |
+| its state | `POOL#<pool>` | `STATE`, `IMAGES` |
 | its fleet | `POOL#<pool>` | `INSTANCE#<id>`, `LEASE#<instance>#<job>`, `INTENT#<id>`, `MARK#<ct>#<type>#<zone>` |
 | pool list | `POOLS` | `<pool>` |
 | pool history | `HISTORY#<pool>` | `VERSION#<8 digits>` |
@@ -47,6 +47,7 @@ OBSERVATION = "OBSERVATION"
 BUCKET = "BUCKET"
 API = "API"
 BODY = "BODY"
+IMAGES = "IMAGES"
 WARNING = "WARNING"
 MARKET = "MARKET"
 INSTANCE_PREFIX = "INSTANCE#"
