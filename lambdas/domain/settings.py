@@ -40,6 +40,8 @@ class Settings:
     """An instance named by CreateFleet is not gone because Describe omits it in its first five minutes."""
     warning_memory: timedelta = _seconds(600)
     """How long a warning for an unknown instance id is kept, for adoption."""
+    warning_lead: timedelta = _seconds(120)
+    """How long after a spot warning EC2 ends the instance: the event names no end, EC2 promises two minutes."""
     look_again: timedelta = _seconds(60)
     """A pool that is not at rest is looked at again at least this often."""
     probe: timedelta = _seconds(15 * 60)
