@@ -2,15 +2,16 @@
 
 | item | pk | sk | index (gpk, gsk) |
 | --- | --- | --- | --- |
-| pool, its state, its fleet | `POOL#<pool>` | `CONFIG`, `STATE`, `INSTANCE#<id>`, `LEASE#<instance>#<job>`, `INTENT#<id>`, `MARK#<ct>#<type>#<zone>` | STATE: `DUE`, instant while not at rest; INSTANCE: `FLEET`, instance id; INTENT: `INTENT`, instant |
+| pool, its state, its fleet | `POOL#<pool>` | `CONFIG`, `STATE`, `IMAGES`, `INSTANCE#<id>`, `LEASE#<instance>#<job>`, `INTENT#<id>`, `MARK#<ct>#<type>#<zone>` | STATE: `DUE`, instant while not at rest; INSTANCE: `FLEET`, instance id; INTENT: `INTENT`, instant |
 | pool list | `POOLS` | `<pool>` | |
 | pool history | `HISTORY#<pool>` | `VERSION#<8 digits>` | |
 | decisions | `DECISIONS#<pool>` | `<instant>#<id>` | |
 | queue | `QUEUE#<pool>#<shard>` | `<999-rank>#<submitted_at>#<job>` | |
 | job and its attempts | `JOB#<id>` | `JOB`, `ATTEMPT#<4 digits>` | JOB: `JOBS#<pool>`, `<updated_at>#<id>` |
 | parked message | `PARKED` | `<instant>#<id>` | |
-| strangers' news | `NEWS#<instance>` | `WARNING` | |
+| strangers' news | `NEWS#<instance>` | `WARNING` | `NEWS`, `<announced end>#<instance>` |
 | the stack | `STACK` | `CONTROL`, `TICK`, `OBSERVATION`, `BUCKET` | |
+| pages of an observation under way | `PAGES#<its start>` | `<4 digits>` | |
 | prices | `MARKET` | `<type>#<zone>` | |
 """
 
@@ -32,6 +33,7 @@ CONTROL = "CONTROL"
 TICK = "TICK"
 OBSERVATION = "OBSERVATION"
 BUCKET = "BUCKET"
+IMAGES = "IMAGES"
 WARNING = "WARNING"
 MARKET = "MARKET"
 INSTANCE_PREFIX = "INSTANCE#"
@@ -44,6 +46,7 @@ ATTEMPT_PREFIX = "ATTEMPT#"
 DUE = "DUE"
 FLEET = "FLEET"
 INTENT = "INTENT"
+NEWS = "NEWS"
 
 
 def pool(name: str) -> str:
@@ -106,6 +109,14 @@ def attempt(number: int) -> str:
 
 def news(instance_id: str) -> str:
     return f"NEWS#{instance_id}"
+
+
+def pages(started_at: datetime) -> str:
+    return f"PAGES#{to_text(started_at)}"
+
+
+def page(number: int) -> str:
+    return f"{number:04d}"
 
 
 def market(instance_type: str, zone: str) -> str:

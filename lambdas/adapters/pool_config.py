@@ -58,8 +58,6 @@ class PoolConfig:
     def remove(self, pool: Pool, epoch: int) -> None:
         """Drop a deleted pool that has nothing left, its history too. Raises Conflict when it was applied anew, when a
         later pass has begun, or when news came since this one began. Marks and decisions go by their TTL."""
-        for item in self._table.query(keys.history(pool.name)):
-            self._table.delete(item["pk"], item["sk"])
         self._table.transact(
             [
                 self._table.delete_op(keys.pool(pool.name), keys.CONFIG, **_still(pool.version)),
@@ -72,13 +70,13 @@ class PoolConfig:
                 ),
             ]
         )
+        for item in self._table.query(keys.history(pool.name)):
+            self._table.delete(item["pk"], item["sk"])
 
     def forget_unknown(self, name: str, epoch: int) -> None:
         """Drop the state that a message about a pool which does not exist left behind."""
         try:
-            self._table.delete(
-                keys.pool(name), keys.STATE, condition="epoch = :epoch", values={":epoch": epoch}
-            )
+            self._table.delete(keys.pool(name), keys.STATE, condition="epoch = :epoch", values={":epoch": epoch})
         except Conflict:
             return  # a later pass has begun: it will see whether the pool exists now
 

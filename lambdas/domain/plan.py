@@ -43,7 +43,7 @@ class Retire:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terminate:
-    """End instances that are draining and hold no lease (or that never reported). Repeated until EC2 reports them gone."""
+    """End instances that are draining and hold no lease (or never reported). Repeated until EC2 reports them gone."""
 
     instance_ids: tuple[str, ...]
     why: str
