@@ -211,7 +211,7 @@ class LaunchTable:
         return self._table.check_op(keys.pool(pool), keys.STATE, "epoch = :epoch", values={":epoch": epoch})
 
     def _transact(self, operations: Sequence[Item]) -> None:
-        """Again at once when another transaction was under way on one of the items: that one is over in milliseconds."""
+        """Again at once when another transaction was under way on one of the items: it is over in milliseconds."""
         for attempt in range(_ATTEMPTS):
             try:
                 return self._table.transact(operations)

@@ -47,9 +47,9 @@ class Records:
     intentions: tuple[Intention, ...]
     marks: tuple[OfferingMark, ...]
     images: tuple[tuple[str, str], ...]
-    """(instance type, image id) as last resolved; empty: never."""
+    """(instance type, image id) as last resolved; an empty id: no public parameter names an image for that type."""
     images_at: datetime | None
-    """When they were."""
+    """When they were; None: never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +109,9 @@ class PoolTable:
         )
 
     def queue_head(self, pool: Pool, room: int) -> tuple[tuple[QueuedJob, ...], bool]:
-        """The first jobs in rank order, until they need more than `room` slots, and at least QUEUE_LOOK of them if there
-        are so many; and whether that is the whole queue. A job that names resources counts as one slot, an auxiliary
-        job as its share of an instance: the cut errs towards reading too much."""
+        """The first jobs in rank order, until they need more than `room` slots, and at least QUEUE_LOOK of them if
+        there are so many; and whether that is the whole queue. A job that names resources counts as one slot, an
+        auxiliary job as its share of an instance: the cut errs towards reading too much."""
         most_slots = max((facts.slots for facts in pool.types), default=1)
         auxiliary = Fraction(max(1, most_slots), max(1, pool.max_aux_containers_per_agent))
         taken: list[QueuedJob] = []

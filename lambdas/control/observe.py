@@ -231,7 +231,7 @@ class _Look:
         self.orphans.extend(instance_ids)
         _log.warning(
             "ended instances of pools that do not exist",
-            extra={"instance_ids": instance_ids, "refusals": [refusal.code for refusal in ended.refusals]},
+            extra={"instance_ids": instance_ids, "failures": [failure.code for failure in ended.failures]},
         )
 
     def _note(self, pool: str) -> None:
