@@ -1,6 +1,6 @@
 """The tick's own records: its lease, the pages of an observation under way, the last complete observation.
 
-STACK/TICK: `{"holder": "…", "until": instant, "observing": instant, "missing": ["i-…"], "active": ["gpu"]}`.
+STACK/TICK: `{"holder": "…", "until": instant, "observing": instant, "missing": ["i-…"], "busy": true}`.
 `holder` is empty after a tick that came to its end; a name that is still there says that the tick of that name did not.
 """
 
@@ -22,8 +22,8 @@ class Memory:
 
     missing: frozenset[str] = frozenset()
     """Recorded instances that the last complete observation did not list."""
-    active: frozenset[str] = frozenset()
-    """Pools that were not at rest."""
+    busy: bool = False
+    """There was a pool that was not at rest, or an instance."""
     observing: datetime | None = None
     """Start of an observation of several pages that is not complete; None: there is none."""
 
@@ -74,7 +74,7 @@ class Clockwork:
             holder=holder,
             memory=Memory(
                 missing=frozenset(item.get("missing", ())),
-                active=frozenset(item.get("active", ())),
+                busy=item.get("busy", False),
                 observing=None if observing is None else from_text(observing),
             ),
             unfinished=item["previous"] != _NOBODY,
@@ -85,10 +85,10 @@ class Clockwork:
         observing = memory.observing
         return self._write(
             holder,
-            "SET holder = :nobody, #until = :now, missing = :missing, active = :active"
+            "SET holder = :nobody, #until = :now, missing = :missing, busy = :busy"
             + (", observing = :observing" if observing else " REMOVE observing"),
             **{":nobody": _NOBODY, ":now": to_text(now)},
-            **{":missing": sorted(memory.missing), ":active": sorted(memory.active)},
+            **{":missing": sorted(memory.missing), ":busy": memory.busy},
             **({":observing": to_text(observing)} if observing else {}),
         )
 

@@ -15,10 +15,6 @@ from lambdas.domain import observed
 from lambdas.domain.fleet import Instance, InstanceState, Intention
 from lambdas.domain.instants import from_text, to_text
 
-_CONDITION_FAILED = "ConditionalCheckFailed"
-_ATTEMPTS = 6
-"""Tries of an adoption that met another transaction on its intention; each is over in milliseconds."""
-
 _DRAINS = (
     "#state = :draining, draining_since = if_not_exists(draining_since, :now), "
     "drain_reason = if_not_exists(drain_reason, :why)"
@@ -137,13 +133,15 @@ class Observations:
         self, known: Known, expression: str, condition: str, *, values: Item, draining: Item | None
     ) -> Changed | None:
         try:
-            item = self._table.update(
-                keys.pool(known.pool),
-                keys.instance(known.instance_id),
-                expression,
-                condition=condition,
-                names={"#state": "state"} if draining else None,
-                values={**values, **(draining or {})},
+            item = self._table.insist(
+                lambda: self._table.update(
+                    keys.pool(known.pool),
+                    keys.instance(known.instance_id),
+                    expression,
+                    condition=condition,
+                    names={"#state": "state"} if draining else None,
+                    values={**values, **(draining or {})},
+                )
             )
         except Conflict:
             return None
@@ -161,19 +159,13 @@ class Observations:
     def adopt(self, instance: Instance, intention: Intention | None) -> bool:
         """Record an instance found by its tag, and count it on its intention in the same transaction: it is never
         counted twice nor not at all. False: it was recorded meanwhile."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                self._table.transact(self._adoption(instance, intention))
-            except Conflict as conflict:
-                if conflict.reasons[0] == _CONDITION_FAILED:
-                    return False
-                if _CONDITION_FAILED in conflict.reasons:
-                    return self.adopt(instance, None)  # the intention was closed meanwhile
-                if attempt == _ATTEMPTS - 1:
-                    raise
-            else:
-                return True
-        return False
+        try:
+            self._table.insist(lambda: self._table.transact(self._adoption(instance, intention)))
+        except Conflict as conflict:
+            if conflict.failed(0):
+                return False
+            return self.adopt(instance, None)  # the intention was closed meanwhile
+        return True
 
     def _adoption(self, instance: Instance, intention: Intention | None) -> list[Item]:
         recorded = self._table.put_op(items.instance_item(instance), condition="attribute_not_exists(pk)")
@@ -187,6 +179,10 @@ class Observations:
             values={":one": 1},
         )
         return [recorded, counted]
+
+    def launches_under_way(self, *, since: datetime) -> int:
+        """Open intentions whose `not_after` is at or after `since`."""
+        return sum(1 for _ in self._table.query(keys.INTENT, index=True, since=to_text(since)))
 
     # --- warnings for unknown instances ---
 
@@ -220,12 +216,14 @@ class Observations:
 
     def _count_one(self, listed: Item, started_at: datetime) -> bool:
         try:
-            self._table.update(
-                listed["pk"],
-                listed["sk"],
-                "SET clean_observations = clean_observations + :one, counted_at = :started",
-                condition="attribute_exists(pk) AND (attribute_not_exists(counted_at) OR counted_at < :started)",
-                values={":one": 1, ":started": to_text(started_at)},
+            self._table.insist(
+                lambda: self._table.update(
+                    listed["pk"],
+                    listed["sk"],
+                    "SET clean_observations = clean_observations + :one, counted_at = :started",
+                    condition="attribute_exists(pk) AND (attribute_not_exists(counted_at) OR counted_at < :started)",
+                    values={":one": 1, ":started": to_text(started_at)},
+                )
             )
         except Conflict:
             return False

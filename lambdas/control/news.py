@@ -31,7 +31,8 @@ class Newsroom:
 
 
 def take_in(room: Newsroom, event: Any) -> None:
-    """Record an event's news. May be repeated, late and out of order; raises Unavailable, and then it is delivered again.
+    """Record an event's news. May be repeated, late and out of order. Raises Unavailable: then EventBridge delivers it
+    again, twice within three minutes.
 
     The pool is rung even when the record said so already: the delivery that wrote it may have died before ringing."""
     news = parse(event)

@@ -25,13 +25,13 @@ IDLE_CALLS = 9
 DUE, the parked messages (5 reads), DescribeInstances, and the record of the observation (1 write). Instances of pools
 at rest cost one more, a batch read of their pools' conclusions (a call per 100 pools)."""
 PARKED_MOST = 100
-"""Parked messages are counted up to this: the alarm asks for more than none, and a record may be some 10 KB."""
+"""Parked messages are counted up to this in each tick; the alarm asks only for more than none."""
 
 
 class Messages(Protocol):
-    """Asks for a pass of each pool without marking it: it is marked already (adapters/doorbell.py)."""
+    """Asks for passes of pools that are due already (adapters/queues.py)."""
 
-    def send(self, pools: Sequence[str], cause: str) -> None: ...
+    def remind(self, pools: Sequence[str], cause: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +84,11 @@ def _work(works: Works, taken: Taken, cause: str, time_left: Callable[[], timede
         seen = observe(works.eyes, taken, fleet, cause, time_left)
     finally:
         told = _tell(works, due, cause)
-        _publish(works, due, fleet, taken.memory.active)
+        _publish(works, due, fleet, taken.memory)
     for pool in seen.interrupted:
         works.metrics.put(names.METRIC_INTERRUPTIONS, 1)
         works.metrics.put(names.METRIC_INTERRUPTIONS, 1, pool=pool)
-    works.clockwork.release(taken.holder, _memory(taken, seen, due), now=works.now())
+    works.clockwork.release(taken.holder, _memory(taken, seen, busy=bool(due or fleet)), now=works.now())
     _log_canonical(cause, taken, seen, told=told, active=len(due), recorded=len(fleet))
     return seen
 
@@ -97,32 +97,26 @@ def _tell(works: Works, due: Sequence[DuePool], cause: str) -> int:
     """Ask for a pass of every pool that is due now; how many."""
     now = works.now()
     pools = [entry.pool for entry in due if entry.at <= now]
-    works.messages.send(pools, cause)
+    works.messages.remind(pools, cause)
     return len(pools)
 
 
-def _publish(works: Works, due: Sequence[DuePool], fleet: Mapping[str, Known], before: frozenset[str]) -> None:
+def _publish(works: Works, due: Sequence[DuePool], fleet: Mapping[str, Known], before: Memory) -> None:
+    """Totals while there is a pool not at rest or an instance, and once more when there is none any more."""
     active = {entry.pool: entry.summary for entry in due}
-    closing = before - active.keys()
-    resting = {known.pool for known in fleet.values()} - active.keys() - closing
-    found = works.observations.summaries(sorted(closing | resting))
-    gauges.publish(
-        works.metrics,
-        gauges.Pools(
-            active=active,
-            closing={pool: found.get(pool, {}) for pool in closing},
-            resting={pool: found.get(pool, {}) for pool in resting},
-        ),
-        parked=works.observations.parked(most=PARKED_MOST),
-        now=works.now(),
-    )
+    resting = {known.pool for known in fleet.values()} - active.keys()
+    if active or resting or before.busy:
+        summaries = [*active.values(), *works.observations.summaries(sorted(resting)).values()]
+        gauges.publish_totals(works.metrics, summaries, works.now())
+    parked = works.observations.parked(most=PARKED_MOST)
+    gauges.publish_for_alarms(works.metrics, active.values(), parked=parked, now=works.now())
 
 
-def _memory(taken: Taken, seen: Seen, due: Sequence[DuePool]) -> Memory:
+def _memory(taken: Taken, seen: Seen, *, busy: bool) -> Memory:
     unfinished = not seen.complete and seen.progress.next_token is not None
     return Memory(
         missing=seen.missing if seen.complete else taken.memory.missing,
-        active=frozenset(entry.pool for entry in due),
+        busy=busy,
         observing=seen.progress.started_at if unfinished else None,
     )
 

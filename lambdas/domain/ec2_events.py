@@ -1,4 +1,4 @@
-"""EC2's events about instances, as EventBridge delivers them, parsed into news by a table. Pure; nothing is refused with
+"""EC2's events about instances, as EventBridge delivers them, parsed into news by a table. Pure; nothing is refused by
 an exception: what is no news says why.
 
     {"id": "7bf73129-…", "detail-type": "EC2 Spot Instance Interruption Warning", "source": "aws.ec2",
