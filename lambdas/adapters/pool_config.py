@@ -46,7 +46,7 @@ class PoolConfig:
         Current version, list entry and history are written together or not at all. Raises Conflict when another
         version than the expected one is there: somebody applied in between, nothing was changed."""
         stored = replace(pool, version=(expected_version or 0) + 1, applied_at=now)
-        self._table.transact(
+        self._transact(
             [
                 self._table.put_op(_config_item(stored), **_still(expected_version)),
                 self._table.put_op({"pk": keys.POOLS, "sk": pool.name, "pool": pool.name, "version": stored.version}),
@@ -58,7 +58,7 @@ class PoolConfig:
     def remove(self, pool: Pool, epoch: int) -> None:
         """Drop a deleted pool that has nothing left, its history too. Raises Conflict when it was applied anew, when a
         later pass has begun, or when news came since this one began. Marks and decisions go by their TTL."""
-        self._table.transact(
+        self._transact(
             [
                 self._table.delete_op(keys.pool(pool.name), keys.CONFIG, **_still(pool.version)),
                 self._table.delete_op(keys.POOLS, pool.name),
@@ -73,12 +73,19 @@ class PoolConfig:
         for item in self._table.query(keys.history(pool.name)):
             self._table.delete(item["pk"], item["sk"])
 
+    def _transact(self, operations: list[Item]) -> None:
+        self._table.insist(lambda: self._table.transact(operations))
+
     def forget_unknown(self, name: str, epoch: int) -> None:
         """Drop the state that a message about a pool which does not exist left behind."""
         try:
-            self._table.delete(keys.pool(name), keys.STATE, condition="epoch = :epoch", values={":epoch": epoch})
+            self._transact([self._table.delete_op(keys.pool(name), keys.STATE, **_begun(epoch))])
         except Conflict:
             return  # a later pass has begun: it will see whether the pool exists now
+
+
+def _begun(epoch: int) -> Item:
+    return {"condition": "epoch = :epoch", "values": {":epoch": epoch}}
 
 
 def _still(version: int | None) -> Item:

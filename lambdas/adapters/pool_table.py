@@ -72,11 +72,11 @@ class PoolTable:
 
         The pool stays in the list DUE until the pass has concluded, so that one that dies is repeated. The first epoch
         of a pool is the time in milliseconds: a pool made anew under an old name never repeats an epoch."""
-        state = self._table.update(
-            keys.pool(pool),
-            keys.STATE,
-            "SET epoch = if_not_exists(epoch, :first) + :one, pool = :pool, gpk = :due, "
+        state = self._update_state(
+            pool,
+            "SET epoch = if_not_exists(epoch, :first) + :one, #pool = :pool, gpk = :due, "
             "gsk = if_not_exists(gsk, :now) REMOVE dirty",
+            names={"#pool": "pool"},
             values={
                 **{":first": int(now.timestamp() * 1000), ":one": 1, ":pool": pool},
                 **{":due": keys.DUE, ":now": to_text(now)},
@@ -159,9 +159,8 @@ class PoolTable:
         }
         kept = {name: value for name, value in written.items() if value is not None}
         dropped = [name for name in written if name not in kept]
-        self._table.update(
-            keys.pool(pool),
-            keys.STATE,
+        self._update_state(
+            pool,
             "SET "
             + ", ".join(f"{name} = :{name}" for name in kept)
             + (f" REMOVE {', '.join(dropped)}" if dropped else ""),
@@ -173,15 +172,18 @@ class PoolTable:
         """Have the tick look at the pool at `at`: for a pass that could not conclude. News that came since it began
         keeps the pool due at once."""
         try:
-            self._table.update(
-                keys.pool(pool),
-                keys.STATE,
-                "SET gpk = :due, gsk = :at, pool = :pool",
+            self._update_state(
+                pool,
+                "SET gpk = :due, gsk = :at, #pool = :pool",
                 condition="attribute_not_exists(dirty)",
+                names={"#pool": "pool"},
                 values={":due": keys.DUE, ":at": to_text(at), ":pool": pool},
             )
         except Conflict:
             return
+
+    def _update_state(self, pool: str, expression: str, **expressions: Any) -> Item:
+        return self._table.insist(lambda: self._table.update(keys.pool(pool), keys.STATE, expression, **expressions))
 
     def put_decision(self, pool: str, at: datetime, epoch: int, expires_at: datetime, decision: Item) -> None:
         self._table.put(

@@ -39,7 +39,7 @@ def concluded(snapshot: Snapshot, plan: Plan, outcomes: Sequence[Outcome], now: 
 
 
 def numbers_after(numbers: Numbers, outcomes: Sequence[Outcome]) -> Numbers:
-    """The plan's numbers with what its launches brought. What a repeated call brings was counted as in flight before."""
+    """The plan's numbers with what its launches brought. What a repeated call brings was in flight before."""
     came = sum(len(o.launched) + o.in_flight for o in outcomes if o.action == "launch")
     launching = numbers.launching + came
     return replace(numbers, launching=launching, unfulfilled=max(0, numbers.desired - numbers.running - launching))

@@ -23,7 +23,7 @@ from lambdas.domain.fleet import Instance, InstanceState, Intention, LaunchReque
 from lambdas.domain.plan import Launch, Repeat
 from lambdas.domain.pools import CapacityType, Pool
 from lambdas.domain.reasons import Reason, ReasonClass
-from lambdas.domain.refusals import Refusal, consequences
+from lambdas.domain.refusals import Refusal, consequences, rule_for
 from lambdas.domain.settings import Settings
 from lambdas.domain.snapshot import Snapshot
 
@@ -56,10 +56,7 @@ class Launcher:
             self.table.intend(intention, snapshot.epoch)
         except Closing:
             return Outcome(**told, result=Result.NOTHING, detail="the stack is being deleted")
-        answer = self._call(intention)
-        if isinstance(answer, Lost):
-            return self._lost(told, intention, answer)
-        return self._settle(told, intention, answer, snapshot)
+        return self._ask(told, intention, snapshot, repeated=False)
 
     def repeat(self, action: Repeat, snapshot: Snapshot) -> Outcome:
         """Make an unanswered call again. A refusal of the repeated call says nothing of the first one: the intention
@@ -69,10 +66,15 @@ class Launcher:
             return self._throttled(told, intention.request, retry_at)
         if not self.table.mark_repeated(intention, self.now()):
             return Outcome(**told, result=Result.NOTHING, decision=intention.intention_id, detail="closed meanwhile")
+        return self._ask(told, intention, snapshot, repeated=True)
+
+    def _ask(self, told: _Told, intention: Intention, snapshot: Snapshot, *, repeated: bool) -> Outcome:
         answer = self._call(intention)
         if isinstance(answer, Lost):
             return self._lost(told, intention, answer)
-        return self._settle(told, intention, answer, snapshot, repeated=True)
+        if any(rule_for(r.code, r.message).reason_class is ReasonClass.THROTTLING for r in answer.refusals):
+            self.bucket.emptied()
+        return self._settle(told, intention, answer, snapshot, repeated=repeated)
 
     def _intention(self, pool: Pool, request: LaunchRequest) -> Intention:
         now = self.now()
@@ -97,7 +99,7 @@ class Launcher:
         answer: Answer,
         snapshot: Snapshot,
         *,
-        repeated: bool = False,
+        repeated: bool,
     ) -> Outcome:
         now = self.now()
         wrong = [launched for launched in answer.launched if not _as_asked(launched, intention.request)]

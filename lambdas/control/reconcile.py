@@ -50,9 +50,9 @@ ACTION_RESERVE = timedelta(seconds=10)
 class Ledger(Protocol):
     """What a pass asks of the job ledger."""
 
-    def return_job(self, job_id: str, instance_id: str, fence: int, why: str) -> bool: ...
+    def return_job(self, action: ReturnJob, now: datetime) -> bool: ...
 
-    def park_queued(self, pool: str, why: str) -> int: ...
+    def park_queued(self, pool: str, why: str, now: datetime) -> int: ...
 
 
 class Doorbell(Protocol):
@@ -125,12 +125,12 @@ class Reconciler:
                 return self._park_queued(action, snapshot)
 
     def _return_job(self, action: ReturnJob) -> Outcome:
-        done = self.ledger.return_job(action.job_id, action.instance_id, action.fence, action.why)
+        done = self.ledger.return_job(action, self.now())
         result = Result.DONE if done else Result.NOTHING
         return Outcome(action="returnjob", why=action.why, result=result, detail=action.job_id)
 
     def _park_queued(self, action: ParkQueued, snapshot: Snapshot) -> Outcome:
-        parked = self.ledger.park_queued(snapshot.pool.name, action.why)
+        parked = self.ledger.park_queued(snapshot.pool.name, action.why, self.now())
         return Outcome(action="parkqueued", why=action.why, result=Result.DONE, detail=f"{parked} parked", again=True)
 
     def _conclude(

@@ -354,6 +354,17 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     **dict.fromkeys(("IdempotentParameterMismatch", "IdempotentInstanceTerminated", "InvalidClientToken"), (_TOKEN,)),
+    # Lowtide's own
+    "SpotCameAsOnDemand": (
+        _rule(
+            _CONFIGURATION,
+            Scope.OFFERING,
+            60,
+            60 * 24,
+            "Lowtide ends such instances at once. Set spot_max_price in the pool file to at least the market's price; "
+            "if it lasts, please report it.",
+        ),
+    ),
     # throttling
     **dict.fromkeys(
         (
