@@ -1,4 +1,4 @@
-"""STACK/CONTROL: whether the stack is being deleted. While `closing` is there, no intention to launch can be written."""
+"""STACK/CONTROL: whether the stack is being deleted. While `closing` is there, no intention to launch is written."""
 
 from datetime import datetime
 
