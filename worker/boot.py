@@ -1,0 +1,1 @@
+"""What an instance runs first: fetches the worker named in the configuration, checks it and starts it."""
