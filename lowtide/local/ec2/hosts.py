@@ -1,6 +1,6 @@
 """What the local EC2 needs of whatever runs its instances. `lowtide.hosts` is the real one; tests record.
 
-Nothing here starts a process: only the values that cross the border, and the two protocols.
+Nothing here starts a process: only the values that cross the border, and the protocol.
 """
 
 from collections.abc import Callable, Mapping
