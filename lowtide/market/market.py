@@ -15,7 +15,8 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from lowtide.market import catalogue, fleet, reclaim
+from lowtide.market import catalogue, fleet, identity, reclaim
+from lowtide.market.bucket import Bucket
 from lowtide.market.fleet import Refused, seeded_chance
 from lowtide.market.instances import (
     BY_ITSELF,
@@ -91,21 +92,16 @@ class Market:
         self._order = itertools.count()
         self._news: list[News] = []
         self._now = now
-        self._bucket = unkindness.bucket
-        self._bucket_at = now
+        self._bucket = Bucket(unkindness.bucket, unkindness.bucket_refill_per_second, now)
         self._await_stranger(now)
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
     def admit(self, now: datetime) -> None:
         """Take one request from the account's bucket of launches. Raises Refused (RequestLimitExceeded) when empty."""
-        filled = (now - self._bucket_at).total_seconds() * self.unkindness.bucket_refill_per_second
-        self._bucket = min(self.unkindness.bucket, self._bucket + max(filled, 0.0))
-        self._bucket_at = max(now, self._bucket_at)
-        if self._bucket < 1:
+        if not self._bucket.take(now):
             self._log(Happening(at=now, what="throttled", code="RequestLimitExceeded", message=fleet.THROTTLED))
             raise Refused("RequestLimitExceeded", fleet.THROTTLED, status=503)
-        self._bucket -= 1
 
     def create_fleet(self, request: fleet.Request, now: datetime) -> Answer:
         """Launch what can be had. The same client token with the same request gives the first answer again; with
@@ -198,7 +194,7 @@ class Market:
         self.script(Script(held=(held,)), now)
 
     def release(self, now: datetime) -> None:
-        """End all held prices and capacities, and all strikes still to come from them: the market is its own again."""
+        """End all held prices and capacities: the market is its own again. Strikes still to come stay."""
         self._play(now)
         self.conditions.held.clear()
         self._play(now)
@@ -220,7 +216,7 @@ class Market:
     # --- launching ----------------------------------------------------------------------------------------------------
 
     def _launch(self, request: fleet.Request, now: datetime) -> Answer:
-        fleet_id = f"fleet-{_uuid(self._ids)}"
+        fleet_id = f"fleet-{identity.uuid(self._ids)}"
         chance = seeded_chance(self._seed, fleet_id)
         allocation = fleet.allocate(request, self._supply(now), chance, self.unkindness.unfulfillable)
         granted = tuple(
@@ -245,7 +241,7 @@ class Market:
         )
 
     def _born(self, override: fleet.Override, lifecycle: Lifecycle, fleet_id: str, now: datetime) -> Instance:
-        instance_id = f"i-0{self._ids.getrandbits(64):016x}"
+        instance_id = identity.instance_id(self._ids)
         chance, u = seeded_chance(self._seed, instance_id), self.unkindness
         spot = lifecycle is Lifecycle.SPOT
         instance = Instance(
@@ -253,7 +249,7 @@ class Market:
             override=override,
             lifecycle=lifecycle,
             fleet_id=fleet_id,
-            spot_request_id=f"sir-{_letters(self._ids, 8)}" if spot else None,
+            spot_request_id=f"sir-{identity.letters(self._ids, 8)}" if spot else None,
             price_limit=override.limit() if spot else None,
             launched_at=now,
             visible_at=now + u.describe_lag * chance.uniform(0.05, 1.0),
@@ -389,7 +385,7 @@ class Market:
 
     def _stranger(self, at: datetime) -> None:
         """Somebody else's instance in the same account is warned: its event reaches every rule."""
-        instance_id = f"i-0{self._others.getrandbits(64):016x}"
+        instance_id = identity.instance_id(self._others)
         zone = self._others.choice(catalogue.zones(self.region))
         ends_at = at + self.unkindness.warning_lead
         self._news.append(Warned(instance_id=instance_id, zone=zone, at=at, ends_at=ends_at, ours=False))
@@ -414,12 +410,3 @@ class Market:
 
     def _log(self, happening: Happening) -> None:
         self.history.append(happening)
-
-
-def _uuid(chance: random.Random) -> str:
-    bits = f"{chance.getrandbits(128):032x}"
-    return "-".join((bits[:8], bits[8:12], bits[12:16], bits[16:20], bits[20:]))
-
-
-def _letters(chance: random.Random, count: int) -> str:
-    return "".join(chance.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(count))
