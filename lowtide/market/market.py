@@ -150,9 +150,10 @@ class Market:
         return [i for i in self.instances.values() if i.visible_at <= now]
 
     def spot_prices(self, offering: Offering, start: datetime, end: datetime, now: datetime) -> list[PricePoint]:
-        """Price history as DescribeSpotPriceHistory knows it at `now`: the price at `start` and what followed, oldest
-        first, nothing from the lag before `now`."""
-        return price_history(self.conditions, offering, start, max(start, min(end, now - self.unkindness.history_lag)))
+        """Price history as DescribeSpotPriceHistory knows it at `now`, oldest first: the price at `start`, or at the
+        newest instant that is known, and what followed. Nothing is known of the lag before `now`."""
+        last = min(end, now - self.unkindness.history_lag)
+        return price_history(self.conditions, offering, min(start, last), last)
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
