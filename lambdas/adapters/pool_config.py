@@ -76,9 +76,7 @@ class PoolConfig:
     def forget_unknown(self, name: str, epoch: int) -> None:
         """Drop the state that a message about a pool which does not exist left behind."""
         try:
-            self._table.delete(
-                keys.pool(name), keys.STATE, condition="epoch = :epoch", values={":epoch": epoch}
-            )
+            self._table.delete(keys.pool(name), keys.STATE, condition="epoch = :epoch", values={":epoch": epoch})
         except Conflict:
             return  # a later pass has begun: it will see whether the pool exists now
 

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from lambdas.adapters.pool_table import PoolTable
 
-from lambdas.adapters.table import Conflict
+from lambdas.adapters import keys
+from lambdas.adapters.pool_config import PoolConfig
+from lambdas.adapters.table import Conflict, Table
+from lambdas.domain.instants import to_text
 from lambdas.domain.pools import Pool
 from lowtide.cli.connection import Deployment, utc_now
 from lowtide.cli.errors import Failure, Misuse
@@ -59,7 +61,7 @@ def apply(file: File, stack: Stack = DEFAULT_STACK, yes: Yes = False) -> None:
         raise Failure(f"{file} has {_count(len(found.problems), 'problem')}; nothing was changed")
     deployment = Deployment(stack)
     deployment.announce()
-    store = PoolTable(deployment.table)
+    store = PoolConfig(deployment.table)
     changed = _show_changes(store, _resolved(deployment, found))
     if not changed:
         console().print("Nothing to change.")
@@ -68,13 +70,14 @@ def apply(file: File, stack: Stack = DEFAULT_STACK, yes: Yes = False) -> None:
         raise Failure("not applied; nothing was changed")
     for old, new in changed:
         _store(store, old, new)
+        _wake(deployment.table, new.name)
         console().print(f"{new.name}: applied")
 
 
 @app.command("list")
 def list_pools(stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> None:
     """The deployment's pools."""
-    pools = PoolTable(Deployment(stack).table).pools()
+    pools = PoolConfig(Deployment(stack).table).pools()
     if as_json:
         print_json([_document(pool) for pool in pools])
         return
@@ -98,7 +101,7 @@ def list_pools(stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> None:
 @app.command()
 def show(name: str, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> None:
     """One pool with everything that was filled in for it."""
-    store = PoolTable(Deployment(stack).table)
+    store = PoolConfig(Deployment(stack).table)
     if (pool := store.pool(name)) is None:
         raise Failure(f"there is no pool {name}; pools are {', '.join(p.name for p in store.pools()) or 'none yet'}")
     if as_json:
@@ -136,7 +139,7 @@ def _resolved(deployment: Deployment, found: PoolFile) -> list[Pool]:
     return pools
 
 
-def _show_changes(store: PoolTable, pools: list[Pool]) -> list[tuple[Pool | None, Pool]]:
+def _show_changes(store: PoolConfig, pools: list[Pool]) -> list[tuple[Pool | None, Pool]]:
     """Prints the difference of each pool and what it can cost; the pairs (stored, wanted) that differ."""
     changed: list[tuple[Pool | None, Pool]] = []
     for new in pools:
@@ -149,14 +152,20 @@ def _show_changes(store: PoolTable, pools: list[Pool]) -> list[tuple[Pool | None
     return changed
 
 
-def _store(store: PoolTable, old: Pool | None, new: Pool) -> None:
+def _store(store: PoolConfig, old: Pool | None, new: Pool) -> None:
     try:
-        store.put_pool(new, expected_version=old.version if old else 0)
+        store.put_pool(new, old.version if old else None, now=utc_now())
     except Conflict as error:
         raise Failure(
             f"somebody else changed pool {new.name} just now; it was not touched: "
             f"look with `lowtide pools show {new.name}` and apply again"
         ) from error
+
+
+def _wake(table: Table, pool: str) -> None:
+    """Makes the pool due, so that the next tick (within a minute) looks at it with its new configuration."""
+    values = {":due": keys.DUE, ":now": to_text(utc_now()), ":pool": pool}
+    table.update(keys.pool(pool), keys.STATE, "SET gpk = :due, gsk = :now, pool = :pool", values=values)
 
 
 def _document(pool: Pool) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """`lowtide submit`: one job from the command line, checked here as the stack would check it, then sent to its queue.
 
-Sending the same JSON to the queue with any SQS client does the same; this adds an answer before the message is on its way.
+Sending the same JSON to the queue with any SQS client does the same; this adds an answer before the message leaves.
 """
 
 import json
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from lambdas.adapters.pool_table import PoolTable
-from lambdas.domain.job_message import parse_message
 
 from lambdas import names
+from lambdas.adapters.pool_config import PoolConfig
+from lambdas.domain.job_message import parse_message
 from lambdas.domain.jobs import Rejection
 from lowtide.cli.connection import Deployment
 from lowtide.cli.errors import Failure, Misuse
@@ -58,7 +58,7 @@ def submit(
 
 def _check(deployment: Deployment, message: dict[str, Any]) -> None:
     """Raises Misuse where the stack would park the message."""
-    pools = {pool.name: pool for pool in PoolTable(deployment.table).pools()}
+    pools = {pool.name: pool for pool in PoolConfig(deployment.table).pools()}
     parsed = parse_message(json.dumps(message), message_id=message["id"], pools=pools)
     if isinstance(parsed, Rejection):
         raise Misuse(f"{parsed.reason}; nothing was submitted")
