@@ -82,7 +82,7 @@ class Deployment:
         return self.client("sqs")
 
     def where(self) -> str:
-        """`account 123456789012, us-east-1, stack Lowtide`; a local endpoint is said, so that nobody takes it for AWS."""
+        """`account 123456789012, us-east-1, stack Lowtide`, and the endpoint where it is not AWS."""
         endpoint = os.environ.get("AWS_ENDPOINT_URL")
         local = f", at {endpoint}" if endpoint else ""
         return f"account {self.account}, {self.region}, stack {self.stack}{local}"
