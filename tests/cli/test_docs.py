@@ -27,3 +27,10 @@ def test_the_pools_reference_marks_what_does_not_work_yet_and_only_that() -> Non
 def test_the_example_in_the_pools_reference_is_valid() -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "pools.md").read_text(encoding="utf-8"), re.S)
     assert not parse(example).problems
+
+
+def test_the_jobs_reference_has_every_field_of_a_message() -> None:
+    from lambdas.domain.job_message import READERS
+
+    fields = {name for name in rows("jobs.md") if name.islower()}
+    assert fields == set(READERS)
