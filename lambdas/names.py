@@ -89,6 +89,8 @@ METRIC_UNFULFILLED_TOO_LONG = "PoolsUnfulfilledTooLong"
 METRIC_BLOCKED = "PoolsBlocked"
 METRIC_PARKED = "JobsParked"
 METRIC_UNKNOWN_ERRORS = "UnknownErrorCodes"
+METRIC_PASSES_FAILED = "PassesFailed"
+"""Passes that ended in an error of ours; the pool is looked at again a little later."""
 
 # --- alarms: logical name -> the runbook section its description names (docs/operations.md) ---------------------------
 ALARM_UNFULFILLED = "UnfulfilledCapacity"
