@@ -22,8 +22,8 @@ import uv
 
 _RECIPE = "1"
 """Part of every hash: raise it when the way of building changes."""
-_SHIPPED = (".py", ".json")
-"""What of our own packages is shipped: nothing that merely lies beside the code."""
+_SHIPPED = ".py"
+"""What of our own packages is shipped: code, and nothing that merely lies beside it."""
 _PLATFORMS = {"arm64": "aarch64", "x86_64": "x86_64"}
 _INSTALLER_TRACES = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -84,7 +84,7 @@ def _sources(root: Path, package: str) -> list[Path]:
     return sorted(
         path
         for path in (root / package).rglob("*")
-        if path.suffix in _SHIPPED and path.is_file() and not _left_out(path.relative_to(root))
+        if path.suffix == _SHIPPED and path.is_file() and not _left_out(path.relative_to(root))
     )
 
 

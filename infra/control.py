@@ -1,7 +1,7 @@
 """The control plane's functions: what each is called with, how long it may take and what it may do.
 
-Rights go by function: only reconcile launches, only reconcile and teardown end instances, and no other touches EC2
-beyond reading.
+Rights go by function: only reconcile launches; reconcile, tick (what belongs to no pool) and teardown end instances,
+and those alone that carry the stack's tag; no other function touches EC2.
 """
 
 from aws_cdk import Duration, Stack
@@ -30,8 +30,7 @@ SMALL_MIB = 512
 LARGE_MIB = 1024
 """For functions that load EC2's model, which is a matter of CPU, and CPU comes with memory."""
 
-_READ = ("GetItem", "BatchGetItem", "Query")
-_WRITE = ("PutItem", "UpdateItem", "ConditionCheckItem")
+_READ_AND_WRITE = ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem")
 
 
 class WorkerApi(Construct):
@@ -59,7 +58,7 @@ class WorkerApi(Construct):
                 names.ENV_WORKER_ROLES: "[" + ",".join(f'"{name}"' for name in identity.role_names) + "]",
             },
             statements=[
-                permissions.on_table(storage.table.table_arn, [*_READ, *_WRITE, "DeleteItem"], index=True),
+                permissions.on_table(storage.table.table_arn, [*_READ_AND_WRITE, "DeleteItem"], index=True),
                 permissions.sending(queues.reconcile.queue_arn),
             ],
         )
@@ -94,9 +93,8 @@ class ControlLoop(Construct):
             memory_mib=SMALL_MIB,
             environment={**reconcile_queue, names.ENV_PARKED_QUEUE: queues.parked.queue_url},
             statements=[
-                permissions.on_table(table, [*_READ, *_WRITE], index=False),
+                permissions.on_table(table, _READ_AND_WRITE, index=False),
                 permissions.sending(queues.reconcile.queue_arn, queues.parked.queue_arn),
-                permissions.writing_objects("KeepLargeBodies", storage.bucket, f"{names.PREFIX_PARKED}*"),
             ],
         )
         self.tick = functions.add(
@@ -107,8 +105,9 @@ class ControlLoop(Construct):
             memory_mib=LARGE_MIB,
             environment=reconcile_queue,
             statements=[
-                permissions.on_table(table, [*_READ, *_WRITE, "DeleteItem"], index=True),
-                permissions.describing("ec2:DescribeInstances", "ec2:DescribeSpotPriceHistory", "pricing:GetProducts"),
+                permissions.on_table(table, [*_READ_AND_WRITE, "DeleteItem"], index=True),
+                permissions.describing("ec2:DescribeInstances"),
+                permissions.terminating(stack),
                 ask_for_a_pass,
             ],
         )
@@ -127,7 +126,7 @@ class ControlLoop(Construct):
                 names.ENV_SPOT_LAUNCH_TEMPLATE_VERSION: worker.spot.version,
             },
             statements=[
-                permissions.on_table(table, [*_READ, *_WRITE, "DeleteItem"], index=True),
+                permissions.on_table(table, [*_READ_AND_WRITE, "DeleteItem", "ConditionCheckItem"], index=False),
                 *permissions.launching(
                     stack,
                     subnets=network.subnets,
@@ -137,9 +136,7 @@ class ControlLoop(Construct):
                 permissions.passing(identity.role_arns),
                 permissions.finding_images(stack),
                 permissions.terminating(stack),
-                permissions.describing(
-                    "ec2:DescribeInstanceTypes", "ec2:DescribeSpotPriceHistory", "pricing:GetProducts"
-                ),
+                permissions.describing("ec2:DescribeSpotPriceHistory"),
                 ask_for_a_pass,
             ],
         )
@@ -150,7 +147,10 @@ class ControlLoop(Construct):
             timeout=NEWS_TIMEOUT,
             memory_mib=SMALL_MIB,
             environment=reconcile_queue,
-            statements=[permissions.on_table(table, [*_READ, *_WRITE], index=True), ask_for_a_pass],
+            statements=[
+                permissions.on_table(table, ["GetItem", "Query", "PutItem", "UpdateItem"], index=True),
+                ask_for_a_pass,
+            ],
         )
         self.intake.add_event_source(
             sources.SqsEventSource(queues.jobs, batch_size=JOB_BATCH, report_batch_item_failures=True)

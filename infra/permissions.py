@@ -60,7 +60,7 @@ def finding_images(stack: Stack) -> iam.PolicyStatement:
         stack.format_arn(service="ssm", account="", resource="parameter", resource_name=f"aws/service/{family}/*")
         for family in PUBLIC_IMAGES
     ]
-    return _allow("FindImages", ["ssm:GetParameter", "ssm:GetParameters"], parameters)
+    return _allow("FindImages", ["ssm:GetParameters"], parameters)
 
 
 def describing(*actions: str) -> iam.PolicyStatement:
@@ -80,10 +80,6 @@ def calling_the_worker_api(function_arn: str) -> list[iam.PolicyStatement]:
 
 def reading_objects(sid: str, bucket: s3.IBucket, *keys: str) -> iam.PolicyStatement:
     return _allow(sid, ["s3:GetObject"], [bucket.arn_for_objects(key) for key in keys])
-
-
-def writing_objects(sid: str, bucket: s3.IBucket, *keys: str) -> iam.PolicyStatement:
-    return _allow(sid, ["s3:PutObject"], [bucket.arn_for_objects(key) for key in keys])
 
 
 def on_table(table_arn: str, actions: Sequence[str], *, index: bool) -> iam.PolicyStatement:

@@ -43,7 +43,7 @@ class LowtideStack(Stack):
             "Functions",
             options=options,
             built=functions,
-            environment={names.ENV_TABLE: storage.table.table_name, names.ENV_BUCKET: storage.bucket.bucket_name},
+            environment={names.ENV_TABLE: storage.table.table_name},
         )
         identity = Identity(self, "Identity", owners_roles=options.worker_roles)
         api = WorkerApi(self, "WorkerApi", functions=code, storage=storage, queues=queues, identity=identity)

@@ -31,9 +31,7 @@ class Teardown(Construct):
             timeout=TIMEOUT,
             memory_mib=512,
             statements=[
-                permissions.on_table(
-                    storage.table.table_arn, ["GetItem", "Query", "PutItem", "UpdateItem"], index=True
-                ),
+                permissions.on_table(storage.table.table_arn, ["Query", "UpdateItem"], index=True),
                 permissions.describing("ec2:DescribeInstances"),
                 permissions.terminating(stack),
             ],

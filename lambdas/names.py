@@ -47,8 +47,6 @@ OUTPUT_WORKER_API_URL = "WorkerApiUrl"
 PREFIX_WORKER = "worker/"
 PREFIX_INPUTS = "inputs/"
 PREFIX_CHECKPOINTS = "checkpoints/"
-PREFIX_PARKED = "parked/"
-"""Bodies of parked messages that are too large for the table."""
 INPUTS_KEPT_DAYS = 365
 """Inputs are deleted so long after their upload: who reuses one by its content hash uploads it anew well before."""
 

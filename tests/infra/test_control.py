@@ -10,7 +10,7 @@ from tests.infra.template import ACCOUNT, REGION, Template, actions, as_list, sy
 
 HANDLERS = ("intake", "tick", "reconcile", "news", "worker_api", "teardown")
 NO_RESOURCES = {
-    *("ec2:DescribeInstances", "ec2:DescribeInstanceTypes", "ec2:DescribeSpotPriceHistory", "pricing:GetProducts"),
+    *("ec2:DescribeInstances", "ec2:DescribeSpotPriceHistory"),
 }
 """Actions that know no resources: IAM takes nothing but `*`."""
 

@@ -42,11 +42,14 @@ def test_only_reconcile_launches_and_gives_roles() -> None:
         assert {handler for handler in HANDLERS if action in allowed(template, handler)} == {"reconcile"}, action
 
 
-def test_only_reconcile_and_teardown_end_instances(template: Template) -> None:
-    assert {h for h in HANDLERS if "ec2:TerminateInstances" in allowed(template, h)} == {"reconcile", "teardown"}
+ENDING = ("reconcile", "tick", "teardown")
 
 
-@pytest.mark.parametrize("handler", ["reconcile", "teardown"])
+def test_only_reconcile_the_tick_and_teardown_end_instances(template: Template) -> None:
+    assert {h for h in HANDLERS if "ec2:TerminateInstances" in allowed(template, h)} == set(ENDING)
+
+
+@pytest.mark.parametrize("handler", ENDING)
 def test_only_instances_with_the_stacks_tag_are_ever_ended(template: Template, handler: str) -> None:
     (statement,) = (s for s in template.statements(handler) if "ec2:TerminateInstances" in actions(s))
     assert actions(statement) == ["ec2:TerminateInstances"]

@@ -8,7 +8,7 @@ import pytest
 from aws_cdk import assertions
 
 from lambdas import names
-from tests.infra.template import ACCOUNT, REGION, ZONES, Template, as_list, stack, synthesized, text
+from tests.infra.template import ACCOUNT, REGION, ROOT, ZONES, Template, as_list, stack, synthesized, text
 
 # --- storage ---
 
@@ -169,6 +169,11 @@ def test_every_alarm_says_what_to_do_and_where_the_runbook_says_more(template: T
         section = re.search(r"Runbook: docs/operations\.md#([a-z-]+)$", alarm["AlarmDescription"])
         assert section is not None
         assert section[1] in names.RUNBOOK_SECTIONS.values()
+
+
+def test_every_section_that_an_alarm_names_is_in_the_runbook() -> None:
+    headings = re.findall(r"^## (.+)$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    assert set(names.RUNBOOK_SECTIONS.values()) <= {heading.lower().replace(" ", "-") for heading in headings}
 
 
 def test_every_alarm_and_its_end_go_to_the_topic(template: Template) -> None:
