@@ -68,7 +68,7 @@ def upload(s3: "S3Client", bucket: str, archive: Archive) -> str:
     try:
         s3.head_object(Bucket=bucket, Key=archive.key)
     except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (403, 404):
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") not in (403, 404):
             raise
         s3.put_object(Bucket=bucket, Key=archive.key, Body=archive.data)
     return f"s3://{bucket}/{archive.key}"

@@ -55,7 +55,7 @@ class Deployment:
         try:
             stacks = self.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
         except ClientError as error:
-            if error.response["Error"].get("Code") != "ValidationError":
+            if error.response.get("Error", {}).get("Code") != "ValidationError":
                 raise
             raise Failure(
                 f"there is no stack {self.stack} in {self.region}: run cdk deploy, or name another with --stack"

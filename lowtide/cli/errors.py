@@ -36,7 +36,7 @@ def sentence(error: Exception) -> str:
 
 
 def _refused(error: ClientError) -> str:
-    code, message = error.response["Error"].get("Code", "?"), error.response["Error"].get("Message", "")
+    code, message = error.response.get("Error", {}).get("Code", "?"), error.response.get("Error", {}).get("Message", "")
     denied = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
     remedy = "ask for the permission that the message names" if code in denied else "see the message"
     return f"AWS refused {error.operation_name} ({code}: {message}): {remedy}"

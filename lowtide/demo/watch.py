@@ -1,4 +1,4 @@
-"""What the demo sees of the deployment from outside, once a second: the table's own numbers, nothing of the emulator's."""
+"""What the demo sees of the deployment from outside, once a second: the table's own numbers and the alarms."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from lambdas.adapters import keys
 from lambdas.adapters.ledger import Ledger
-from lambdas.adapters.table import Table
 from lambdas.domain.job_record import JobRecord
+
+from lambdas.adapters import keys
+from lambdas.adapters.table import Table
 from lambdas.domain.jobs import JobState
 
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PARKED})

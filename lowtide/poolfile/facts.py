@@ -35,8 +35,8 @@ def _zones(ec2: "EC2Client", subnets: Sequence[str]) -> dict[str, str]:
         try:
             answer = ec2.describe_subnets(SubnetIds=[subnet])
         except ClientError as error:
-            if error.response["Error"].get("Code") != "InvalidSubnetID.NotFound":
+            if error.response.get("Error", {}).get("Code") != "InvalidSubnetID.NotFound":
                 raise
             continue
-        found.update({row["SubnetId"]: row["AvailabilityZone"] for row in answer["Subnets"] if "SubnetId" in row})
+        found.update({subnet: row.get("AvailabilityZone", "") for row in answer["Subnets"]})
     return found

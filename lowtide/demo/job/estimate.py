@@ -2,8 +2,8 @@
 
     python3 estimate.py SEED BATCHES
 
-Progress is kept in LOWTIDE_CHECKPOINT_DIR. Each batch computes for a few milliseconds and then waits, as a job that reads
-its data from somewhere would.
+Progress is kept in LOWTIDE_CHECKPOINT_DIR. Each batch computes for a few milliseconds and then waits, as a job that
+reads its data from somewhere would.
 """
 
 import json
@@ -24,7 +24,7 @@ def main() -> None:
     if done:
         print(f"going on after batch {done}")
     for batch in range(done, batches):
-        darts = random.Random(f"{seed}/{batch}")
+        darts = random.Random(f"{seed}/{batch}")  # noqa: S311 - darts are no secret
         hits += sum(darts.random() ** 2 + darts.random() ** 2 <= 1 for _ in range(DARTS))
         done = batch + 1
         partial = progress.with_suffix(".partial")
