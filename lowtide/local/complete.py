@@ -10,12 +10,16 @@ from typing import Self
 from lowtide.hosts import Hosts
 from lowtide.local import ec2
 from lowtide.local.ec2.control import PREFIX, Control, control_app
-from lowtide.local.interface import Part, WorldLike
+from lowtide.local.interface import Credentials, Part, WorldLike
 from lowtide.local.places import INSTANCES
 from lowtide.local.world import World, utc_now
 from lowtide.market import catalogue
 from lowtide.market.model import Conditions
 from lowtide.market.unkindness import Unkindness
+
+
+def _texts(credentials: Credentials) -> dict[str, str]:
+    return {name: str(value) for name, value in credentials.items()}
 
 
 class LocalAws:
@@ -68,7 +72,7 @@ class LocalAws:
             endpoint=world.endpoint,
             region=world.region,
             account=world.account,
-            credentials=world.role_credentials,
+            credentials=lambda role, session: _texts(world.role_credentials(role, session)),
         )
         world.on_close(self.hosts.close)
         self.market = ec2.install(world, self.hosts, unkindness=self._unkindness, conditions=self._conditions)

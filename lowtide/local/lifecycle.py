@@ -129,8 +129,7 @@ def _start(places: Places, given: Mapping[str, object]) -> State:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    with server.stdin or open(os.devnull, "wb") as pipe:
-        pipe.write(json.dumps(configuration).encode())
+    _tell(server, json.dumps(configuration))
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         state = State.read(places.state)
@@ -142,6 +141,12 @@ def _start(places: Places, given: Mapping[str, object]) -> State:
             break
         time.sleep(0.05)
     raise LocalError(f"the local AWS did not start; its log is {places.server_log}.")
+
+
+def _tell(server: "subprocess.Popen[bytes]", configuration: str) -> None:
+    if server.stdin is not None:
+        with suppress(BrokenPipeError), server.stdin as pipe:
+            pipe.write(configuration.encode())
 
 
 def _server_environment(places: Places) -> dict[str, str]:

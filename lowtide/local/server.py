@@ -45,8 +45,12 @@ def main() -> int:
 def serve(given: Configuration) -> int:
     """Returns the exit code: 0 after a signal to end, 1 if the world could not be opened."""
     ending = threading.Event()
+
+    def end(_number: int, _frame: object) -> None:
+        ending.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ending.set())
+        signal.signal(number, end)
     places = Places(Path(given.home))
     state = _first_state(given)
     state.write(places.state)
