@@ -19,7 +19,7 @@ def console() -> Console:
 
 def print_json(value: Any) -> None:
     """Exact: money as decimal numbers, instants as ISO 8601, nothing rounded for show."""
-    print(json.dumps(value, indent=2, default=_plain))
+    print(json.dumps(value, indent=2, default=plain))
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
@@ -58,7 +58,7 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return to_text(value)
     if isinstance(value, Decimal):

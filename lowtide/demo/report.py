@@ -7,10 +7,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from lambdas.domain.job_record import Attempt, JobRecord, Outcome
 from rich.console import Console
 from rich.table import Table
 
+from lambdas.domain.job_record import Attempt, JobRecord, Outcome
 from lambdas.domain.jobs import JobState
 from lowtide.demo.watch import Moment, Record
 

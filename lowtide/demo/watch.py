@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from lambdas.adapters.ledger import Ledger
-from lambdas.domain.job_record import JobRecord
-
 from lambdas.adapters import keys
+from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.table import Table
+from lambdas.domain.job_record import JobRecord
 from lambdas.domain.jobs import JobState
 
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PARKED})

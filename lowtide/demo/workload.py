@@ -9,6 +9,7 @@ from typing import Any
 SPOT = "aws-spot-g4dn-metal"
 ON_DEMAND = "aws-on-demand-g4dn-metal"
 CPU = "cpu-spot"
+SPOT_TYPE = "g4dn.metal"
 
 
 @dataclass(frozen=True, slots=True)

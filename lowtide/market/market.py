@@ -235,7 +235,9 @@ class Market:
             for override, count in allocation.granted
         )
         for override, born in granted:
-            self._note("launched", override.offering, now, lifecycle=request.lifecycle, count=len(born))
+            for instance in born:
+                more = {"lifecycle": request.lifecycle, "instance_id": instance.instance_id}
+                self._note("launched", override.offering, now, **more)
         for refusal in allocation.refusals:
             more = {"lifecycle": request.lifecycle, "code": refusal.code, "message": refusal.message}
             self._note("refused", refusal.override.offering, now, **more)

@@ -23,7 +23,7 @@ from lowtide.market import catalogue
 from lowtide.market.fleet import Refused
 from lowtide.market.instances import Happening, Instance
 from lowtide.market.market import Market
-from lowtide.market.model import ALL, Lifecycle, Offering
+from lowtide.market.model import ALL, Lifecycle, Offering, PricePoint, price_history
 from lowtide.market.script import LIFECYCLES, parse
 
 PREFIX = "/_world/market/"
@@ -63,6 +63,11 @@ class Control:
     def instances(self) -> list[Instance]:
         """The live ones, in the order of launching; also those that Describe does not list yet."""
         return self._ec2.during(lambda market, _: [i for i in market.instances.values() if i.alive])
+
+    def price_points(self, instance_type: str, zone: str, since: datetime) -> list[PricePoint]:
+        """The spot price in force at `since` and every change up to now, oldest first; nothing lags here."""
+        offering = Offering(instance_type, zone)
+        return self._ec2.during(lambda market, now: price_history(market.conditions, offering, since, now))
 
     def prices(self, instance_type: str) -> list[Document]:
         """One entry per zone: what the type costs there and how many could be had, now."""
