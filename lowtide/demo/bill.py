@@ -47,7 +47,7 @@ def _row(
 
 
 def mean_price(points: Sequence[PricePoint], begin: datetime, end: datetime) -> Decimal:
-    """The price in force, averaged over [begin, end); `points` are oldest first and the first is in force at `begin`."""
+    """The price in force, averaged over [begin, end); `points` are oldest first, the first in force at `begin`."""
     inside = [point for point in points if point.at < end]
     steps = [(max(point.at, begin), point.price) for point in inside]
     ends = [*(at for at, _ in steps[1:]), end]

@@ -1,4 +1,4 @@
-"""Plays the demo from beginning to end. Everything goes through the doors that a user has: the command line, the queue."""
+"""Plays the demo from beginning to end, through the doors that a user has: the command line and the queue."""
 
 import json
 import os

@@ -198,7 +198,7 @@ def test_the_market_keeps_a_log_of_launches_refusals_and_interruptions():
     world.set_price(TYPE, A, Decimal("0.06"), START)
     world.create_fleet(spot(offer(max_price=Decimal("0.05"))), START)
     lines = [(h.what, h.instance_id, h.code) for h in world.history]
-    assert ("launched", "", "") in lines
+    assert ("launched", instance.instance_id, "") in lines
     assert ("interrupted", instance.instance_id, "price") in lines
     assert ("refused", "", "SpotMaxPriceTooLow") in lines
 
