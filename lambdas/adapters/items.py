@@ -179,7 +179,7 @@ def queue_item(pool: str, job: QueuedJob) -> Item:
 
 
 def queued_from(item: Mapping[str, Any]) -> QueuedJob:
-    given = _read(QueuedJob, item)
+    given = {"resources": None} | _read(QueuedJob, item)
     if (resources := item.get("resources")) is not None:
         given["resources"] = Resources.from_document(resources)
     return QueuedJob(**given)
