@@ -34,9 +34,7 @@ def test_each_capacity_type_is_launched_from_its_own_template() -> None:
     client: Any = ScriptedEc2(clock=VirtualClock())
     fleet(client, request(SPOT))
     Ec2(client, "Lowtide", TEMPLATES).create_fleet(request(ON_DEMAND, "lowest-price"), pool="cpu", decision="d2")
-    used = [
-        f["LaunchTemplateConfigs"][0]["LaunchTemplateSpecification"]["LaunchTemplateId"] for f in client.fleets
-    ]
+    used = [f["LaunchTemplateConfigs"][0]["LaunchTemplateSpecification"]["LaunchTemplateId"] for f in client.fleets]
     assert used == ["lt-spot", "lt-on-demand"]
 
 

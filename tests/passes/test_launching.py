@@ -214,7 +214,9 @@ def test_a_refused_offering_is_marked_and_told_while_another_is_launched() -> No
 
 
 def test_what_cannot_be_had_has_a_reason_a_since_and_a_remedy() -> None:
-    message = "Your Spot request price of 0.05 is lower than the minimum required Spot request fulfillment price of 0.08."
+    message = (
+        "Your Spot request price of 0.05 is lower than the minimum required Spot request fulfillment price of 0.08."
+    )
     world = World(errors={("c7i.large", s): ("SpotMaxPriceTooLow", message) for s in ("subnet-a", "subnet-b")})
     world.apply(pool())
     world.enqueue(1)

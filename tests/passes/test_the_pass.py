@@ -153,7 +153,9 @@ def test_an_unknown_error_code_is_counted_for_the_alarm() -> None:
 
 
 def test_the_summary_tells_the_tick_what_it_needs_for_the_alarms() -> None:
-    world = World(errors={("c7i.large", subnet): ("UnauthorizedOperation", "no") for subnet in ("subnet-a", "subnet-b")})
+    world = World(
+        errors={("c7i.large", subnet): ("UnauthorizedOperation", "no") for subnet in ("subnet-a", "subnet-b")}
+    )
     applied = world.apply(pool(unfulfilled_alarm_after=timedelta(minutes=10)))
     world.enqueue(2)
     world.run()

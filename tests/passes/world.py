@@ -83,7 +83,9 @@ class World:
         self.dynamodb: Any = FakeDynamoDB(self.clock)
         self.dynamodb.create_table(TableName="t", **SCHEMA)
         self.sqs: Any = FakeSQS(self.clock)
-        self.queue: str = self.sqs.create_queue(QueueName="reconcile.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+        self.queue: str = self.sqs.create_queue(QueueName="reconcile.fifo", Attributes={"FifoQueue": "true"})[
+            "QueueUrl"
+        ]
         self.ec2: Any = ScriptedEc2(clock=self.clock, **ec2)
         self.ssm: Any = ScriptedSsm()
         self.table = Table(self.dynamodb, "t", pause=lambda _: None)
@@ -137,9 +139,7 @@ class World:
         )
 
     def passes(self, decide: Callable[[Snapshot, datetime], Plan] = plan) -> Passes:
-        return Passes(
-            reconciler=self.reconciler(decide), metrics=self.metrics, settings=self.settings, now=self.clock
-        )
+        return Passes(reconciler=self.reconciler(decide), metrics=self.metrics, settings=self.settings, now=self.clock)
 
     def run(self, name: str = "cpu", *, left: float = 100, decide: Callable[[Snapshot, datetime], Plan] = plan) -> None:
         self.reconciler(decide).reconcile(name, lambda: timedelta(seconds=left))
