@@ -236,9 +236,14 @@ class Ec2:
             )
             token = answer.get("NextToken") or None
             found = (i for reservation in answer.get("Reservations", []) for i in reservation.get("Instances", []))
-            yield Page(instances=tuple(map(_described, found)), next_token=token)
+            # the filter is EC2's; what is ended for want of a pool rests on it, so the tag itself is looked at too
+            ours = filter(self._is_ours, found)
+            yield Page(instances=tuple(map(_described, ours)), next_token=token)
             if token is None:
                 return
+
+    def _is_ours(self, entry: Mapping[str, Any]) -> bool:
+        return {"Key": names.TAG_STACK, "Value": self._stack} in entry.get("Tags", [])
 
     def spot_prices(self, instance_types: Sequence[str], now: datetime) -> list[MarketPrice]:
         """The Linux spot price in force at `now` for each of these types in each zone that has one. Raises Unavailable.
