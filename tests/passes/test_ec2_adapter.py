@@ -152,26 +152,31 @@ class Paged:
         return answer
 
 
+def tag(name: str, value: str) -> dict[str, str]:
+    return {"Key": f"lowtide:{name}", "Value": value}
+
+
 def machine(instance_id: str, **changes: Any) -> dict[str, Any]:
     return {
         **{"InstanceId": instance_id, "State": {"Name": "running"}, "InstanceType": "c7i.large"},
         **{"Placement": {"AvailabilityZone": "us-west-2a"}, "LaunchTime": datetime(2026, 1, 1, tzinfo=UTC)},
-        **{"Tags": [{"Key": "lowtide:pool", "Value": "cpu"}, {"Key": "lowtide:decision", "Value": "d1"}], **changes},
+        **{"Tags": [tag("stack", "Lowtide"), tag("pool", "cpu"), tag("decision", "d1")], **changes},
     }
 
 
 def test_instances_are_read_page_by_page_from_where_one_stopped() -> None:
+    untagged = machine("i-2", InstanceLifecycle="capacity-block", Tags=[tag("stack", "Lowtide")])
     client = Paged(
         describe_instances=[
             {"Reservations": [{"Instances": [machine("i-0")]}], "NextToken": "1"},
             {"Reservations": [{"Instances": [machine("i-1", InstanceLifecycle="spot")]}], "NextToken": "2"},
-            {"Reservations": [{"Instances": [machine("i-2", InstanceLifecycle="capacity-block", Tags=[])]}]},
+            {"Reservations": [{"Instances": [untagged]}]},
         ]
     )
     ec2 = Ec2(client, "Lowtide")  # type: ignore[arg-type]
     first = next(ec2.pages())
     assert first.next_token == "1"
-    rest = [page for page in ec2.pages(first.next_token)]
+    rest = list(ec2.pages(first.next_token))
     seen = {i.instance_id: (i.capacity_type, i.pool) for page in [first, *rest] for i in page.instances}
     assert seen == {"i-0": (ON_DEMAND, "cpu"), "i-1": (SPOT, "cpu"), "i-2": (ON_DEMAND, None)}
     assert all(r["Filters"] == [{"Name": "tag:lowtide:stack", "Values": ["Lowtide"]}] for r in client.asked)
