@@ -140,6 +140,9 @@ class _Look:
     interrupted: list[str] = field(default_factory=list[str])
     _to_ring: set[str] = field(default_factory=set[str])
     _pools: dict[str, Pool | None] = field(default_factory=dict[str, Pool | None])
+    _intentions: dict[tuple[str, str], Intention | None] = field(
+        default_factory=dict[tuple[str, str], Intention | None]
+    )
 
     def __post_init__(self) -> None:
         self.warnings = self.eyes.observations.warnings(since=self.started_at - self.eyes.settings.warning_memory)
@@ -204,7 +207,7 @@ class _Look:
         pool = self._pool(found.pool)
         if pool is None:
             return False
-        intention = self.eyes.observations.intention(pool.name, found.decision) if found.decision else None
+        intention = self._intention(pool.name, found.decision)
         instance = _adopted(found, pool, intention, self.warnings.get(found.instance_id), self.started_at)
         if self.eyes.observations.adopt(instance, intention):
             _log.info("adopted", extra={"instance_id": found.instance_id, "pool": pool.name, "state": instance.state})
@@ -221,6 +224,14 @@ class _Look:
         if name not in self._pools:
             self._pools[name] = self.eyes.pools.pool(name)
         return self._pools[name]
+
+    def _intention(self, pool: str, decision: str | None) -> Intention | None:
+        """As it was when it was first asked for; adoption finds out when it has been closed since."""
+        if decision is None:
+            return None
+        if (pool, decision) not in self._intentions:
+            self._intentions[pool, decision] = self.eyes.observations.intention(pool, decision)
+        return self._intentions[pool, decision]
 
     def _end_orphans(self, instance_ids: list[str]) -> None:
         """End what carries our tag and belongs to no pool. It holds no lease: only recorded instances are given jobs.
