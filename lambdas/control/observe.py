@@ -14,6 +14,7 @@ from typing import Protocol
 from lambdas.adapters.clockwork import Clockwork, Progress, Taken
 from lambdas.adapters.ec2 import Described, Ended, Page
 from lambdas.adapters.observations import Known, Observations
+from lambdas.control.doorbell import Doorbell
 from lambdas.domain import observed
 from lambdas.domain.fleet import Instance, InstanceState, Intention
 from lambdas.domain.pools import Pool
@@ -25,8 +26,6 @@ RESERVE = timedelta(seconds=10)
 """Time a tick keeps for what comes after the look: messages to pools, metrics, its lease. Some 2 s for 1,000 pools."""
 RESUMABLE = timedelta(minutes=10)
 """A look that began longer ago is begun anew: its pages say too little of now, and EC2 may not know its token."""
-
-INTERRUPTED = "EC2 announced that it takes the spot instance back"
 
 
 class Fleet(Protocol):
@@ -40,12 +39,6 @@ class Pools(Protocol):
     """Where pools are looked up (adapters/pool_config.py)."""
 
     def pool(self, name: str) -> Pool | None: ...
-
-
-class Doorbell(Protocol):
-    """Asks for a pass: marks the pool dirty, and sends a message if it was clean."""
-
-    def ring(self, pool: str, cause: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +144,7 @@ class _Look:
         """Warnings that came before their instances were recorded."""
         for instance_id in self.warnings.keys() & self.fleet.keys():
             known, ends_at = self.fleet[instance_id], self.warnings[instance_id]
-            if self.eyes.observations.announce_end(known, ends_at, why=INTERRUPTED, now=self.eyes.now()):
+            if self.eyes.observations.announce_end(known, ends_at, why=observed.INTERRUPTED, now=self.eyes.now()):
                 self._note(known.pool)
                 self.interrupted.append(known.pool)
             self.eyes.observations.drop_warning(instance_id)
@@ -299,7 +292,7 @@ def _adopted(
 
 def _why_drained(found: Described, *, useful: bool, warned: bool) -> str | None:
     if warned:
-        return INTERRUPTED
+        return observed.INTERRUPTED
     if found.state in observed.LOST:
         return f"EC2 reports it {found.state}"
     return None if useful else f"the pool does not use {found.instance_type}"

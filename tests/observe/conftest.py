@@ -73,7 +73,6 @@ class World:
                 settings=self.settings,
                 now=self.clock,
             ),
-            messages=self.doorbell,
             metrics=self.metrics,
             now=self.clock,
             new_id=self.new_id,
