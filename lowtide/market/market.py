@@ -78,6 +78,7 @@ class Market:
         self.unkindness = unkindness
         self.conditions = Scripted(conditions)
         self.history: deque[Happening] = deque(maxlen=HISTORY_KEPT)
+        self._logged = 0
         self.instances: dict[str, Instance] = {}
         self.answers: dict[str, Answer] = {}
         """By fleet id."""
@@ -155,6 +156,11 @@ class Market:
         last = min(end, now - self.unkindness.history_lag)
         return price_history(self.conditions, offering, min(start, last), last)
 
+    def happenings(self, since: int = 0) -> list[Happening]:
+        """The log from line `since` on, lines numbered from the market's beginning; the oldest may be gone."""
+        first = self._logged - len(self.history)
+        return list(itertools.islice(self.history, max(since - first, 0), None))
+
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def advance(self, now: datetime) -> list[News]:
@@ -162,6 +168,10 @@ class Market:
         self._play(now)
         news, self._news = self._news, []
         return news
+
+    def has_news(self) -> bool:
+        """Whether `advance` would give something at once: requests make news too."""
+        return bool(self._news)
 
     def next_change(self) -> datetime | None:
         """The first instant at which `advance` may have something to say; None: nothing is to come. A script or a
@@ -411,3 +421,4 @@ class Market:
 
     def _log(self, happening: Happening) -> None:
         self.history.append(happening)
+        self._logged += 1
