@@ -88,7 +88,7 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     actions: tuple[Action, ...] = (
         *returned(snapshot, fleet, now),
         *forgotten(fleet),
-        *intentions(snapshot, now),
+        *intentions(snapshot, fleet, now),
         *(wanted.launches if wanted else ()),
         *retired(snapshot, fleet, wanted, now),
         *terminated(snapshot, fleet, now),
