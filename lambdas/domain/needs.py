@@ -35,7 +35,9 @@ class Needs:
     """New instances wanted within the maximum: those of `launches`, and those that cannot be asked for now."""
     over_maximum: tuple[Demand, ...]
     """Jobs that wait only because the pool is at its maximum."""
-    bins_over_maximum: int
+    short: int
+    """Instances wanted beyond the maximum, for `over_maximum` and the minimum; ending ones may yet give way to them."""
+    room_to_make: int
     """How many instances that may be asked for now would take `over_maximum`."""
     never_fits: tuple[Demand, ...]
     blocked: int
@@ -59,7 +61,7 @@ def needs(snapshot: Snapshot, fleet: FleetView, now: datetime) -> Needs:
     most = max(0, pool.max_instances - counted(fleet, snapshot.intentions))
     packed = pack(possible, rooms(fleet, snapshot), _candidates(askable), aux=_aux(pool), most=most)
     wanted = _pack_anew(packed.left, _all_types(pool), pool, most - len(packed.bins))
-    bins, blocked = _with_minimum(packed.bins, len(wanted.bins), snapshot, fleet, askable, most)
+    bins, blocked, lacking = _with_minimum(packed.bins, len(wanted.bins), snapshot, fleet, askable, most)
     launches = _launches(bins, askable, snapshot, capacity_type)
     asked = launches[:1] if found.probing else launches[:MOST_LAUNCHES]
     return Needs(
@@ -68,7 +70,8 @@ def needs(snapshot: Snapshot, fleet: FleetView, now: datetime) -> Needs:
         launches=asked,
         missing=len(bins) + blocked,
         over_maximum=wanted.left,
-        bins_over_maximum=len(_pack_anew(wanted.left, _candidates(askable), pool, pool.max_instances).bins),
+        short=lacking + len(_pack_anew(wanted.left, _all_types(pool), pool, pool.max_instances).bins),
+        room_to_make=len(_pack_anew(wanted.left, _candidates(askable), pool, pool.max_instances).bins),
         never_fits=tuple(job for job in demand if not fits_some_type(job.slots, job.resources, pool)),
         blocked=blocked,
         deferred=len(bins) - sum(launch.request.count for launch in asked),
@@ -122,15 +125,16 @@ def _with_minimum(
     fleet: FleetView,
     askable: Sequence[Offering],
     most: int,
-) -> tuple[tuple[Bin, ...], int]:
-    """Empty bins on top, until the pool's minimum is met."""
+) -> tuple[tuple[Bin, ...], int, int]:
+    """(bins, blocked, lacking): empty bins on top until the pool's minimum is met; `lacking` has no place in `most`."""
     usable = len(fleet.running) + len(fleet.launching) + sum(map(awaited, snapshot.intentions)) + len(bins) + blocked
-    short = max(0, min(snapshot.pool.min_instances - usable, most - len(bins) - blocked))
+    wanted = max(0, snapshot.pool.min_instances - usable)
+    empty = min(wanted, most - len(bins) - blocked)
     candidates = _candidates(askable)
     if not candidates:
-        return bins, blocked + short
+        return bins, blocked + empty, wanted - empty
     cheapest = min(candidates, key=lambda each: each.price)
-    return (*bins, *(Bin(facts=cheapest.facts, jobs=()) for _ in range(short))), blocked
+    return (*bins, *(Bin(facts=cheapest.facts, jobs=()) for _ in range(empty))), blocked, wanted - empty
 
 
 def _launches(

@@ -86,7 +86,7 @@ def _starting(snapshot: Snapshot, fleet: FleetView, wanted: Needs, now: datetime
 
 
 def _limit(snapshot: Snapshot, fleet: FleetView, wanted: Needs, now: datetime) -> list[Reason]:
-    if not wanted.over_maximum and snapshot.queue_complete:
+    if not wanted.short and snapshot.queue_complete:
         return []
     most = snapshot.pool.max_instances
     ending = sum(each.ends_at is None for each in fleet.draining)

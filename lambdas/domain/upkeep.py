@@ -143,7 +143,7 @@ def _unneeded(snapshot: Snapshot, fleet: FleetView, needs: Needs | None, now: da
     leaving = [each for each in fleet.draining if each.ends_at is None]
     above = max(0, counted(fleet, snapshot.intentions) - len(leaving) - pool.max_instances)
     freeing = sum(not fleet.busy(each) for each in leaving)
-    making_room = max(0, needs.bins_over_maximum - freeing) if needs else 0
+    making_room = max(0, needs.room_to_make - freeing) if needs else 0
     chosen = [(each, "the pool is above its maximum") for each in order[:above]]
     chosen += [(each, "it keeps room from jobs that do not fit it") for each in order[above : above + making_room]]
     spare = len(fleet.running) - pool.min_instances - len(chosen)

@@ -280,14 +280,14 @@ JSON = st.recursive(
 )
 
 
-@steadily(200)
+@steadily(100)
 @given(st.dictionaries(st.sampled_from([*READERS, "slot", ""]), JSON, max_size=6))
 def test_whatever_is_sent_is_a_job_or_a_rejection_with_a_reason(fields: dict[str, Any]) -> None:
     answer = parse_message(json.dumps({**LEAST, **fields}), message_id="m-1", pools=POOLS)
     assert isinstance(answer, JobSpec) or answer.reason
 
 
-@steadily(200)
+@steadily(100)
 @given(st.text(ALPHABET, max_size=60))
 def test_any_text_at_all_is_answered(body: str) -> None:
     answer = parse_message(body, message_id="m-1", pools=POOLS)

@@ -120,7 +120,7 @@ CANDIDATES = st.lists(
 ).map(lambda kinds: [candidate(slots, f"{cents / 100}") for slots, cents in kinds])
 
 
-@steadily(300)
+@steadily(120)
 @given(JOBS, ROOMS, CANDIDATES, st.integers(0, 4), st.integers(0, 12))
 def test_nothing_is_ever_packed_beyond_its_room_and_every_job_is_somewhere_once(
     jobs: list[Demand], rooms: list[Room], candidates: list[Candidate], aux: int, most: int
@@ -137,7 +137,7 @@ def test_nothing_is_ever_packed_beyond_its_room_and_every_job_is_somewhere_once(
     assert sorted(placed + [job.job_id for job in packing.left], key=int) == [job.job_id for job in jobs]
 
 
-@steadily(300)
+@steadily(120)
 @given(JOBS, ROOMS, CANDIDATES)
 def test_with_room_enough_every_job_that_fits_anything_is_packed(
     jobs: list[Demand], rooms: list[Room], candidates: list[Candidate]
@@ -147,7 +147,7 @@ def test_with_room_enough_every_job_that_fits_anything_is_packed(
     assert all(job.slots > largest for job in packing.left)
 
 
-@steadily(300)
+@steadily(120)
 @given(JOBS, CANDIDATES)
 def test_the_cost_is_near_the_least(jobs: list[Demand], candidates: list[Candidate]) -> None:
     """Within 40 % of the bound below which nothing can be, and one bin: half-filled bins are at times unavoidable."""
@@ -159,7 +159,7 @@ def test_the_cost_is_near_the_least(jobs: list[Demand], candidates: list[Candida
     assert cost <= Decimal("1.4") * lower_bound(fitting, candidates) + max(needed)
 
 
-@steadily(100)
+@steadily(50)
 @given(JOBS, ROOMS, CANDIDATES)
 def test_equal_inputs_give_equal_packings(jobs: list[Demand], rooms: list[Room], candidates: list[Candidate]) -> None:
     assert pack(jobs, rooms, candidates, aux=3, most=6) == pack(jobs, rooms, candidates, aux=3, most=6)
