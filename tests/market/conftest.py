@@ -81,8 +81,10 @@ def local():
 
 def _furnish(world):
     client, iam = world.client("ec2"), world.client("iam")
-    trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
-             "Principal": {"Service": "ec2.amazonaws.com"}}]}
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}}],
+    }
     iam.create_role(RoleName="worker", AssumeRolePolicyDocument=json.dumps(trust))
     profile = iam.create_instance_profile(InstanceProfileName="worker")["InstanceProfile"]
     iam.add_role_to_instance_profile(InstanceProfileName="worker", RoleName="worker")
