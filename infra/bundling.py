@@ -40,15 +40,16 @@ class Built:
 
 
 def build_functions(root: Path, *, python: str, arch: str) -> Built:
-    """The directory that every function's zip is made of: `lambdas/`, the packages of requirements/lambda.txt and their
-    byte code. Needs the package registry the first time only. Raises ValueError when the packages cannot be had."""
+    """The directory that every function's zip is made of: `lambdas/`, the packages of requirements/lambda.txt (if there
+    are any) and their byte code. Raises ValueError when the packages cannot be had."""
     requirements = root / "requirements" / "lambda.txt"
     sources = _sources(root, "lambdas")
     digest = _digest(root, [requirements, *sources], _RECIPE, python, arch)
     target = root / ".lowtide" / "build" / f"functions-{digest[:16]}"
     if not target.exists():
         with _scratch(target) as scratch:
-            _install(requirements, scratch, python=python, arch=arch)
+            if requirements.read_text().strip():
+                _install(requirements, scratch, python=python, arch=arch)
             _copy(root, sources, scratch)
             _remove_traces(scratch)
             _compile(scratch, python)

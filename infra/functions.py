@@ -68,6 +68,8 @@ class Functions(Construct):
             memory_size=memory_mib,
             role=role,
             log_group=self.log_group,
+            logging_format=lambda_.LoggingFormat.JSON,
+            application_log_level_v2=lambda_.ApplicationLogLevel.INFO,
             environment={**self._environment, **(environment or {})},
         )
         self.all.append(function)

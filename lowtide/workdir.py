@@ -9,6 +9,7 @@ import io
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ IGNORE_FILE = ".lowtideignore"
 ALWAYS_LEFT_OUT = (".git/", "__pycache__/", "*.pyc")
 LARGEST_MIB = 512
 """Packed size that is still uploaded without being asked for: every attempt of every job downloads it again."""
+
+STILL_FRESH = timedelta(days=names.INPUTS_KEPT_DAYS) / 2
+"""The bucket deletes inputs some time after their upload; one that is older than this is uploaded anew."""
 
 
 class TooLarge(ValueError):
@@ -63,15 +67,22 @@ def pack(directory: Path, *, largest_mib: int = LARGEST_MIB) -> Archive:
     return Archive(data=data, sha256=hashlib.sha256(data).hexdigest(), files=count)
 
 
-def upload(s3: "S3Client", bucket: str, archive: Archive) -> str:
-    """The `s3://` address of the archive, uploaded unless it is there already."""
-    try:
-        s3.head_object(Bucket=bucket, Key=archive.key)
-    except ClientError as error:
-        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") not in (403, 404):
-            raise
+def upload(s3: "S3Client", bucket: str, archive: Archive, now: datetime) -> str:
+    """The `s3://` address of the archive, uploaded unless it is there and will stay for a while."""
+    uploaded_at = _uploaded_at(s3, bucket, archive)
+    if uploaded_at is None or now - uploaded_at > STILL_FRESH:
         s3.put_object(Bucket=bucket, Key=archive.key, Body=archive.data)
     return f"s3://{bucket}/{archive.key}"
+
+
+def _uploaded_at(s3: "S3Client", bucket: str, archive: Archive) -> datetime | None:
+    try:
+        return s3.head_object(Bucket=bucket, Key=archive.key)["LastModified"]
+    except ClientError as error:
+        # Without s3:ListBucket, S3 says 403 of an object that is not there.
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") not in (403, 404):
+            raise
+        return None
 
 
 def _files(directory: Path) -> Iterator[Path]:

@@ -65,7 +65,21 @@ def _gpus() -> int:
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines()) if listed.returncode == 0 else 0
 
 
-def build(config: dict[str, Any], state: Path, wake: threading.Event) -> Agent:
+class Alarm:
+    """Wakes a sleeping loop; one for each, since the first to wake would clear a common one."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def ring(self) -> None:
+        self._event.set()
+
+    def sleep(self, seconds: float) -> None:
+        self._event.wait(seconds)
+        self._event.clear()
+
+
+def build(config: dict[str, Any], state: Path, wake: Callable[[], None]) -> Agent:
     clock = SystemClock()
     metadata = Metadata(clock.now)
     account = job_account(log.to_stderr)
@@ -79,7 +93,7 @@ def build(config: dict[str, Any], state: Path, wake: threading.Event) -> Agent:
         now=clock.now,
         log=log.to_stderr,
     )
-    runner.on_end = wake.set
+    runner.on_end = wake
     return Agent(
         api=Api(
             config["api_url"],
@@ -95,7 +109,7 @@ def build(config: dict[str, Any], state: Path, wake: threading.Event) -> Agent:
         first_power_off_seconds=float(config["boot_power_off_seconds"]),
         chance=random.Random(os.urandom(16)),  # noqa: S311 - spreads calls; request ids need not be secret
         log=log.to_stderr,
-        wake=wake.set,
+        wake=wake,
     )
 
 
@@ -114,26 +128,26 @@ def drive(step: Callable[[], float], wait: Callable[[float], object], until: Cal
 def main(config_path: Path) -> int:
     """Runs until SIGTERM or SIGINT; then ends and reports what it can, and is 0."""
     config = json.loads(config_path.read_text(encoding="utf-8"))
-    wake, leaving = threading.Event(), threading.Event()
+    turning, watching, leaving = Alarm(), Alarm(), threading.Event()
+
+    def wake() -> None:
+        turning.ring()
+        watching.ring()
 
     def leave(_number: int, _frame: object) -> None:
         leaving.set()
-        wake.set()
-
-    def sleep(seconds: float) -> None:
-        wake.wait(seconds)
-        wake.clear()
+        wake()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)
     agent = build(config, Path(os.environ.get("STATE_DIRECTORY") or "/var/lib/lowtide"), wake)
     agent.prepare()
-    threading.Thread(target=drive, args=(agent.watch, time.sleep, leaving.is_set), name="notices", daemon=True).start()
-    drive(agent.turn, sleep, leaving.is_set)
+    threading.Thread(target=drive, args=(agent.watch, watching.sleep, leaving.is_set), daemon=True).start()
+    drive(agent.turn, turning.sleep, leaving.is_set)
     log.to_stderr("leaving")
     agent.leave(LEAVE_KILL_SECONDS)
     end = time.monotonic() + LEAVE_SECONDS
-    drive(agent.turn, lambda seconds: sleep(min(seconds, 1.0)), lambda: agent.idle or time.monotonic() > end)
+    drive(agent.turn, lambda seconds: turning.sleep(min(seconds, 1.0)), lambda: agent.idle or time.monotonic() > end)
     return 0
 
 

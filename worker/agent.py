@@ -33,7 +33,7 @@ UNGREETED = Terms(slots=0, aux_slots=0, heartbeat=30.0, notice_poll=5.0)
 
 
 class Agent:
-    """One instance's worker. `wake` is called when something happened that `turn` should look at now."""
+    """One instance's worker. `wake` is called when both loops should look again now, whatever they asked for before."""
 
     def __init__(
         self,
@@ -136,6 +136,7 @@ class Agent:
         self._log("hello", pool=answer["pool"], slots=self._terms.slots, held=len(answer["leases"]))
         with self._lock:
             self._owed.update({key: self._abandoned(key) for key in map(_key, answer["leases"])})
+        self._wake()  # `watch` has a new period
 
     def _abandoned(self, key: Key) -> Outcome:
         """What became of a lease that an earlier worker on this instance held."""
@@ -156,7 +157,8 @@ class Agent:
                     continue
                 del self._attempts[key]
                 attempt.forget()
-                self._log("ended", job_id=key.job_id, fence=key.fence, outcome=vars(outcome))
+                told = {name: value for name, value in outcome.body(key).items() if name != "error"}
+                self._log("ended", **told)  # without the error, which quotes the job's output
                 if not (isinstance(outcome, Ended) and outcome.stopped is Stop.LEASE_LOST):
                     self._owed[key] = outcome
                     self._report_due.now()

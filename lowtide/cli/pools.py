@@ -165,7 +165,8 @@ def _store(store: PoolConfig, old: Pool | None, new: Pool) -> None:
 def _wake(table: Table, pool: str) -> None:
     """Makes the pool due, so that the next tick (within a minute) looks at it with its new configuration."""
     values = {":due": keys.DUE, ":now": to_text(utc_now()), ":pool": pool}
-    table.update(keys.pool(pool), keys.STATE, "SET gpk = :due, gsk = :now, pool = :pool", values=values)
+    expression = "SET gpk = :due, gsk = :now, #pool = :pool"
+    table.update(keys.pool(pool), keys.STATE, expression, names={"#pool": "pool"}, values=values)
 
 
 def _document(pool: Pool) -> dict[str, Any]:

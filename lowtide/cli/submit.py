@@ -15,7 +15,7 @@ from lambdas import names
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.domain.job_message import parse_message
 from lambdas.domain.jobs import Rejection
-from lowtide.cli.connection import Deployment
+from lowtide.cli.connection import Deployment, utc_now
 from lowtide.cli.errors import Failure, Misuse
 from lowtide.cli.jobs import wait_for
 from lowtide.cli.options import DEFAULT_STACK, Stack
@@ -71,7 +71,7 @@ def _uploaded(deployment: Deployment, workdir: Path, limit: int) -> dict[str, st
         raise Misuse(str(error)) from error
     if not archive.files:
         raise Misuse(f"{workdir} has no files to upload")
-    place = upload(deployment.s3, deployment.output(names.OUTPUT_BUCKET_NAME), archive)
+    place = upload(deployment.s3, deployment.output(names.OUTPUT_BUCKET_NAME), archive, utc_now())
     return {"s3": place, "path": ".", "sha256": archive.sha256}
 
 

@@ -112,7 +112,7 @@ class _Player:
     def _messages(self) -> list[tuple[float, str]]:
         """(seconds after the start, body), in order; the job's program is uploaded once."""
         archive = pack(HERE / "job")
-        place = upload(self.aws.world.client("s3"), self.outputs[names.OUTPUT_BUCKET_NAME], archive)
+        place = upload(self.aws.world.client("s3"), self.outputs[names.OUTPUT_BUCKET_NAME], archive, _now())
         inputs = [{"s3": place, "path": ".", "sha256": archive.sha256}]
         return sorted((wave.at_seconds, body) for wave, body in bodies(self.seed, inputs))
 

@@ -227,6 +227,8 @@ def _impossible(override: Override, request: Request, supply: Supply) -> Refusal
     """What no amount of capacity mends."""
     name, zone = override.offering
     facts = catalogue.facts(name)
+    if override.denied:
+        return Refusal(override=override, code=override.denied[0], message=override.denied[1])
     if facts is None:
         return Refusal(
             override=override, code="InvalidInstanceType", message=f"Invalid value '{name}' for InstanceType."

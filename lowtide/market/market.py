@@ -47,8 +47,8 @@ from lowtide.market.unkindness import Unkindness
 
 HISTORY_KEPT = 20_000
 """Happenings kept for reports: a demo makes some hundreds."""
-STRIKE_AGAIN = 60
-"""A strike that finds too few victims looks again after the warning lead divided by this: every two (AWS) seconds."""
+STRIKE_AGAIN = timedelta(seconds=1)
+"""A strike that finds too few victims looks again after so long, in real time: asking hosts what they run costs them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,8 @@ class Market:
         self.unkindness = unkindness
         self.conditions = Scripted(conditions)
         self.history: deque[Happening] = deque(maxlen=HISTORY_KEPT)
-        self._logged = 0
+        self.happened = 0
+        """Lines ever written to `history`, those no longer kept included."""
         self.instances: dict[str, Instance] = {}
         self.answers: dict[str, Answer] = {}
         """By fleet id."""
@@ -158,7 +159,7 @@ class Market:
 
     def happenings(self, since: int = 0) -> list[Happening]:
         """The log from line `since` on, lines numbered from the market's beginning; the oldest may be gone."""
-        first = self._logged - len(self.history)
+        first = self.happened - len(self.history)
         return list(itertools.islice(self.history, max(since - first, 0), None))
 
     # --- time ---------------------------------------------------------------------------------------------------------
@@ -374,15 +375,15 @@ class Market:
             if strike.instance_type in (ALL, offering.instance_type) and strike.zone in (ALL, offering.zone)
             for i in self._interruptible(offering)
             if i.state is State.RUNNING
-            if not strike.busy or self._busy(i.instance_id)
         ]
         fitting.sort(key=lambda i: (i.launched_at, i.instance_id))
-        for instance in fitting[: strike.count]:
+        working = (i for i in fitting if not strike.busy or self._busy(i.instance_id))
+        struck = list(itertools.islice(working, strike.count))
+        for instance in struck:
             self._interrupt(instance, at, Cause.ASKED, notice=strike.notice, lead=strike.lead)
-        if missing := strike.count - len(fitting[: strike.count]):
-            again = at + max(self.unkindness.warning_lead / STRIKE_AGAIN, timedelta(milliseconds=50))
-            rest = replace(strike, at=again, count=missing)
-            self._at(again, partial(self._strike, rest))
+        if missing := strike.count - len(struck):
+            again = at + STRIKE_AGAIN
+            self._at(again, partial(self._strike, replace(strike, at=again, count=missing)))
 
     def _begin_held(self, held: Held, at: datetime) -> None:
         line = Happening(at=at, what="price", instance_type=held.instance_type, zone=held.zone, price=held.price)
@@ -423,4 +424,4 @@ class Market:
 
     def _log(self, happening: Happening) -> None:
         self.history.append(happening)
-        self._logged += 1
+        self.happened += 1

@@ -38,5 +38,5 @@ def _zones(ec2: "EC2Client", subnets: Sequence[str]) -> dict[str, str]:
             if error.response.get("Error", {}).get("Code") != "InvalidSubnetID.NotFound":
                 raise
             continue
-        found.update({subnet: row.get("AvailabilityZone", "") for row in answer["Subnets"]})
+        found[subnet] = next((row.get("AvailabilityZone", "") for row in answer["Subnets"]), "")
     return found

@@ -78,9 +78,15 @@ def test_who_asks_for_a_pass_knows_the_reconcile_queue_and_may_send_to_it(templa
 
 
 def test_all_functions_log_to_the_group_that_the_output_names(template: Template) -> None:
-    (group,) = {json.dumps(f["LoggingConfig"]) for f in template.properties("AWS::Lambda::Function")}
     output = template.content["Outputs"][names.OUTPUT_CONTROL_LOG_GROUP_NAME]["Value"]
-    assert json.loads(group) == {"LogGroup": output}
+    for function in template.properties("AWS::Lambda::Function"):
+        assert function["LoggingConfig"]["LogGroup"] == output
+
+
+def test_log_lines_are_json_with_everything_from_info_up(template: Template) -> None:
+    for function in template.properties("AWS::Lambda::Function"):
+        assert function["LoggingConfig"]["LogFormat"] == "JSON"
+        assert function["LoggingConfig"]["ApplicationLogLevel"] == "INFO"
 
 
 @pytest.mark.parametrize(("option", "days"), [(None, 30), ("7", 7)])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lambdas.adapters import keys
+from lambdas.control.worker_calls import Claim
 from lambdas.domain.jobs import JobState, Resources
 from tests.ledger.world import World, pool
 
@@ -118,7 +119,6 @@ def test_an_instance_that_began_to_drain_since_it_was_read_gets_no_lease(world: 
         names={"#state": "state"},
         values={":draining": "draining"},
     )
-    from lambdas.control.worker_calls import Claim
 
     asked = Claim(request_id="r-1", free_slots=8, free_aux_slots=0, most=1)
     assert world.api.claims.claim(seat, asked, world.clock()).granted == ()
@@ -152,7 +152,6 @@ def test_a_hundred_workers_claiming_at_once_get_a_job_each_and_none_twice() -> N
     workers = [(world.instance(n), world.worker_api(seed=n)) for n in range(1, 101)]
 
     def claim_until_given(number: int) -> str:
-        from lambdas.control.worker_calls import Claim
 
         instance, api = workers[number]
         for turn in range(100):

@@ -51,13 +51,19 @@ def pool(name: str = "gpu", **more: Any) -> Pool:
 
 
 class World:
-    def __init__(self, settings: Settings | None = None, pools: Sequence[Pool] = (), client: Any = None) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        pools: Sequence[Pool] = (),
+        client: Any = None,
+        table_name: str = "lowtide",
+    ) -> None:
         self.settings = settings or Settings()
         self.clock = VirtualClock()
         self.dynamodb = client or FakeDynamoDB(self.clock)
         self.sqs = FakeSQS(self.clock)
-        self.dynamodb.create_table(TableName="lowtide", **SCHEMA)
-        self.table = Table(self.dynamodb, "lowtide", pause=lambda _: None)
+        self.dynamodb.create_table(TableName=table_name, **SCHEMA)
+        self.table = Table(self.dynamodb, table_name, pause=lambda _: None)
         self.reconcile_url = self.sqs.create_queue(QueueName="reconcile.fifo", Attributes={"FifoQueue": "true"})[
             "QueueUrl"
         ]

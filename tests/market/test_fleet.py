@@ -127,6 +127,13 @@ def test_an_image_of_the_wrong_architecture_is_refused():
     assert "does not match the architecture 'x86_64' of the specified AMI" in message
 
 
+def test_what_no_market_mends_comes_before_what_it_could():
+    world = market(conditions=steady(capacities={A: 0}))
+    answer = world.create_fleet(spot(offer(denied=("UnauthorizedOperation", "no")), offer(B)), START)
+    assert refusals(answer) == {(TYPE, A): ("UnauthorizedOperation", "no")}
+    assert len(launched(answer)) == 1
+
+
 def test_the_spot_quota_counts_vcpus_of_the_family_group():
     world = market(unkindness=SMALL)
     answer = world.create_fleet(spot(target=4), START)

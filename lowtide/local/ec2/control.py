@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 from lowtide.local.ec2.service import LocalEc2
@@ -58,7 +58,11 @@ class Control:
 
     def history(self, since: int = 0) -> list[Happening]:
         """From line `since` on, oldest first. Lines are numbered from the market's beginning."""
-        return self._ec2.during(lambda market, _: market.happenings(since))
+        return self.history_page(since)[0]
+
+    def history_page(self, since: int) -> tuple[list[Happening], int]:
+        """The same, and the number of the line to come next."""
+        return self._ec2.during(lambda market, _: (market.happenings(since), market.happened))
 
     def instances(self) -> list[Instance]:
         """The live ones, in the order of launching; also those that Describe does not list yet."""
@@ -119,9 +123,8 @@ def control_app(control: Control) -> Callable[[Mapping[str, Any], Receive, Send]
 def _read(control: Control, name: str, query: Mapping[str, str]) -> Document:
     match name:
         case "history":
-            since = int(query.get("since", "0"))
-            lines = control.history(since)
-            return {"next": since + len(lines), "history": [happening_document(line) for line in lines]}
+            lines, following = control.history_page(int(query.get("since", "0")))
+            return {"next": following, "history": [happening_document(line) for line in lines]}
         case "instances":
             return {"instances": [_instance_document(instance) for instance in control.instances()]}
         case "prices":
@@ -132,26 +135,40 @@ def _read(control: Control, name: str, query: Mapping[str, str]) -> Document:
 
 
 def _write(control: Control, name: str, body: Any) -> Document:
-    if not isinstance(body, list if name == "script" else dict):
-        raise ValueError(f"{name} takes a JSON {'list' if name == 'script' else 'object'}")
-    match name:
-        case "script":
-            control.script(body)
-        case "price":
-            control.set_price(body["instance_type"], body.get("zone", ALL), Decimal(str(body["usd"])))
-        case "capacity":
-            lifecycle = LIFECYCLES[body.get("lifecycle", "spot")]
-            where = body.get("instance_type", ALL), body.get("zone", ALL)
-            control.set_capacity(*where, int(body["count"]), lifecycle)
-        case "interrupt":
-            lead = body.get("lead")
-            asked = None if lead is None else timedelta(seconds=float(lead))
-            control.interrupt(body["instance_id"], notice=body.get("notice", True), lead=asked)
-        case "release":
-            control.release()
-        case _:
-            raise LookupError(f"{PREFIX}{name} is not there; see script, price, capacity, interrupt, release")
+    if name == "script":
+        if not isinstance(body, list):
+            raise ValueError("a script is a JSON list of entries")
+        control.script(cast("list[Document]", body))
+    elif name in _TROUBLES:
+        if not isinstance(body, dict):
+            raise ValueError(f"{name} takes a JSON object")
+        _TROUBLES[name](control, cast(Document, body))
+    else:
+        raise LookupError(f"{PREFIX}{name} is not there; see script, {', '.join(_TROUBLES)}")
     return {"done": name}
+
+
+def _hold_price(control: Control, body: Document) -> None:
+    control.set_price(body["instance_type"], body.get("zone", ALL), Decimal(str(body["usd"])))
+
+
+def _hold_capacity(control: Control, body: Document) -> None:
+    lifecycle = LIFECYCLES[body.get("lifecycle", "spot")]
+    control.set_capacity(body.get("instance_type", ALL), body.get("zone", ALL), int(body["count"]), lifecycle)
+
+
+def _interrupt(control: Control, body: Document) -> None:
+    lead = body.get("lead")
+    asked = None if lead is None else timedelta(seconds=float(lead))
+    control.interrupt(body["instance_id"], notice=body.get("notice", True), lead=asked)
+
+
+_TROUBLES: Mapping[str, Callable[[Control, Document], None]] = {
+    "price": _hold_price,
+    "capacity": _hold_capacity,
+    "interrupt": _interrupt,
+    "release": lambda control, _: control.release(),
+}
 
 
 def happening_document(line: Happening) -> Document:

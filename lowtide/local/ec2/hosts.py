@@ -44,7 +44,8 @@ class Hosts(Protocol):
     an unknown instance id is no error, since a host may be gone before EC2 says so."""
 
     on_shutdown: Callable[[str], None]
-    """Set by the local EC2: to be called with the instance id, from any thread, when the guest powers itself off."""
+    """Set by the local EC2: to be called with the instance id, from any thread, when the guest powers itself off.
+    Returns at once."""
 
     def launch(self, spec: HostSpec) -> None: ...
 
@@ -65,5 +66,5 @@ class Hosts(Protocol):
         ...
 
     def busy(self, instance_id: str) -> bool:
-        """Whether a job's process runs on it now. Scripted trouble picks its victims by this."""
+        """Whether a job's process runs on it now. Scripted trouble picks its victims by this. Must not wait."""
         ...

@@ -1,7 +1,7 @@
 """The local EC2: the market, played in the world's time, behind EC2's API. One lock keeps market and records together.
 
 Requests are served on the gateway's loop; a clock of its own thread plays the market on, tells hosts and events, and
-sleeps until something is due. Hosts and events are never called with the lock held.
+sleeps until something is due. With the lock held hosts are only read (`console`, `busy`), never told anything.
 """
 
 import logging
@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -180,8 +181,9 @@ class LocalEc2:
         return result
 
     def shut_down(self, instance_id: str) -> None:
-        """A guest powered itself off."""
-        self.during(lambda market, now: market.shut_down(instance_id, now))
+        """A guest powered itself off. Returns at once: a host that calls this may hold a lock that `busy` waits for."""
+        power_off = partial(self.during, lambda market, now: market.shut_down(instance_id, now))
+        threading.Thread(target=power_off, name=f"power-off-{instance_id}", daemon=True).start()
 
     # --- the clock ----------------------------------------------------------------------------------------------------
 
