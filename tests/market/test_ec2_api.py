@@ -1,31 +1,3 @@
-<<<<<<< .merge_file_Cg8GJl
-def test_fleet(local):
-    r = local.ec2.create_fleet(
-        Type="instant",
-        ClientToken="a",
-        LaunchTemplateConfigs=[
-            {
-                "LaunchTemplateSpecification": {"LaunchTemplateId": local.template, "Version": "1"},
-                "Overrides": [
-                    {"InstanceType": "m7g.large", "SubnetId": s, "MaxPrice": "0.05"} for s in local.subnets.values()
-                ],
-            }
-        ],
-        TargetCapacitySpecification={"TotalTargetCapacity": 2, "DefaultTargetCapacityType": "spot"},
-        SpotOptions={"AllocationStrategy": "price-capacity-optimized"},
-        TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "lowtide:pool", "Value": "p"}]}],
-    )
-    print(r)
-    ids = [i for x in r["Instances"] for i in x["InstanceIds"]]
-    for i in ids:
-        local.hosts.wait("launch", i)
-    print(local.hosts.specs[ids[0]])
-    import time
-
-    time.sleep(1)
-    print(local.ec2.describe_instances()["Reservations"][0])
-    assert 0
-=======
 """EC2's API of the local AWS over real HTTP: launching, listing, ending, events, permissions."""
 
 import asyncio
@@ -600,4 +572,3 @@ def test_stock_has_no_arm64_image_parameters(local):
 
 def test_everything_that_is_replaced_or_read_upstream_is_there(local):
     contract.check(ground.NAMES)
->>>>>>> .merge_file_CZpQEx
