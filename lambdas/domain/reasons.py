@@ -63,9 +63,14 @@ class Reason:
 _RANK = {reason_class: rank for rank, reason_class in enumerate(ReasonClass)}
 
 
+def rank(reason_class: ReasonClass) -> int:
+    """0 for the most actionable class."""
+    return _RANK[reason_class]
+
+
 def in_order(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
     """Most actionable first: by class (the order of ReasonClass), then the longest lasting, then by code."""
-    return tuple(sorted(reasons, key=lambda r: (_RANK[r.reason_class], r.since, r.code, r.capacity_type or "")))
+    return tuple(sorted(reasons, key=lambda r: (rank(r.reason_class), r.since, r.code, r.capacity_type or "")))
 
 
 def identity(reason: Reason) -> tuple[ReasonClass, str, str | None]:

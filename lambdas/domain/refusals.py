@@ -10,13 +10,13 @@ The table itself is refusal_table.py. No clock and no chance here: whoever sleep
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from lambdas.domain.fleet import LaunchRequest, OfferingMark
 from lambdas.domain.pools import CapacityType
-from lambdas.domain.reasons import OwnCode, Reason, ReasonClass, identity, in_order
+from lambdas.domain.reasons import OwnCode, Reason, ReasonClass, identity, in_order, rank
 from lambdas.domain.refusal_table import RULES, UNKNOWN, Rule, Scope
 from lambdas.domain.refusal_words import explain, prices_in
 from lambdas.domain.settings import Settings
@@ -68,14 +68,14 @@ def consequences(
     """What follows from the refusals in one answer.
 
     `marks` and `reasons` are those stored before, from which strikes and counts go on. Two refusals that mark the same
-    thing make one mark, that of the longer rest. No order of the refusals changes the result.
+    thing make one mark: the more actionable code's, with the longer rest. No order of the refusals changes the result.
     """
     before = {_place(mark): mark for mark in marks}
     made: dict[tuple[CapacityType, str, str], OfferingMark] = {}
     for refusal in sorted(refusals, key=_order):
         for mark in _marks_of(refusal, request, before, now, settings):
             known = made.get(_place(mark))
-            made[_place(mark)] = mark if known is None or mark.until > known.until else known
+            made[_place(mark)] = mark if known is None else _graver(known, mark)
     new = _reasons_of(refusals, tuple(made.values()), request, tuple(reasons), now, settings)
     unknown = {refusal.code for refusal in refusals if rule_for(refusal.code, refusal.message).unknown}
     return Consequences(marks=tuple(made.values()), reasons=in_order(new), unknown_codes=tuple(sorted(unknown)))
@@ -87,6 +87,11 @@ def _order(refusal: Refusal) -> tuple[str, str, str, str, str]:
 
 def _place(mark: OfferingMark) -> tuple[CapacityType, str, str]:
     return mark.capacity_type, mark.instance_type, mark.zone
+
+
+def _graver(one: OfferingMark, other: OfferingMark) -> OfferingMark:
+    grave = min(one, other, key=lambda mark: rank(rule_for(mark.code, mark.message).reason_class))
+    return replace(grave, until=max(one.until, other.until))
 
 
 def cooldown(rule: Rule, strikes: int, settings: Settings) -> timedelta:
