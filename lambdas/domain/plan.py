@@ -57,6 +57,8 @@ class ReturnJob:
     instance_id: str
     fence: int
     why: str
+    renewed_at: datetime | None = None
+    """The last renewal that was seen: a lease renewed since is left alone. None: it is ended whatever it says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
