@@ -4,7 +4,7 @@ An instant fleet's answer, shortened (one instance came, one offering was refuse
 
     {"FleetId": "fleet-1",
      "Instances": [{"InstanceIds": ["i-1"], "InstanceType": "c7i.large", "Lifecycle": "spot",
-                    "LaunchTemplateAndOverrides": {"Overrides": {"InstanceType": "c7i.large", "SubnetId": "subnet-a"}}}],
+       "LaunchTemplateAndOverrides": {"Overrides": {"InstanceType": "c7i.large", "SubnetId": "subnet-a"}}}],
      "Errors": [{"ErrorCode": "SpotMaxPriceTooLow", "ErrorMessage": "Your Spot request price of 0.03 is lower than …",
                  "Lifecycle": "spot",
                  "LaunchTemplateAndOverrides": {"Overrides": {"InstanceType": "m7i.large", "SubnetId": "subnet-a"}}}]}
@@ -88,13 +88,21 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """EC2's code and message for a call that was not a launch."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """The answer to a request to terminate."""
 
     accepted: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     """Ids that EC2 does not know: long gone, or launched a moment ago (eventual consistency)."""
-    refusals: tuple[Refusal, ...] = ()
+    failures: tuple[Failure, ...] = ()
     """Why the others were not ended; each of them is still running."""
 
 
@@ -191,7 +199,7 @@ class Ec2:
 
     def terminate(self, instance_ids: Sequence[str]) -> Ended:
         """Ask EC2 to end these. May be repeated. Never raises for what EC2 answers: what could not be asked for is in
-        `refusals`, and the next pass asks again."""
+        `failures`, and the next pass asks again."""
         ended = Ended()
         for start in range(0, len(instance_ids), TERMINATION_BATCH):
             ended = _joined(ended, self._terminate_batch(instance_ids[start : start + TERMINATION_BATCH]))
@@ -203,7 +211,7 @@ class Ec2:
         except ClientError as error:
             code, message = _code(error)
             if code != _NO_SUCH_INSTANCE:
-                return Ended(refusals=(Refusal(code=code, message=message),))
+                return Ended(failures=(Failure(code=code, message=message),))
             if len(instance_ids) == 1:
                 return Ended(unknown=tuple(instance_ids))
             # one unknown id refuses the whole call: ask for each alone
@@ -212,7 +220,7 @@ class Ec2:
                 ended = _joined(ended, self._terminate_batch([instance_id]))
             return ended
         except (ConnectionError, HTTPClientError) as error:
-            return Ended(refusals=(Refusal(code="RequestTimeout", message=f"{type(error).__name__}: {error}"),))
+            return Ended(failures=(Failure(code="RequestTimeout", message=f"{type(error).__name__}: {error}"),))
         return Ended(accepted=tuple(instance_ids))
 
     def pages(self, start: str | None = None) -> Iterator[Page]:
@@ -228,9 +236,14 @@ class Ec2:
             )
             token = answer.get("NextToken") or None
             found = (i for reservation in answer.get("Reservations", []) for i in reservation.get("Instances", []))
-            yield Page(instances=tuple(map(_described, found)), next_token=token)
+            # the filter is EC2's; what is ended for want of a pool rests on it, so the tag itself is looked at too
+            ours = filter(self._is_ours, found)
+            yield Page(instances=tuple(map(_described, ours)), next_token=token)
             if token is None:
                 return
+
+    def _is_ours(self, entry: Mapping[str, Any]) -> bool:
+        return {"Key": names.TAG_STACK, "Value": self._stack} in entry.get("Tags", [])
 
     def spot_prices(self, instance_types: Sequence[str], now: datetime) -> list[MarketPrice]:
         """The Linux spot price in force at `now` for each of these types in each zone that has one. Raises Unavailable.
@@ -346,7 +359,7 @@ def _joined(one: Ended, other: Ended) -> Ended:
     return Ended(
         accepted=one.accepted + other.accepted,
         unknown=one.unknown + other.unknown,
-        refusals=one.refusals + other.refusals,
+        failures=one.failures + other.failures,
     )
 
 

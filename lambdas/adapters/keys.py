@@ -14,6 +14,7 @@
 | its body | `PARKED#<instant>#<message id>` | `BODY` |
 | strangers' news | `NEWS#<instance>` | `WARNING` |
 | the stack | `STACK` | `CONTROL`, `TICK`, `OBSERVATION`, `BUCKET`, `API` |
+| pages of an observation under way | `PAGES#<its start>` | `<4 digits>` |
 | prices | `MARKET` | `<type>#<zone>` |
 
 Lists in the index (gpk, gsk):
@@ -23,6 +24,7 @@ Lists in the index (gpk, gsk):
 | `DUE` | STATE of every pool not at rest | when to look at it |
 | `FLEET` | every INSTANCE | instance id |
 | `INTENT` | every open INTENT | `not_after` |
+| `NEWS` | every kept warning about an unknown instance | the announced end |
 | `JOBS#<pool>` | every JOB of a pool | last change |
 """
 
@@ -60,6 +62,7 @@ ATTEMPT_PREFIX = "ATTEMPT#"
 DUE = "DUE"
 FLEET = "FLEET"
 INTENT = "INTENT"
+NEWS = "NEWS"
 
 
 def pool(name: str) -> str:
@@ -136,6 +139,14 @@ def parked_body(parked_id: str) -> str:
 
 def news(instance_id: str) -> str:
     return f"NEWS#{instance_id}"
+
+
+def pages(started_at: datetime) -> str:
+    return f"PAGES#{to_text(started_at)}"
+
+
+def page(number: int) -> str:
+    return f"{number:04d}"
 
 
 def market(instance_type: str, zone: str) -> str:

@@ -15,8 +15,6 @@ from lambdas.domain.instants import to_text
 
 _T = TypeVar("_T")
 
-_ATTEMPTS = 6
-"""Tries of a transaction that met another one on the same item (passes of all pools check STACK/CONTROL)."""
 _CONDITION_FAILED = "ConditionalCheckFailed"
 
 
@@ -37,7 +35,7 @@ class LaunchTable:
     def intend(self, intention: Intention, epoch: int) -> None:
         """Write an intention before its call. Raises Superseded or Closing, and then nothing may be called."""
         try:
-            self._transact(
+            self._transacted(
                 [
                     self._still(intention.pool, epoch),
                     self._table.check_op(keys.STACK, keys.CONTROL, "attribute_not_exists(closing)"),
@@ -53,11 +51,13 @@ class LaunchTable:
         """Note that the call is being made again: from now on no answer to it is trusted to name every instance.
         False: the intention is closed, its outcome is known."""
         try:
-            self._table.update(
-                *_intent(intention),
-                "SET repeated_at = :now",
-                condition="attribute_exists(pk)",
-                values={":now": to_text(now)},
+            self._table.insist(
+                lambda: self._table.update(
+                    *_intent(intention),
+                    "SET repeated_at = :now",
+                    condition="attribute_exists(pk)",
+                    values={":now": to_text(now)},
+                )
             )
         except Conflict:
             return False
@@ -88,18 +88,18 @@ class LaunchTable:
         """Instances with the closing operation: at once where nobody was there first, else one by one."""
         for chunk in _chunks(instances, TRANSACTION_LIMIT - 1):
             try:
-                self._transact([self._new_instance(i) for i in chunk] + [self._adopted(intention, len(chunk))])
+                self._transacted([self._new_instance(i) for i in chunk] + [self._adopted(intention, len(chunk))])
             except Conflict:
                 for instance in chunk:
                     self._record_one(intention, instance)
         try:
-            self._transact([last])
+            self._transacted([last])
         except Conflict:
             return  # closed already, or repeated meanwhile: then observations close it
 
     def _record_one(self, intention: Intention, instance: Instance) -> None:
         try:
-            self._transact([self._new_instance(instance), self._adopted(intention, 1)])
+            self._transacted([self._new_instance(instance), self._adopted(intention, 1)])
         except Conflict as conflict:
             if conflict.reasons[0] == _CONDITION_FAILED:
                 return  # the tick adopted it by its tag, or another pass recorded it
@@ -109,17 +109,17 @@ class LaunchTable:
 
     def _put_if_absent(self, instance: Instance) -> None:
         try:
-            self._table.put(items.instance_item(instance), condition="attribute_not_exists(pk)")
+            self._transacted([self._new_instance(instance)])
         except Conflict:
             return  # the tick adopted it by its tag
 
     def close(self, intention: Intention) -> bool:
         """Drop an intention that two observations since its `not_after` have settled; False: not settled, or gone."""
         try:
-            self._table.delete(
-                *_intent(intention),
-                condition="clean_observations >= :enough",
-                values={":enough": 2},
+            self._table.insist(
+                lambda: self._table.delete(
+                    *_intent(intention), condition="clean_observations >= :enough", values={":enough": 2}
+                )
             )
         except Conflict:
             return False
@@ -140,7 +140,7 @@ class LaunchTable:
 
     def put_marks(self, pool: str, marks: Iterable[OfferingMark]) -> None:
         for chunk in _chunks(list(marks), TRANSACTION_LIMIT):
-            self._transact([self._table.put_op(items.mark_item(pool, mark)) for mark in chunk])
+            self._transacted([self._table.put_op(items.mark_item(pool, mark)) for mark in chunk])
 
     # --- ending instances ---
 
@@ -155,7 +155,7 @@ class LaunchTable:
         left = list(wanted)
         while left:
             try:
-                self._transact([self._still(pool, epoch)] + [self._draining(pool, i, why, now) for i in left])
+                self._transacted([self._still(pool, epoch)] + [self._draining(pool, i, why, now) for i in left])
             except Conflict as conflict:
                 if conflict.reasons[0] == _CONDITION_FAILED:
                     raise Superseded(pool) from conflict
@@ -182,24 +182,29 @@ class LaunchTable:
         """Note that EC2 accepted to end these."""
         for instance_id in instance_ids:
             try:
-                self._table.update(
-                    keys.pool(pool),
-                    keys.instance(instance_id),
-                    "SET termination_requested_at = if_not_exists(termination_requested_at, :now)",
-                    condition="attribute_exists(pk)",
-                    values={":now": to_text(now)},
-                )
+                self._transacted([self._termination(pool, instance_id, now)])
             except Conflict:
                 continue  # forgotten meanwhile: EC2 reported it gone
+
+    def _termination(self, pool: str, instance_id: str, now: datetime) -> Item:
+        return self._table.update_op(
+            keys.pool(pool),
+            keys.instance(instance_id),
+            "SET termination_requested_at = if_not_exists(termination_requested_at, :now)",
+            condition="attribute_exists(pk)",
+            values={":now": to_text(now)},
+        )
 
     def forget(self, pool: str, instance_id: str) -> bool:
         """Drop the record of an instance without leases; False: it holds one."""
         try:
-            self._table.delete(
-                keys.pool(pool),
-                keys.instance(instance_id),
-                condition="attribute_not_exists(pk) OR leases = :none",
-                values={":none": 0},
+            self._table.insist(
+                lambda: self._table.delete(
+                    keys.pool(pool),
+                    keys.instance(instance_id),
+                    condition="attribute_not_exists(pk) OR leases = :none",
+                    values={":none": 0},
+                )
             )
         except Conflict:
             return False
@@ -210,15 +215,8 @@ class LaunchTable:
     def _still(self, pool: str, epoch: int) -> Item:
         return self._table.check_op(keys.pool(pool), keys.STATE, "epoch = :epoch", values={":epoch": epoch})
 
-    def _transact(self, operations: Sequence[Item]) -> None:
-        """Again at once when another transaction was under way on one of the items: that one is over in milliseconds."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                return self._table.transact(operations)
-            except Conflict as conflict:
-                if _CONDITION_FAILED in conflict.reasons or attempt == _ATTEMPTS - 1:
-                    raise
-        return None
+    def _transacted(self, operations: Sequence[Item]) -> None:
+        self._table.insist(lambda: self._table.transact(operations))
 
 
 def _intent(intention: Intention) -> tuple[str, str]:

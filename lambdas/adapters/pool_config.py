@@ -18,6 +18,10 @@ def pool_from(item: Item) -> Pool:
     return Pool.from_document(item["document"])
 
 
+_VERSIONS_AT_LAST = 90
+"""Versions that go in one transaction with the pool itself; what is older goes before, oldest first."""
+
+
 class PoolConfig:
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -46,7 +50,7 @@ class PoolConfig:
         Current version, list entry and history are written together or not at all. Raises Conflict when another
         version than the expected one is there: somebody applied in between, nothing was changed."""
         stored = replace(pool, version=(expected_version or 0) + 1, applied_at=now)
-        self._table.transact(
+        self._transact(
             [
                 self._table.put_op(_config_item(stored), **_still(expected_version)),
                 self._table.put_op({"pk": keys.POOLS, "sk": pool.name, "pool": pool.name, "version": stored.version}),
@@ -58,9 +62,14 @@ class PoolConfig:
     def remove(self, pool: Pool, epoch: int) -> None:
         """Drop a deleted pool that has nothing left, its history too. Raises Conflict when it was applied anew, when a
         later pass has begun, or when news came since this one began. Marks and decisions go by their TTL."""
-        self._table.transact(
+        versions = [self._table.delete_op(v["pk"], v["sk"]) for v in self._table.query(keys.history(pool.name))]
+        while len(versions) > _VERSIONS_AT_LAST:
+            self._transact(versions[:_VERSIONS_AT_LAST])
+            del versions[:_VERSIONS_AT_LAST]
+        self._transact(
             [
                 self._table.delete_op(keys.pool(pool.name), keys.CONFIG, **_still(pool.version)),
+                self._table.delete_op(keys.pool(pool.name), keys.IMAGES),
                 self._table.delete_op(keys.POOLS, pool.name),
                 self._table.delete_op(
                     keys.pool(pool.name),
@@ -68,17 +77,23 @@ class PoolConfig:
                     condition="epoch = :epoch AND attribute_not_exists(dirty)",
                     values={":epoch": epoch},
                 ),
+                *versions,
             ]
         )
-        for item in self._table.query(keys.history(pool.name)):
-            self._table.delete(item["pk"], item["sk"])
+
+    def _transact(self, operations: list[Item]) -> None:
+        self._table.insist(lambda: self._table.transact(operations))
 
     def forget_unknown(self, name: str, epoch: int) -> None:
         """Drop the state that a message about a pool which does not exist left behind."""
         try:
-            self._table.delete(keys.pool(name), keys.STATE, condition="epoch = :epoch", values={":epoch": epoch})
+            self._transact([self._table.delete_op(keys.pool(name), keys.STATE, **_begun(epoch))])
         except Conflict:
             return  # a later pass has begun: it will see whether the pool exists now
+
+
+def _begun(epoch: int) -> Item:
+    return {"condition": "epoch = :epoch", "values": {":epoch": epoch}}
 
 
 def _still(version: int | None) -> Item:

@@ -4,14 +4,14 @@ STATE holds the epoch, `dirty` (a cause, while somebody has asked for a pass), w
 `reasons`, `unfulfilled_since`) and, while the pool is not at rest, its place in the list DUE (`gpk`, `gsk`).
 """
 
-import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
 from lambdas.adapters import items, keys
+from lambdas.adapters.job_queue import ranked_entries
 from lambdas.adapters.pool_config import pool_from
 from lambdas.adapters.table import Conflict, Item, Table
 from lambdas.domain.fleet import Instance, Intention, Lease, OfferingMark
@@ -22,8 +22,6 @@ from lambdas.domain.reasons import Reason
 
 QUEUE_LOOK = 200
 """Queued jobs that are read even when the pool cannot grow, so that `queued_jobs` is exact up to here. Some 60 KB."""
-QUEUE_PAGE = 50
-"""Queue entries a call and shard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +45,9 @@ class Records:
     intentions: tuple[Intention, ...]
     marks: tuple[OfferingMark, ...]
     images: tuple[tuple[str, str], ...]
-    """(instance type, image id) as last resolved; empty: never."""
+    """(instance type, image id) as last resolved; an empty id: no public parameter names an image for that type."""
     images_at: datetime | None
-    """When they were."""
+    """When they were; None: never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +70,11 @@ class PoolTable:
 
         The pool stays in the list DUE until the pass has concluded, so that one that dies is repeated. The first epoch
         of a pool is the time in milliseconds: a pool made anew under an old name never repeats an epoch."""
-        state = self._table.update(
-            keys.pool(pool),
-            keys.STATE,
-            "SET epoch = if_not_exists(epoch, :first) + :one, pool = :pool, gpk = :due, "
+        state = self._update_state(
+            pool,
+            "SET epoch = if_not_exists(epoch, :first) + :one, #pool = :pool, gpk = :due, "
             "gsk = if_not_exists(gsk, :now) REMOVE dirty",
+            names={"#pool": "pool"},
             values={
                 **{":first": int(now.timestamp() * 1000), ":one": 1, ":pool": pool},
                 **{":due": keys.DUE, ":now": to_text(now)},
@@ -109,23 +107,19 @@ class PoolTable:
         )
 
     def queue_head(self, pool: Pool, room: int) -> tuple[tuple[QueuedJob, ...], bool]:
-        """The first jobs in rank order, until they need more than `room` slots, and at least QUEUE_LOOK of them if there
-        are so many; and whether that is the whole queue. A job that names resources counts as one slot, an auxiliary
-        job as its share of an instance: the cut errs towards reading too much."""
+        """The first jobs in rank order, until they need more than `room` slots, and at least QUEUE_LOOK of them if
+        there are so many; and whether that is the whole queue. A job that names resources counts as one slot, an
+        auxiliary job as its share of an instance: the cut errs towards reading too much."""
         most_slots = max((facts.slots for facts in pool.types), default=1)
         auxiliary = Fraction(max(1, most_slots), max(1, pool.max_aux_containers_per_agent))
         taken: list[QueuedJob] = []
         needed = Fraction(0)
-        for job in self._ranked(pool.name):
+        for job in map(items.queued_from, ranked_entries(self._table, pool.name)):
             if needed > room and len(taken) >= QUEUE_LOOK:
                 return tuple(taken), False
             taken.append(job)
             needed += auxiliary if job.slots == 0 and job.resources is None else max(1, job.slots)
         return tuple(taken), True
-
-    def _ranked(self, pool: str) -> Iterator[QueuedJob]:
-        shards = [self._table.query(keys.queue(pool, n), page=QUEUE_PAGE) for n in range(keys.QUEUE_SHARDS)]
-        return map(items.queued_from, heapq.merge(*shards, key=lambda item: item["sk"]))
 
     def put_images(self, pool: str, images: Mapping[str, str], now: datetime) -> None:
         self._table.put({"pk": keys.pool(pool), "sk": keys.IMAGES, "images": dict(images), "resolved_at": to_text(now)})
@@ -159,9 +153,8 @@ class PoolTable:
         }
         kept = {name: value for name, value in written.items() if value is not None}
         dropped = [name for name in written if name not in kept]
-        self._table.update(
-            keys.pool(pool),
-            keys.STATE,
+        self._update_state(
+            pool,
             "SET "
             + ", ".join(f"{name} = :{name}" for name in kept)
             + (f" REMOVE {', '.join(dropped)}" if dropped else ""),
@@ -173,15 +166,18 @@ class PoolTable:
         """Have the tick look at the pool at `at`: for a pass that could not conclude. News that came since it began
         keeps the pool due at once."""
         try:
-            self._table.update(
-                keys.pool(pool),
-                keys.STATE,
-                "SET gpk = :due, gsk = :at, pool = :pool",
+            self._update_state(
+                pool,
+                "SET gpk = :due, gsk = :at, #pool = :pool",
                 condition="attribute_not_exists(dirty)",
+                names={"#pool": "pool"},
                 values={":due": keys.DUE, ":at": to_text(at), ":pool": pool},
             )
         except Conflict:
             return
+
+    def _update_state(self, pool: str, expression: str, **expressions: Any) -> Item:
+        return self._table.insist(lambda: self._table.update(keys.pool(pool), keys.STATE, expression, **expressions))
 
     def put_decision(self, pool: str, at: datetime, epoch: int, expires_at: datetime, decision: Item) -> None:
         self._table.put(

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lambdas.adapters import keys
-from lambdas.adapters.faults import Conflict, faults
+from lambdas.adapters.faults import Conflict, Unavailable, faults
 from lambdas.adapters.table import Table
 from lambdas.domain.instants import to_text
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LARGEST_MESSAGE = 1_048_576
 """Bytes of body and attributes together that one SQS message may have."""
+_BATCH = 10
+"""Messages in one SendMessageBatch (SQS's limit)."""
 
 
 class Queue:
@@ -33,6 +35,17 @@ class Queue:
     def send_in_group(self, body: str, *, group: str, key: str) -> None:
         """Sends to a FIFO queue; a `key` that was sent in the last five minutes is swallowed."""
         self._send(MessageBody=body, MessageGroupId=group, MessageDeduplicationId=key)
+
+    def send_batch_in_groups(self, messages: Sequence[tuple[str, str, str]]) -> None:
+        """Sends at most ten (body, group, key) to a FIFO queue. Raises Unavailable when SQS took only some."""
+        entries: Any = [
+            {"Id": str(n), "MessageBody": body, "MessageGroupId": group, "MessageDeduplicationId": key}
+            for n, (body, group, key) in enumerate(messages)
+        ]
+        with faults():
+            failed = self.client.send_message_batch(QueueUrl=self.url, Entries=entries).get("Failed", [])
+        if failed:
+            raise Unavailable(f"SQS refused {len(failed)} of {len(entries)} messages: {failed[0]}")
 
     def _send(self, **message: Any) -> str:
         with faults():
@@ -64,6 +77,14 @@ class Doorbell:
             self._hasten(pool, now, dirty)
         else:
             self._queue.send_in_group(_message(pool, cause), group=pool, key=_key(pool, cause))
+
+    def remind(self, pools: Sequence[str], cause: str) -> None:
+        """Sends for pools that are due already, ten a call, without marking them. Raises Unavailable when SQS refused
+        one of them; those not sent stay due."""
+        for start in range(0, len(pools), _BATCH):
+            self._queue.send_batch_in_groups(
+                [(_message(pool, cause), pool, _key(pool, cause)) for pool in pools[start : start + _BATCH]]
+            )
 
     def _mark(self, pool: str, cause: str, now: str) -> None:
         self._table.update(

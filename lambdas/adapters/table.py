@@ -120,14 +120,15 @@ class Table:
         limit: int | None = None,
         index: bool = False,
         upto: str | None = None,
+        since: str | None = None,
         newest_first: bool = False,
         page: int | None = None,
     ) -> Iterator[Item]:
         """Items of one key in order of their sort key, page by page; strongly read except from the index.
 
-        `prefix`: sort keys that begin so; `upto`: sort keys up to and including; `limit`: stop after so many;
-        `page`: at most so many items a call."""
-        request = _query(pk, prefix=prefix, index=index, upto=upto, newest_first=newest_first)
+        `prefix`: sort keys that begin so; `upto`, `since`: sort keys up to or from this one, itself included (one of
+        these three at most); `limit`: stop after so many; `page`: at most so many items a call."""
+        request = _query(pk, prefix=prefix, index=index, upto=upto, since=since, newest_first=newest_first)
         left = limit
         while True:
             size = min((n for n in (left, page) if n is not None), default=None)
@@ -193,7 +194,13 @@ def _key(pk: str, sk: str) -> dict[str, Any]:
 
 
 def _query(
-    pk: str, *, prefix: str | None = None, index: bool = False, upto: str | None = None, newest_first: bool = False
+    pk: str,
+    *,
+    prefix: str | None = None,
+    index: bool = False,
+    upto: str | None = None,
+    since: str | None = None,
+    newest_first: bool = False,
 ) -> dict[str, Any]:
     hash_name, range_name = (names.INDEX_PK, names.INDEX_SK) if index else (names.TABLE_PK, names.TABLE_SK)
     expression, values = "#h = :h", {":h": pk}
@@ -201,6 +208,8 @@ def _query(
         expression, values = expression + " AND begins_with(#r, :r)", {**values, ":r": prefix}
     elif upto is not None:
         expression, values = expression + " AND #r <= :r", {**values, ":r": upto}
+    elif since is not None:
+        expression, values = expression + " AND #r >= :r", {**values, ":r": since}
     return {
         "KeyConditionExpression": expression,
         "ExpressionAttributeNames": {"#h": hash_name, **({"#r": range_name} if len(values) > 1 else {})},

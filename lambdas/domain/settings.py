@@ -36,6 +36,10 @@ class Settings:
     """An instance named by CreateFleet is not gone because Describe omits it in its first five minutes."""
     warning_memory: timedelta = timedelta(seconds=600)
     """How long a warning for an unknown instance id is kept, for adoption."""
+    warning_lead: timedelta = timedelta(seconds=120)
+    """How long after a spot warning EC2 ends the instance: the event names no end, EC2 promises two minutes."""
+    teardown_look: timedelta = timedelta(seconds=10)
+    """How often a stack that is being deleted looks whether its instances have ended."""
     look_again: timedelta = timedelta(seconds=60)
     """A pool that is not at rest is looked at again at least this often."""
     probe: timedelta = timedelta(seconds=15 * 60)
