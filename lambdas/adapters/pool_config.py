@@ -18,6 +18,10 @@ def pool_from(item: Item) -> Pool:
     return Pool.from_document(item["document"])
 
 
+_VERSIONS_AT_LAST = 90
+"""Versions that go in one transaction with the pool itself; what is older goes before, oldest first."""
+
+
 class PoolConfig:
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -58,9 +62,14 @@ class PoolConfig:
     def remove(self, pool: Pool, epoch: int) -> None:
         """Drop a deleted pool that has nothing left, its history too. Raises Conflict when it was applied anew, when a
         later pass has begun, or when news came since this one began. Marks and decisions go by their TTL."""
+        versions = [self._table.delete_op(v["pk"], v["sk"]) for v in self._table.query(keys.history(pool.name))]
+        while len(versions) > _VERSIONS_AT_LAST:
+            self._transact(versions[:_VERSIONS_AT_LAST])
+            del versions[:_VERSIONS_AT_LAST]
         self._transact(
             [
                 self._table.delete_op(keys.pool(pool.name), keys.CONFIG, **_still(pool.version)),
+                self._table.delete_op(keys.pool(pool.name), keys.IMAGES),
                 self._table.delete_op(keys.POOLS, pool.name),
                 self._table.delete_op(
                     keys.pool(pool.name),
@@ -68,10 +77,9 @@ class PoolConfig:
                     condition="epoch = :epoch AND attribute_not_exists(dirty)",
                     values={":epoch": epoch},
                 ),
+                *versions,
             ]
         )
-        for item in self._table.query(keys.history(pool.name)):
-            self._table.delete(item["pk"], item["sk"])
 
     def _transact(self, operations: list[Item]) -> None:
         self._table.insist(lambda: self._table.transact(operations))

@@ -4,14 +4,14 @@ STATE holds the epoch, `dirty` (a cause, while somebody has asked for a pass), w
 `reasons`, `unfulfilled_since`) and, while the pool is not at rest, its place in the list DUE (`gpk`, `gsk`).
 """
 
-import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
 from lambdas.adapters import items, keys
+from lambdas.adapters.job_queue import ranked_entries
 from lambdas.adapters.pool_config import pool_from
 from lambdas.adapters.table import Conflict, Item, Table
 from lambdas.domain.fleet import Instance, Intention, Lease, OfferingMark
@@ -22,8 +22,6 @@ from lambdas.domain.reasons import Reason
 
 QUEUE_LOOK = 200
 """Queued jobs that are read even when the pool cannot grow, so that `queued_jobs` is exact up to here. Some 60 KB."""
-QUEUE_PAGE = 50
-"""Queue entries a call and shard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,16 +114,12 @@ class PoolTable:
         auxiliary = Fraction(max(1, most_slots), max(1, pool.max_aux_containers_per_agent))
         taken: list[QueuedJob] = []
         needed = Fraction(0)
-        for job in self._ranked(pool.name):
+        for job in map(items.queued_from, ranked_entries(self._table, pool.name)):
             if needed > room and len(taken) >= QUEUE_LOOK:
                 return tuple(taken), False
             taken.append(job)
             needed += auxiliary if job.slots == 0 and job.resources is None else max(1, job.slots)
         return tuple(taken), True
-
-    def _ranked(self, pool: str) -> Iterator[QueuedJob]:
-        shards = [self._table.query(keys.queue(pool, n), page=QUEUE_PAGE) for n in range(keys.QUEUE_SHARDS)]
-        return map(items.queued_from, heapq.merge(*shards, key=lambda item: item["sk"]))
 
     def put_images(self, pool: str, images: Mapping[str, str], now: datetime) -> None:
         self._table.put({"pk": keys.pool(pool), "sk": keys.IMAGES, "images": dict(images), "resolved_at": to_text(now)})

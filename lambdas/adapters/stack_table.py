@@ -6,8 +6,10 @@ from datetime import datetime
 from decimal import Decimal
 
 from lambdas.adapters import keys
+from lambdas.adapters.pulse import outage_end
 from lambdas.adapters.table import Item, Table
 from lambdas.domain.instants import from_text, to_text
+from lambdas.domain.settings import Settings
 from lambdas.domain.snapshot import MarketPrice
 
 _KEYS_A_CALL = 100
@@ -25,21 +27,23 @@ class Shared:
 
 
 class StackTable:
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, settings: Settings) -> None:
         self._table = table
+        self._settings = settings
 
-    def shared(self, offerings: Sequence[tuple[str, str]]) -> Shared:
-        """The control switch and the last read prices of these (instance type, zone); one call per 99 offerings."""
-        wanted = [(keys.STACK, keys.CONTROL)] + [(keys.MARKET, keys.market(*offering)) for offering in offerings]
+    def shared(self, offerings: Sequence[tuple[str, str]], now: datetime) -> Shared:
+        """The control switch, the worker API's pulse and the last read prices of these (instance type, zone); one call
+        per 98 offerings."""
+        wanted = [(keys.STACK, keys.CONTROL), (keys.STACK, keys.API)]
+        wanted += [(keys.MARKET, keys.market(*offering)) for offering in offerings]
         found: list[Item] = []
         for start in range(0, len(wanted), _KEYS_A_CALL):
             found.extend(self._table.get_many(wanted[start : start + _KEYS_A_CALL]))
-        control: Item = next((item for item in found if item["pk"] == keys.STACK), {})
+        stack = {item["sk"]: item for item in found if item["pk"] == keys.STACK}
         market = [item for item in found if item["pk"] == keys.MARKET]
-        ended = control.get("outage_ended_at")
         return Shared(
-            closing="closing" in control,
-            outage_ended_at=None if ended is None else from_text(ended),
+            closing="closing" in stack.get(keys.CONTROL, {}),
+            outage_ended_at=outage_end(stack.get(keys.API), now, self._settings),
             prices=tuple(_price(item) for item in market if "price" in item),
             read_at=min((from_text(item["read_at"]) for item in market), default=None)
             if len(market) == len(set(offerings))

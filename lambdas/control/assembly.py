@@ -60,7 +60,7 @@ def reconciler(
         pools=pools,
         gatherer=Gatherer(
             pools=pools,
-            stack=StackTable(table),
+            stack=StackTable(table, settings),
             prices=ec2,
             images=Images(ssm_client),
             settings=settings,

@@ -48,9 +48,12 @@ def numbers_after(numbers: Numbers, outcomes: Sequence[Outcome]) -> Numbers:
 def _reasons(
     snapshot: Snapshot, plan: Plan, outcomes: Sequence[Outcome], numbers: Numbers, now: datetime
 ) -> tuple[Reason, ...]:
-    """The plan's and the answers'. When everything wanted came in the end, refusals on the way are no reasons."""
+    """The plan's and the answers'. When everything wanted came in the end, refusals on the way are no reasons; when
+    nothing came, nothing is starting."""
     missing = numbers.unfulfilled > 0
+    over = set() if numbers.launching else {ReasonClass.STARTING}
     planned = [r for r in plan.reasons if missing or r.reason_class in _NOT_ABOUT_LAUNCHES]
+    planned = [r for r in planned if r.reason_class not in over]
     answered = [r for o in outcomes if missing or o.action in ("retire", "terminate") for r in o.reasons]
     if missing and not planned and not answered:
         answered = [_incomplete(outcomes, now)]

@@ -52,7 +52,7 @@ class Gatherer:
         subnets = pool.subnets or self.subnets
         offerings = [(facts.name, zone) for facts in pool.types for zone, _ in subnets] if pool.spot else []
         queue, complete = self.pools.queue_head(pool, _room(records))
-        shared = self.stack.shared(offerings)
+        shared = self.stack.shared(offerings, self.now())
         growing = bool(queue) or len(records.instances) < pool.min_instances
         notes: list[str] = []
         prices = self._prices(offerings, shared, notes) if growing and not pool.deleted else shared.prices

@@ -1,0 +1,109 @@
+"""How a job is stored: what changes (JOB), what was asked (SPEC), how each attempt ended (ATTEMPT), its queue entry.
+
+A JOB item is small, since it is written at every change; a SPEC of up to 256 KiB is written once and read when the job
+is claimed.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from lambdas.adapters import items, keys
+from lambdas.adapters.attributes import Item
+from lambdas.adapters.flat import read, written
+from lambdas.adapters.table import Table
+from lambdas.domain.fleet import Instance, Lease
+from lambdas.domain.job_record import Attempt, JobRecord
+from lambdas.domain.jobs import JobSpec, JobState, QueuedJob
+
+ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PARKED})
+"""States that nothing follows: such a job is kept for a while, then goes by itself."""
+
+
+def job_item(job: JobRecord, changed_at: datetime) -> Item:
+    return {
+        **written(job),
+        **{"pk": keys.job(job.job_id), "sk": keys.JOB},
+        **{"gpk": keys.jobs_of(job.pool), "gsk": keys.job_change(changed_at, job.job_id)},
+    }
+
+
+def job_from(item: Mapping[str, Any]) -> JobRecord:
+    given: dict[str, Any] = {"resources": None}
+    return JobRecord(**given | read(JobRecord, item))
+
+
+def spec_item(spec: JobSpec) -> Item:
+    text = json.dumps(spec.to_document(), separators=(",", ":"))
+    return {"pk": keys.job(spec.job_id), "sk": keys.SPEC, "spec": text}
+
+
+def spec_from(item: Mapping[str, Any]) -> JobSpec:
+    return JobSpec.from_document(json.loads(item["spec"]))
+
+
+def attempt_item(job_id: str, attempt: Attempt, kept: timedelta) -> Item:
+    """Kept twice as long as an ended job: it must outlive its job, whose end it cannot know."""
+    ended = attempt.ended_at or attempt.started_at
+    return {
+        **written(attempt),
+        **{"pk": keys.job(job_id), "sk": keys.attempt(attempt.n), "expires_at": expiry(ended, kept * 2)},
+    }
+
+
+def attempt_from(item: Mapping[str, Any]) -> Attempt:
+    given: dict[str, Any] = {
+        **{"instance_type": None, "availability_zone": None, "lifecycle": None},
+        **{"ended_at": None, "outcome": None},
+    }
+    return Attempt(**given | read(Attempt, item))
+
+
+def attempt_of(lease: Lease, n: int, instance: Instance | None) -> Attempt:
+    """The attempt that runs under a lease."""
+    return Attempt(
+        n=n,
+        instance_id=lease.instance_id,
+        instance_type=instance and instance.instance_type,
+        availability_zone=instance and instance.zone,
+        lifecycle=instance and instance.capacity_type.value,
+        started_at=lease.claimed_at,
+        ended_at=None,
+        outcome=None,
+    )
+
+
+def requeued(job: JobRecord, now: datetime) -> JobRecord:
+    """The record of a job that waits again, in the place that it had."""
+    return replace(job, state=JobState.QUEUED, queued_at=now, finished_at=None, reason=None, exit_code=None)
+
+
+def entry_item(job: JobRecord) -> Item:
+    """The queue entry of a job that waits."""
+    entry = QueuedJob(
+        job_id=job.job_id,
+        slots=job.slots,
+        resources=job.resources,
+        priority=job.priority,
+        submitted_at=job.submitted_at,
+        queued_at=job.queued_at,
+        interruptions=job.interruptions,
+    )
+    return items.queue_item(job.pool, entry)
+
+
+def entry_key(job: JobRecord) -> tuple[str, str]:
+    place = keys.queue_entry(job.priority, job.submitted_at, job.job_id)
+    return keys.queue(job.pool, keys.shard(job.job_id)), place
+
+
+def expiry(ended_at: datetime, kept: timedelta) -> int:
+    """The TTL attribute of what is kept for so long."""
+    return int((ended_at + kept).timestamp())
+
+
+def expire_spec_op(table: Table, job_id: str, at: int) -> Item:
+    """The operation that lets an ended job's SPEC go with its JOB."""
+    return table.update_op(keys.job(job_id), keys.SPEC, "SET expires_at = :at", values={":at": at})

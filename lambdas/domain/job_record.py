@@ -1,0 +1,176 @@
+"""What the ledger knows of a job beside what was asked, and how an attempt's end decides its fate. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from lambdas.domain.jobs import JobState, Resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """Everything that changes in a job's life, and what its queue entry is made from."""
+
+    job_id: str
+    pool: str
+    state: JobState
+    slots: int
+    resources: Resources | None
+    priority: int
+    submitted_at: datetime
+    queued_at: datetime
+    """When it last entered the queue."""
+    content: str
+    """Hash of what was asked (jobs.content_hash)."""
+    max_attempts: int = 1
+    max_interruptions: int | None = None
+    fence: int = 0
+    """The last lease's number; rises with every claim."""
+    attempts: int = 0
+    """Attempts begun; a released lease is none."""
+    failures: int = 0
+    interruptions: int = 0
+    used_seconds: Decimal = Decimal(0)
+    """Running time that interrupted attempts used of the timeout; begins anew after a failure."""
+    instance_id: str | None = None
+    """Where it runs, or last ran."""
+    started_at: datetime | None = None
+    """Begin of its first attempt."""
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    reason: str | None = None
+    """Why it failed or was parked: `exit 3`, `signal 9`, `timeout`, `interrupted`, or the worker's own words."""
+    settled_fence: int | None = None
+    """The last lease that its holder ended itself; repeating that end gives the same answer."""
+    settled_state: JobState | None = None
+    """That answer."""
+
+
+class Outcome(StrEnum):
+    """How one attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt that ended. One that runs is in the ledger as its lease."""
+
+    n: int
+    instance_id: str
+    instance_type: str | None
+    """None: the instance's record was gone when the attempt ended."""
+    availability_zone: str | None
+    lifecycle: str | None
+    """`spot` or `on-demand`."""
+    started_at: datetime
+    ended_at: datetime | None
+    """None: running."""
+    outcome: Outcome | None
+    """None: running."""
+    exit_code: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a worker says of an attempt that ended (docs/worker-api.md, finish)."""
+
+    started_at: datetime
+    ended_at: datetime
+    exit_code: int | None = None
+    signal: int | None = None
+    timed_out: bool = False
+    interrupted: bool = False
+    """It ended after a notice, a drain or a lost lease."""
+    done: bool = False
+    """The job wrote to LOWTIDE_DONE_FILE: with exit code 0 it succeeded even if interrupted."""
+    error: str | None = None
+    """The worker's own words where the job never ran (its inputs, its command)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What an attempt's end makes of its job."""
+
+    state: JobState
+    outcome: Outcome
+    reason: str | None
+    """Of the attempt; the job's own where it failed for good."""
+    failures: int
+    interruptions: int
+    used_seconds: Decimal
+
+
+def settle(job: JobRecord, result: Result) -> Settlement:
+    """Succeeded, failed for good, or queued again. Interruptions never count as failures, nor failures as
+    interruptions; the time of interrupted attempts adds up against the timeout, that of failed ones does not."""
+    if result.interrupted and not (result.done and result.exit_code == 0):
+        return _interrupted(job, result)
+    if result.exit_code == 0 and not result.timed_out:
+        return _settlement(job, JobState.SUCCEEDED, Outcome.SUCCEEDED, None)
+    failures = job.failures + 1
+    return _settlement(
+        job,
+        JobState.FAILED if failures >= job.max_attempts else JobState.QUEUED,
+        Outcome.TIMEOUT if result.timed_out else Outcome.FAILED,
+        _why_failed(result),
+        failures=failures,
+        used_seconds=Decimal(0),
+    )
+
+
+def lost(job: JobRecord, started_at: datetime, last_heard_at: datetime, why: str) -> Settlement:
+    """The settlement of an attempt whose end nobody reports: an interruption that lasted until it was last heard of."""
+    result = Result(started_at=started_at, ended_at=last_heard_at, interrupted=True, error=why)
+    return settle(job, result)
+
+
+def _interrupted(job: JobRecord, result: Result) -> Settlement:
+    interruptions = job.interruptions + 1
+    enough = job.max_interruptions is not None and interruptions >= job.max_interruptions
+    return _settlement(
+        job,
+        JobState.FAILED if enough else JobState.QUEUED,
+        Outcome.INTERRUPTED,
+        "interrupted" if enough else result.error,
+        interruptions=interruptions,
+        used_seconds=job.used_seconds + running_seconds(result.started_at, result.ended_at),
+    )
+
+
+def running_seconds(started_at: datetime, ended_at: datetime) -> Decimal:
+    """To the millisecond; 0 where a clock ran backwards."""
+    return max(Decimal(0), Decimal(round((ended_at - started_at).total_seconds() * 1000)) / 1000)
+
+
+def _why_failed(result: Result) -> str:
+    if result.timed_out:
+        return "timeout"
+    if result.error is not None:
+        return result.error
+    return f"signal {result.signal}" if result.exit_code is None else f"exit {result.exit_code}"
+
+
+def _settlement(
+    job: JobRecord,
+    state: JobState,
+    outcome: Outcome,
+    reason: str | None,
+    *,
+    failures: int | None = None,
+    interruptions: int | None = None,
+    used_seconds: Decimal | None = None,
+) -> Settlement:
+    return Settlement(
+        state=state,
+        outcome=outcome,
+        reason=reason,
+        failures=job.failures if failures is None else failures,
+        interruptions=job.interruptions if interruptions is None else interruptions,
+        used_seconds=job.used_seconds if used_seconds is None else used_seconds,
+    )

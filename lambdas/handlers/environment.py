@@ -1,0 +1,98 @@
+"""What a function is given: the variables of names.py, read once, and one client per service, made when asked for.
+
+Every process makes its clients here and nowhere else. A client of a service that a function never calls is never made:
+EC2's alone costs a third of a second.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache, cached_property
+from random import SystemRandom
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+from lambdas import names
+from lambdas.adapters.queues import Doorbell, Queue
+from lambdas.adapters.table import Table
+from lambdas.domain.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sqs import SQSClient
+
+QUICK = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
+"""For calls that take milliseconds (DynamoDB, SQS): three attempts, at most some 22 s in all, below every function's
+timeout."""
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Environment:
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+
+    def __getitem__(self, name: str) -> str:
+        """A variable that the deployment always sets."""
+        return self._variables[name]
+
+    @cached_property
+    def stack(self) -> str:
+        return self[names.ENV_STACK]
+
+    @cached_property
+    def settings(self) -> Settings:
+        return Settings.from_json(self._variables.get(names.ENV_SETTINGS))
+
+    @cached_property
+    def worker_roles(self) -> frozenset[str]:
+        return frozenset(json.loads(self[names.ENV_WORKER_ROLES]))
+
+    @cached_property
+    def subnets(self) -> tuple[tuple[str, str], ...]:
+        """(zone, subnet id), in order of the zones' names."""
+        given: dict[str, str] = json.loads(self[names.ENV_SUBNETS])
+        return tuple(sorted(given.items()))
+
+    @cached_property
+    def dynamodb(self) -> "DynamoDBClient":
+        return boto3.client("dynamodb", config=QUICK)
+
+    @cached_property
+    def sqs(self) -> "SQSClient":
+        return boto3.client("sqs", config=QUICK)
+
+    @cached_property
+    def table(self) -> Table:
+        return Table(self.dynamodb, self[names.ENV_TABLE])
+
+    @cached_property
+    def doorbell(self) -> Doorbell:
+        return Doorbell(self.table, self.sqs, self[names.ENV_RECONCILE_QUEUE], now)
+
+    @cached_property
+    def parked_queue(self) -> Queue:
+        return Queue(self.sqs, self[names.ENV_PARKED_QUEUE])
+
+    @cached_property
+    def random(self) -> SystemRandom:
+        return SystemRandom()
+
+
+@cache
+def environment() -> Environment:
+    """This process's own."""
+    return Environment(os.environ)
+
+
+def say(level: str, what: str, **told: Any) -> None:
+    """One line of the function's log: a JSON object, as CloudWatch Logs finds fields in it."""
+    line = {"level": level, "what": what, **{key: value for key, value in told.items() if value is not None}}
+    sys.stdout.write(json.dumps(line, default=str) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,36 @@
+"""Messages of the job queue become jobs. Invoked by SQS with up to ten at once; answers which have to come again."""
+
+from functools import cache
+from typing import Any
+
+from lambdas.adapters.ledger import Ledger
+from lambdas.adapters.parked import Parked
+from lambdas.adapters.pool_config import PoolConfig
+from lambdas.control.intake import Intake, Message
+from lambdas.handlers.environment import environment, now, say
+
+
+@cache
+def _intake() -> Intake:
+    given = environment()
+    return Intake(
+        config=PoolConfig(given.table),
+        ledger=Ledger(given.table, jobs_kept=given.settings.jobs_kept),
+        parked=Parked(given.table),
+        parked_queue=given.parked_queue,
+        doorbell=given.doorbell,
+        now=now,
+    )
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
+    taken = _intake().take([Message.from_record(record) for record in event["Records"]])
+    say(
+        "ERROR" if taken.failed else "INFO",
+        "intake",
+        new=taken.new,
+        repeated=taken.repeated,
+        parked=taken.parked,
+        failed=taken.failed or None,
+    )
+    return taken.to_response()

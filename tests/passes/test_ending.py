@@ -1,0 +1,146 @@
+import pytest
+
+from lambdas.adapters import keys
+from lambdas.adapters.launch_table import LaunchTable, Superseded
+from lambdas.adapters.pool_table import PoolTable
+from lambdas.domain.plan import Plan, ReturnJob, Terminate, plan
+from lambdas.domain.snapshot import Snapshot
+from lowtide.sim.calls import FailNext, aws_error
+from tests.passes.world import World, pool
+
+IDLE = 21 * 60
+
+
+def running(count: int, **changes: object) -> World:
+    """A pool with so many idle instances and an empty queue."""
+    world = World()
+    world.apply(pool(max_instances=count, **changes))
+    world.enqueue(count)
+    world.run()
+    world.clear_queue()
+    for instance_id in world.instances():
+        world.report(instance_id)
+    return world
+
+
+def keep_alive(world: World) -> None:
+    """Workers that are idle call on."""
+    from lambdas.domain.instants import to_text
+
+    for instance_id in world.instances():
+        world.table.update(
+            keys.pool("cpu"),
+            keys.instance(instance_id),
+            "SET heartbeat_at = :now",
+            values={":now": to_text(world.clock())},
+        )
+
+
+def test_an_idle_instance_is_drained_and_then_terminated() -> None:
+    world = running(2)
+    world.run()
+    assert len(world.ec2.running()) == 2, "not idle for long enough"
+    world.advance(IDLE)
+    keep_alive(world)
+    world.run()
+    assert world.ec2.running() == []
+    assert {i.state for i in world.instances().values()} == {"draining"}
+
+
+def test_an_idle_instance_that_takes_a_job_after_the_snapshot_is_kept() -> None:
+    world = running(2)
+    world.advance(IDLE)
+    keep_alive(world)
+    kept, _ = sorted(world.instances())
+
+    def late_claim(snapshot: Snapshot, now):  # type: ignore[no-untyped-def]
+        world.lease(kept)
+        return plan(snapshot, now)
+
+    world.run(decide=late_claim)
+    assert [machine.instance_id for machine in world.ec2.running()] == [kept]
+    assert world.instances()[kept].state == "running"
+
+
+def test_a_stalled_pass_drains_nothing() -> None:
+    world = running(1)
+    pools, (instance_id,) = PoolTable(world.table), world.instances()
+    stalled = pools.begin("cpu", world.clock())
+    pools.begin("cpu", world.clock())
+    with pytest.raises(Superseded):
+        LaunchTable(world.table).drain("cpu", [instance_id], stalled.epoch, "idle", world.clock())
+    assert world.instances()[instance_id].state == "running"
+
+
+def test_one_unknown_id_does_not_keep_the_others_running() -> None:
+    world = running(3)
+    world.advance(IDLE)
+    keep_alive(world)
+    unknown = sorted(world.instances())[1]
+    world.ec2.unknown = {unknown}
+    world.run()
+    assert [machine.instance_id for machine in world.ec2.running()] == [unknown]
+
+
+def test_a_termination_that_ec2_forbids_is_told_and_tried_again() -> None:
+    world = running(1)
+    world.advance(IDLE)
+    keep_alive(world)
+    denied = aws_error("TerminateInstances", "UnauthorizedOperation", "You are not authorized", status=403)
+    world.hook(FailNext(errors={"ec2.terminate_instances": [denied]}))
+    world.run()
+    assert ("permission", "UnauthorizedOperation") in world.reasons()
+    assert world.state()["gsk"], "looked at again"
+    world.hook(None)
+    world.advance(60)
+    world.run()
+    assert world.ec2.running() == []
+
+
+def test_an_instance_that_is_not_draining_is_drained_before_it_is_ended() -> None:
+    world = running(1)
+    (instance_id,) = world.instances()
+    world.lease(instance_id)
+
+    def orders(snapshot: Snapshot, now):  # type: ignore[no-untyped-def]
+        decided = plan(snapshot, now)
+        return Plan(
+            actions=(Terminate(instance_ids=(instance_id,), why="test"),),
+            numbers=decided.numbers,
+            reasons=(),
+            due=None,
+        )
+
+    world.run(decide=orders)
+    assert len(world.ec2.running()) == 1, "it holds a lease"
+    world.lease(instance_id, 0)
+    world.run(decide=orders)
+    assert world.ec2.running() == []
+
+
+def test_an_instance_that_ec2_reports_gone_is_forgotten_and_the_pool_comes_to_rest() -> None:
+    world = running(1)
+    world.advance(IDLE)
+    keep_alive(world)
+    world.run()
+    for _ in range(8):
+        world.advance(60)
+        world.observe()
+        world.run()
+    assert world.instances() == {}
+    state = world.state()
+    assert "gsk" not in state
+    assert "gpk" not in state
+    assert state["resting"] is True
+
+
+def test_returning_a_job_goes_through_the_ledger() -> None:
+    world = running(1)
+    action = ReturnJob(job_id="j", instance_id="i", fence=3, why="gone")
+
+    def returns(snapshot: Snapshot, now):  # type: ignore[no-untyped-def]
+        decided = plan(snapshot, now)
+        return Plan(actions=(action,), numbers=decided.numbers, reasons=(), due=None)
+
+    world.run(decide=returns)
+    assert world.ledger.returned == [action]

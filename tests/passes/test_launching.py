@@ -1,0 +1,298 @@
+import threading
+from decimal import Decimal
+
+from botocore.exceptions import ReadTimeoutError
+
+from lambdas import names
+from lambdas.adapters import keys
+from lowtide.sim.calls import FailNext, aws_error
+from tests.passes.world import World, facts, pool
+
+
+def lost() -> FailNext:
+    return FailNext(lost={"ec2.create_fleet": [ReadTimeoutError(endpoint_url="https://ec2")]})
+
+
+def refused(code: str, message: str = "no", status: int = 400) -> FailNext:
+    return FailNext(errors={"ec2.create_fleet": [aws_error("CreateFleet", code, message, status=status)]})
+
+
+def test_waiting_jobs_bring_instances_up_to_the_maximum() -> None:
+    world = World()
+    world.apply(pool(max_instances=3))
+    world.enqueue(10)
+    world.run()
+    assert len(world.ec2.running()) == 3
+    assert set(world.instances()) == set(world.ec2.machines)
+    assert world.under(keys.INTENT_PREFIX) == []
+
+
+def test_every_override_of_a_spot_request_carries_the_limit_and_the_request_no_total() -> None:
+    world = World()
+    world.apply(pool(types=(facts("c7i.large"), facts("m7i.large"))))
+    world.enqueue(1)
+    world.run()
+    (request,) = world.ec2.fleets
+    overrides = request["LaunchTemplateConfigs"][0]["Overrides"]
+    assert {(o["InstanceType"], o["SubnetId"]) for o in overrides} == {
+        (kind, subnet) for kind in ("c7i.large", "m7i.large") for subnet in ("subnet-a", "subnet-b")
+    }
+    assert {o["MaxPrice"] for o in overrides} == {"0.05"}
+    assert {o["ImageId"] for o in overrides} == {"ami-x86"}
+    assert "MaxTotalPrice" not in request["SpotOptions"]
+    assert request["Type"] == "instant"
+
+
+def test_everything_that_a_fleet_makes_is_tagged_with_stack_pool_and_decision() -> None:
+    world = World()
+    world.apply(pool())
+    world.enqueue(1)
+    world.run()
+    (request,) = world.ec2.fleets
+    assert {s["ResourceType"] for s in request["TagSpecifications"]} == {
+        "fleet",
+        "instance",
+        "volume",
+        "network-interface",
+    }
+    for specification in request["TagSpecifications"]:
+        assert {t["Key"]: t["Value"] for t in specification["Tags"]} == {
+            names.TAG_STACK: "Lowtide",
+            names.TAG_POOL: "cpu",
+            names.TAG_DECISION: request["ClientToken"],
+        }
+    (instance,) = world.instances().values()
+    assert instance.decision == request["ClientToken"]
+    assert instance.price_limit == Decimal("0.05")
+
+
+def test_sixteen_passes_of_one_pool_at_once_launch_no_more_than_the_maximum() -> None:
+    world = World()
+    world.apply(pool(max_instances=3))
+    world.enqueue(20)
+    barrier = threading.Barrier(16)
+
+    def one() -> None:
+        barrier.wait()
+        world.run()
+
+    threads = [threading.Thread(target=one) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert world.ec2.most_at_once <= 3
+    world.run()
+    assert len(world.ec2.running()) == 3
+
+
+def test_a_lost_answer_asked_for_again_brings_the_same_instances() -> None:
+    world = World()
+    world.apply(pool(max_instances=2))
+    world.enqueue(5)
+    world.hook(lost())
+    world.run()
+    assert world.instances() == {}
+    assert len(world.under(keys.INTENT_PREFIX)) == 1
+    assert world.sqs.bodies(world.queue), "another pass is asked for at once"
+    world.run()
+    assert set(world.instances()) == set(world.ec2.machines)
+    assert len(world.ec2.running()) == 2
+    assert world.under(keys.INTENT_PREFIX) == [], "the repeated answer names all that was asked for"
+
+
+def test_an_unanswered_request_counts_in_full_against_the_maximum() -> None:
+    world = World()
+    world.apply(pool(max_instances=2))
+    world.enqueue(5)
+    world.hook(lost())
+    world.run()
+    assert world.state()["summary"]["launching"] == 2
+    world.hook(None)
+    world.ec2.capacity = 0
+    world.advance(61)
+    world.run()
+    assert len(world.ec2.fleets) == 1, "too late to repeat, and no room to ask for more"
+
+
+def test_an_intention_whose_call_never_happened_is_closed_by_two_observations_and_asked_for_anew() -> None:
+    world = World()
+    world.apply(pool(max_instances=2))
+    world.enqueue(5)
+    world.hook(FailNext(errors={"ec2.create_fleet": [ReadTimeoutError(endpoint_url="https://ec2")]}))
+    world.run()
+    assert world.ec2.machines == {}
+    world.hook(None)
+    world.advance(61)
+    for _ in range(2):
+        world.advance(61)
+        world.run()
+        assert world.ec2.machines == {}, "not settled yet"
+        world.observe()
+    world.run()
+    world.run()
+    assert len(world.ec2.running()) == 2
+
+
+def test_a_repeated_call_that_is_refused_leaves_the_first_one_open() -> None:
+    world = World()
+    world.apply(pool(max_instances=2))
+    world.enqueue(5)
+    world.hook(lost())
+    world.run()
+    world.hook(refused("RequestLimitExceeded", status=503))
+    world.run()
+    assert len(world.under(keys.INTENT_PREFIX)) == 1
+    assert len(world.ec2.running()) == 2
+
+
+def test_no_call_is_made_after_an_intention_has_run_out() -> None:
+    world = World()
+    world.apply(pool())
+    world.enqueue(1)
+
+    class Stall:
+        """The process stands still for a minute once the intention is written."""
+
+        def before(self, operation: str, request: object) -> None: ...
+
+        def after(self, operation: str, request: object, response: object) -> None:
+            if operation == "dynamodb.transact_write_items" and "intention_id" in str(request):
+                world.advance(61)
+                world.hook(None)
+
+    world.hook(Stall())
+    world.run()
+    assert world.ec2.fleets == []
+    assert len(world.under(keys.INTENT_PREFIX)) == 1
+
+
+def test_a_stalled_pass_that_wakes_after_its_successor_decides_nothing() -> None:
+    world = World()
+    world.apply(pool(max_instances=2))
+    world.enqueue(5)
+
+    def stalled(snapshot, now):  # type: ignore[no-untyped-def]
+        from lambdas.domain.plan import plan
+
+        decided = plan(snapshot, now)
+        world.run()
+        return decided
+
+    world.run(decide=stalled)
+    assert len(world.ec2.fleets) == 1
+    assert len(world.ec2.running()) == 2
+    assert world.state()["summary"]["launching"] == 2, "what the successor concluded stands"
+
+
+def test_an_unchanged_world_is_not_acted_on_twice() -> None:
+    world = World()
+    world.apply(pool(max_instances=2))
+    world.enqueue(5)
+    world.run()
+    before = [item for item in world.dynamodb.everything("t") if item["sk"]["S"] != "STATE"]
+    world.run()
+    world.run()
+    assert len(world.ec2.fleets) == 1
+    assert [item for item in world.dynamodb.everything("t") if item["sk"]["S"] != "STATE"] == before
+
+
+def test_a_refused_offering_is_marked_and_told_while_another_is_launched() -> None:
+    world = World(errors={("c7i.large", "subnet-a"): ("InsufficientInstanceCapacity", "There is no Spot capacity")})
+    world.apply(pool(max_instances=2))
+    world.enqueue(5)
+    world.run()
+    assert len(world.ec2.running()) == 2
+    (mark,) = world.under(keys.MARK_PREFIX)
+    assert (mark["instance_type"], mark["zone"], mark["code"]) == (
+        "c7i.large",
+        "us-west-2a",
+        "InsufficientInstanceCapacity",
+    )
+    assert world.reasons() == [("limit", "MaxInstancesReached")] or not any(c == "capacity" for c, _ in world.reasons())
+    assert world.metrics.of(names.METRIC_LAUNCH_FAILURES, reason="capacity") == [1]
+
+
+def test_what_cannot_be_had_has_a_reason_a_since_and_a_remedy() -> None:
+    message = (
+        "Your Spot request price of 0.05 is lower than the minimum required Spot request fulfillment price of 0.08."
+    )
+    world = World(errors={("c7i.large", s): ("SpotMaxPriceTooLow", message) for s in ("subnet-a", "subnet-b")})
+    world.apply(pool())
+    world.enqueue(1)
+    world.run()
+    reason = world.state()["reasons"][0]
+    assert (reason["class"], reason["code"]) == ("price", "SpotMaxPriceTooLow")
+    assert reason["remedy"]
+    assert "unfulfilled_since" in world.state()
+    assert world.state()["summary"]["unfulfilled"] == 1
+    assert len(world.under(keys.MARK_PREFIX)) == 2
+    assert world.under(keys.INTENT_PREFIX) == [], "a refusal is an answer"
+
+
+def test_a_partial_fulfilment_is_recorded_and_the_rest_asked_for_again() -> None:
+    world = World(capacity=1)
+    world.apply(pool(max_instances=3))
+    world.enqueue(5)
+    world.run()
+    assert len(world.instances()) == 1
+    assert world.state()["summary"]["unfulfilled"] == 2
+    assert world.reasons(), "nothing unfulfilled is without a reason"
+    world.ec2.capacity = None
+    world.advance(60)
+    world.run()
+    assert len(world.ec2.running()) == 3
+
+
+def test_spot_that_came_as_on_demand_is_an_error_with_a_name_and_is_ended() -> None:
+    world = World(comes_as="on-demand")
+    world.apply(pool(max_instances=1))
+    world.enqueue(1)
+    world.run()
+    assert ("configuration", "SpotCameAsOnDemand") in world.reasons()
+    assert world.ec2.running() == []
+    (instance,) = world.instances().values()
+    assert instance.state == "draining"
+    assert instance.termination_requested_at is not None
+
+
+def test_a_throttled_call_marks_no_offering_and_is_not_made_again_at_once() -> None:
+    world = World()
+    world.apply(pool())
+    world.enqueue(1)
+    world.hook(refused("RequestLimitExceeded", "Request limit exceeded.", status=503))
+    world.run()
+    assert world.reasons() == [("throttling", "RequestLimitExceeded")]
+    assert world.under(keys.MARK_PREFIX) == []
+    assert world.under(keys.INTENT_PREFIX) == [], "EC2 throttles before it does anything: that is an answer"
+    world.hook(None)
+    world.run()
+    assert world.ec2.fleets == []
+    world.advance(60)
+    world.run()
+    assert len(world.ec2.running()) == 1
+
+
+def test_a_fault_of_ec2_leaves_the_outcome_open() -> None:
+    world = World()
+    world.apply(pool())
+    world.enqueue(1)
+    world.hook(refused("InternalError", "An internal error has occurred", status=500))
+    world.run()
+    assert len(world.under(keys.INTENT_PREFIX)) == 1
+
+
+def test_nothing_is_launched_once_the_stack_is_closing_even_when_that_came_after_the_snapshot() -> None:
+    world = World()
+    world.apply(pool())
+    world.enqueue(1)
+
+    def closes(snapshot, now):  # type: ignore[no-untyped-def]
+        from lambdas.domain.plan import plan
+
+        world.table.put({"pk": keys.STACK, "sk": keys.CONTROL, "closing": True})
+        return plan(snapshot, now)
+
+    world.run(decide=closes)
+    assert world.ec2.fleets == []
+    assert world.under(keys.INTENT_PREFIX) == []

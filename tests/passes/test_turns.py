@@ -1,0 +1,100 @@
+"""The stack's request rate: never exceeded, never unfair."""
+
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambdas.adapters import keys
+from lambdas.adapters.request_bucket import RequestBucket
+from lambdas.domain.settings import Settings
+from lambdas.domain.turns import Rate, full, take
+from lowtide.sim.clock import START
+from tests.passes.world import World, pool
+
+RATE = Rate(burst=5, per_second=2, patience=timedelta(minutes=3))
+asking = st.tuples(st.sampled_from("abcdef"), st.booleans(), st.floats(0, 5))
+
+
+@given(st.lists(asking, max_size=80))
+def test_tokens_given_never_exceed_the_burst_and_what_has_grown(asked: list[tuple[str, bool, float]]) -> None:
+    turns, now, given_out = full(RATE, START), START, 0
+    for name, replaces, wait in asked:
+        now += timedelta(seconds=wait)
+        turns, retry_at = take(turns, name, replaces=replaces, rate=RATE, now=now)
+        given_out += retry_at is None
+        assert given_out <= RATE.burst + RATE.per_second * (now - START).total_seconds() + 1e-6
+        assert retry_at is None or retry_at > now
+
+
+def test_a_pool_that_waits_is_served_before_one_that_was_served_later() -> None:
+    rate = Rate(burst=1, per_second=1, patience=timedelta(minutes=3))
+    turns, retry_at = take(full(rate, START), "busy", replaces=False, rate=rate, now=START)
+    assert retry_at is None
+    turns, retry_at = take(turns, "quiet", replaces=False, rate=rate, now=START)
+    assert retry_at is not None
+    later = START + timedelta(seconds=1)
+    turns, retry_at = take(turns, "busy", replaces=False, rate=rate, now=later)
+    assert retry_at is not None, "the one token that has grown is the quiet pool's"
+    turns, retry_at = take(turns, "quiet", replaces=False, rate=rate, now=later)
+    assert retry_at is None
+
+
+def test_a_replacement_goes_before_who_waits_for_longer() -> None:
+    rate = Rate(burst=1, per_second=1, patience=timedelta(minutes=3))
+    turns, _ = take(full(rate, START), "first", replaces=False, rate=rate, now=START)
+    turns, _ = take(turns, "waits", replaces=False, rate=rate, now=START)
+    later = START + timedelta(seconds=1)
+    _, retry_at = take(turns, "first", replaces=True, rate=rate, now=later)
+    assert retry_at is None
+
+
+def test_a_pool_that_no_longer_asks_holds_nobody_back() -> None:
+    rate = Rate(burst=1, per_second=1, patience=timedelta(minutes=3))
+    turns, _ = take(full(rate, START), "busy", replaces=False, rate=rate, now=START)
+    turns, _ = take(turns, "gave up", replaces=False, rate=rate, now=START)
+    later = START + timedelta(minutes=4)
+    _, retry_at = take(turns, "busy", replaces=False, rate=rate, now=later)
+    assert retry_at is None
+
+
+def test_every_pool_that_keeps_asking_is_served() -> None:
+    rate = Rate(burst=1, per_second=1 / 60, patience=timedelta(minutes=3))
+    turns, now, served = full(rate, START), START, set[str]()
+    for _ in range(8):
+        for name in ("greedy", "a", "b", "c"):
+            turns, retry_at = take(turns, name, replaces=False, rate=rate, now=now)
+            served |= {name} if retry_at is None else set()
+        now += timedelta(minutes=1)
+    assert served == {"greedy", "a", "b", "c"}
+
+
+def test_a_pool_without_a_token_makes_no_call_and_says_so() -> None:
+    world = World(Settings(ec2_bucket=1, ec2_refill_per_second=0.1))
+    for name in ("one", "two"):
+        world.apply(pool(name))
+        world.enqueue(1, name)
+        world.run(name)
+    assert len(world.ec2.fleets) == 1
+    assert world.reasons("two") == [("throttling", "RequestRateShared")]
+    assert world.under(keys.INTENT_PREFIX, "two") == []
+    assert world.state("two")["gsk"] > world.state("two")["reasons"][0]["since"]
+    world.advance(60)
+    world.run("two")
+    assert len(world.ec2.fleets) == 2
+
+
+def test_the_share_divides_the_rate() -> None:
+    world = World()
+    bucket = RequestBucket(world.table, Settings(ec2_request_share=0.4), world.clock)
+    taken = [bucket.take(f"pool-{n}", replaces=False) is None for n in range(6)]
+    assert taken.count(True) == 2
+
+
+def test_an_emptied_bucket_gives_nothing_until_it_has_grown() -> None:
+    world = World()
+    bucket = RequestBucket(world.table, Settings(), world.clock)
+    bucket.emptied()
+    assert bucket.take("cpu", replaces=False) is not None
+    world.advance(1)
+    assert bucket.take("cpu", replaces=False) is None
