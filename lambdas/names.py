@@ -47,6 +47,10 @@ OUTPUT_WORKER_API_URL = "WorkerApiUrl"
 PREFIX_WORKER = "worker/"
 PREFIX_INPUTS = "inputs/"
 PREFIX_CHECKPOINTS = "checkpoints/"
+PREFIX_PARKED = "parked/"
+"""Bodies of parked messages that are too large for the table."""
+INPUTS_KEPT_DAYS = 365
+"""Inputs are deleted so long after their upload: who reuses one by its content hash uploads it anew well before."""
 
 # --- table ------------------------------------------------------------------------------------------------------------
 TABLE_PK = "pk"
@@ -92,6 +96,11 @@ METRIC_PASSES_FAILED = "PassesFailed"
 ALARM_UNFULFILLED = "UnfulfilledCapacity"
 ALARM_PARKED = "ParkedJobs"
 ALARM_SILENT = "ControlLoopSilent"
+RUNBOOK_SECTIONS = {
+    ALARM_UNFULFILLED: "unfulfilled-capacity",
+    ALARM_PARKED: "parked-jobs",
+    ALARM_SILENT: "control-loop-silent",
+}
 
 # --- worker API paths (function URL, IAM) -----------------------------------------------------------------------------
 API_HELLO = "/v1/hello"
