@@ -115,9 +115,9 @@ class Clockwork:
     # --- an observation of several pages ---
 
     def resume(self, started_at: datetime) -> Progress:
-        """How far the observation that began then has come; nowhere if its pages are dropped or being dropped."""
+        """How far the observation that began then has come; nowhere if its pages are dropped."""
         pages = list(self._table.query(keys.pages(started_at)))
-        if not pages or pages[0]["sk"] != keys.page(1):
+        if not pages:
             return Progress(started_at=started_at)
         return Progress(
             started_at=started_at,
@@ -144,9 +144,9 @@ class Clockwork:
         return True
 
     def drop_pages(self, progress: Progress) -> None:
-        """Drop the kept pages of a complete observation: all but its last. The first goes first: without it there is
-        nothing to go on from."""
-        for number in range(1, progress.pages):
+        """Drop the kept pages of a complete observation: all but its last. From the end, so that what is left when this
+        is interrupted is a beginning to go on from, never one with a hole."""
+        for number in reversed(range(1, progress.pages)):
             self._table.delete(keys.pages(progress.started_at), keys.page(number))
 
     # --- the last complete observation ---

@@ -39,6 +39,8 @@ class ScriptedEc2(SimClient):
         """Every id that Terminate accepted, in order."""
         self.refuse_to_end: str | None = None
         """Error code of every TerminateInstances."""
+        self.refuse_tokens = False
+        """Every NextToken is refused, as EC2 does with what is too old."""
         self.on_describe: Callable[[], None] = lambda: None
         """What happens in the world while Describe answers."""
 
@@ -50,6 +52,8 @@ class ScriptedEc2(SimClient):
         return self._call("terminate_instances", request, frozenset({"InstanceIds"}), self._terminate)
 
     def _describe(self, request: Request) -> Response:
+        if self.refuse_tokens and "NextToken" in request:
+            raise aws_error("DescribeInstances", "InvalidNextToken", "The token is not valid")
         wanted = {f["Name"].removeprefix("tag:"): f["Values"] for f in request["Filters"]}
         found = [
             machine

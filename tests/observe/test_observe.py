@@ -210,6 +210,14 @@ def test_an_instance_whose_end_was_seen_is_gone_at_once(world: World, state: str
     assert world.known("i-1").observed_state == "gone"
 
 
+def test_a_gone_instance_that_ec2_lists_as_terminated_after_all_is_no_news(world: World) -> None:
+    world.record("i-1", observed_state="gone", observed_at=world.clock())
+    world.run("i-1", state="terminated")
+    world.tick()
+    assert world.known("i-1").observed_state == "gone"
+    assert world.messages() == []
+
+
 def test_an_instance_that_comes_back_into_the_list_is_there_again(world: World) -> None:
     world.record("i-1", launched_at=world.clock() - MINUTE * 60)
     world.tick()

@@ -85,6 +85,17 @@ def test_a_call_without_an_answer_is_waited_for(world: World) -> None:
     assert world.ec2.machines["i-late"].state == "terminated"
 
 
+def test_one_look_that_finds_nothing_is_not_believed(world: World) -> None:
+    def pause(seconds: float) -> None:
+        world.clock.advance(timedelta(seconds=seconds))
+        if "i-late" not in world.ec2.machines:
+            world.run("i-late")
+
+    until = world.clock() + LONG
+    assert respond(world.closing(pause), "Delete", lambda: until - world.clock()).succeeded
+    assert world.ec2.machines["i-late"].state == "terminated"
+
+
 def test_a_record_of_an_instance_long_gone_holds_nothing_up(world: World) -> None:
     world.record("i-1", launched_at=world.clock() - MINUTE * 60)
     before = world.clock()

@@ -115,6 +115,7 @@ def settled(world: World) -> dict[str, Any]:
     return {
         "instances": facts,
         "adopted": intention.adopted,
+        "unseen": (world.item(keys.STACK, keys.TICK) or {})["unseen"],
         "orphan": world.ec2.machines["i-orphan"].state,
         "pages for ever": [i for i in world.everything() if i["pk"].startswith("PAGES#") and "expires_at" not in i],
         "news": [item for item in world.everything() if item["pk"].startswith("NEWS#")],
@@ -199,6 +200,18 @@ def test_an_incomplete_look_counts_for_nothing(world: World) -> None:
     assert world.item(keys.STACK, keys.OBSERVATION) is None
 
 
+def test_an_incomplete_look_between_two_complete_ones_breaks_no_row(world: World) -> None:
+    world.ec2.page_size = 1
+    world.record("i-lost", launched_at=world.clock() - MINUTE * 60)
+    for number in range(3):
+        world.run(f"i-{number}")
+    world.tick()
+    world.tick(seconds_left(55, 5))
+    assert world.known("i-lost").observed_state is None
+    world.tick()
+    assert world.known("i-lost").observed_state == "gone"
+
+
 def test_a_look_begun_too_long_ago_is_begun_anew(world: World) -> None:
     world.ec2.page_size = 1
     for number in range(3):
@@ -217,11 +230,10 @@ def test_a_token_that_ec2_refuses_does_not_stop_the_clock(world: World) -> None:
     for number in range(3):
         world.run(f"i-{number}")
     world.tick(seconds_left(55, 5))
-    refused = aws_error("DescribeInstances", "InvalidNextToken", "The token is not valid")
-    world.hook(FailNext(errors={"ec2.describe_instances": [refused]}))
+    world.ec2.refuse_tokens = True
     with pytest.raises(Exception, match="InvalidNextToken"):
         world.tick()
-    world.hook(None)
+    world.ec2.page_size = None
     seen = world.tick()
     assert seen is not None
     assert seen.complete

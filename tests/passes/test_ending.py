@@ -1,8 +1,11 @@
+from datetime import datetime
+
 import pytest
 
 from lambdas.adapters import keys
 from lambdas.adapters.launch_table import LaunchTable, Superseded
 from lambdas.adapters.pool_table import PoolTable
+from lambdas.domain.instants import to_text
 from lambdas.domain.plan import Plan, ReturnJob, Terminate, plan
 from lambdas.domain.snapshot import Snapshot
 from lowtide.sim.calls import FailNext, aws_error
@@ -25,8 +28,6 @@ def running(count: int, **changes: object) -> World:
 
 def keep_alive(world: World) -> None:
     """Workers that are idle call on."""
-    from lambdas.domain.instants import to_text
-
     for instance_id in world.instances():
         world.table.update(
             keys.pool("cpu"),
@@ -53,7 +54,7 @@ def test_an_idle_instance_that_takes_a_job_after_the_snapshot_is_kept() -> None:
     keep_alive(world)
     kept, _ = sorted(world.instances())
 
-    def late_claim(snapshot: Snapshot, now):  # type: ignore[no-untyped-def]
+    def late_claim(snapshot: Snapshot, now: datetime) -> Plan:
         world.lease(kept)
         return plan(snapshot, now)
 
@@ -102,7 +103,7 @@ def test_an_instance_that_is_not_draining_is_drained_before_it_is_ended() -> Non
     (instance_id,) = world.instances()
     world.lease(instance_id)
 
-    def orders(snapshot: Snapshot, now):  # type: ignore[no-untyped-def]
+    def orders(snapshot: Snapshot, now: datetime) -> Plan:
         decided = plan(snapshot, now)
         return Plan(
             actions=(Terminate(instance_ids=(instance_id,), why="test"),),
@@ -138,7 +139,7 @@ def test_returning_a_job_goes_through_the_ledger() -> None:
     world = running(1)
     action = ReturnJob(job_id="j", instance_id="i", fence=3, why="gone")
 
-    def returns(snapshot: Snapshot, now):  # type: ignore[no-untyped-def]
+    def returns(snapshot: Snapshot, now: datetime) -> Plan:
         decided = plan(snapshot, now)
         return Plan(actions=(action,), numbers=decided.numbers, reasons=(), due=None)
 
