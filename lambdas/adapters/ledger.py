@@ -91,7 +91,9 @@ class Ledger:
 
     def return_job(self, action: ReturnJob, now: datetime) -> bool:
         """Ends a lease whose holder is gone or silent; see `Leases.take_back`."""
-        return self._leases.take_back(action.job_id, action.instance_id, action.fence, action.why, now)
+        return self._leases.take_back(
+            action.job_id, action.instance_id, action.fence, action.why, now, renewed_at=action.renewed_at
+        )
 
     def park_queued(self, pool: str, why: str, now: datetime) -> int:
         """Parks everything that waits in a pool's queue, and says how many jobs that were. May be repeated."""

@@ -11,15 +11,16 @@ from lambdas.domain.fleet import LaunchRequest
 from lambdas.domain.fleet_view import FleetView, awaited, counted, rooms
 from lambdas.domain.offerings import Offering, Offerings, offerings
 from lambdas.domain.packing import Bin, Candidate, Demand, Packing, pack
-from lambdas.domain.pools import CapacityType, Pool, TypeFacts
+from lambdas.domain.pools import CapacityType, Pool
 from lambdas.domain.reasons import Reason
 from lambdas.domain.refusals import holds
 from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.words import several
 
 MOST_LAUNCHES = 8
 """Requests in one pass. EC2's bucket for CreateFleet holds 5 and refills 2 a second; a pass must end within seconds."""
 MOST_OVERRIDES = 300
-"""Overrides in one CreateFleet call."""
+"""Overrides in one call. EC2 documents this bound for fleets of the other types; it keeps an intention under 100 KB."""
 _ON_DEMAND_STRATEGIES = ("lowest-price", "prioritized")
 """The only ones that EC2 takes for on-demand instances."""
 
@@ -34,8 +35,10 @@ class Needs:
     """New instances wanted within the maximum: those of `launches`, and those that cannot be asked for now."""
     over_maximum: tuple[Demand, ...]
     """Jobs that wait only because the pool is at its maximum."""
-    would_fit: int
-    """How many of `over_maximum` an instance that may be asked for now would take."""
+    short: int
+    """Instances wanted beyond the maximum, for `over_maximum` and the minimum; ending ones may yet give way to them."""
+    room_to_make: int
+    """How many instances that may be asked for now would take `over_maximum`."""
     never_fits: tuple[Demand, ...]
     blocked: int
     """How many of `missing` cannot be asked for now."""
@@ -56,9 +59,9 @@ def needs(snapshot: Snapshot, fleet: FleetView, now: datetime) -> Needs:
     demand = _demand(snapshot, fleet)
     possible = [job for job in demand if fits_some_type(job.slots, job.resources, pool)]
     most = max(0, pool.max_instances - counted(fleet, snapshot.intentions))
-    packed = _pack(possible, snapshot, fleet, _candidates(askable), most)
-    wanted = pack(packed.left, (), _all_types(pool), aux=_aux(pool), most=most - len(packed.bins))
-    bins, blocked = _with_minimum(packed.bins, len(wanted.bins), snapshot, fleet, askable, most)
+    packed = pack(possible, rooms(fleet, snapshot), _candidates(askable), aux=_aux(pool), most=most)
+    wanted = _pack_anew(packed.left, _all_types(pool), pool, most - len(packed.bins))
+    bins, blocked, lacking = _with_minimum(packed.bins, len(wanted.bins), snapshot, fleet, askable, most)
     launches = _launches(bins, askable, snapshot, capacity_type)
     asked = launches[:1] if found.probing else launches[:MOST_LAUNCHES]
     return Needs(
@@ -67,7 +70,8 @@ def needs(snapshot: Snapshot, fleet: FleetView, now: datetime) -> Needs:
         launches=asked,
         missing=len(bins) + blocked,
         over_maximum=wanted.left,
-        would_fit=sum(any(_fits(job, each.facts, pool) for each in askable) for job in wanted.left),
+        short=lacking + len(_pack_anew(wanted.left, _all_types(pool), pool, pool.max_instances).bins),
+        room_to_make=len(_pack_anew(wanted.left, _candidates(askable), pool, pool.max_instances).bins),
         never_fits=tuple(job for job in demand if not fits_some_type(job.slots, job.resources, pool)),
         blocked=blocked,
         deferred=len(bins) - sum(launch.request.count for launch in asked),
@@ -94,10 +98,9 @@ def _aux(pool: Pool) -> int:
     return pool.max_aux_containers_per_agent
 
 
-def _pack(
-    jobs: Sequence[Demand], snapshot: Snapshot, fleet: FleetView, candidates: Sequence[Candidate], most: int
-) -> Packing:
-    return pack(jobs, rooms(fleet, snapshot), candidates, aux=_aux(snapshot.pool), most=most)
+def _pack_anew(jobs: Sequence[Demand], candidates: Sequence[Candidate], pool: Pool, most: int) -> Packing:
+    """Into new bins alone."""
+    return pack(jobs, (), candidates, aux=_aux(pool), most=most)
 
 
 def _candidates(askable: Sequence[Offering]) -> list[Candidate]:
@@ -122,19 +125,16 @@ def _with_minimum(
     fleet: FleetView,
     askable: Sequence[Offering],
     most: int,
-) -> tuple[tuple[Bin, ...], int]:
-    """Empty bins on top, until the pool's minimum is met."""
+) -> tuple[tuple[Bin, ...], int, int]:
+    """(bins, blocked, lacking): empty bins on top until the pool's minimum is met; `lacking` has no place in `most`."""
     usable = len(fleet.running) + len(fleet.launching) + sum(map(awaited, snapshot.intentions)) + len(bins) + blocked
-    short = max(0, min(snapshot.pool.min_instances - usable, most - len(bins) - blocked))
+    wanted = max(0, snapshot.pool.min_instances - usable)
+    empty = min(wanted, most - len(bins) - blocked)
     candidates = _candidates(askable)
     if not candidates:
-        return bins, blocked + short
+        return bins, blocked + empty, wanted - empty
     cheapest = min(candidates, key=lambda each: each.price)
-    return (*bins, *(Bin(facts=cheapest.facts, jobs=()) for _ in range(short))), blocked
-
-
-def _fits(job: Demand, facts: TypeFacts, pool: Pool) -> bool:
-    return Bin(facts=facts, jobs=(job,)).fits(facts, _aux(pool))
+    return (*bins, *(Bin(facts=cheapest.facts, jobs=()) for _ in range(empty))), blocked, wanted - empty
 
 
 def _launches(
@@ -175,12 +175,10 @@ def _strategy(pool: Pool, capacity_type: CapacityType) -> str:
 
 def _why(bins: list[Bin]) -> str:
     jobs = [job for each in bins for job in each.jobs]
-    moving = sum(job.replaces for job in jobs)
-    parts = [
-        f"{len(jobs) - moving} queued jobs" if len(jobs) > moving else "",
-        f"{moving} jobs whose instances are ending" if moving else "",
-        f"the minimum of the pool ({sum(not each.jobs for each in bins)})"
-        if any(not each.jobs for each in bins)
-        else "",
+    moving, spare = sum(job.replaces for job in jobs), sum(not each.jobs for each in bins)
+    told = [
+        (len(jobs) - moving, several(len(jobs) - moving, "queued job")),
+        (moving, f"{several(moving, 'job')} about to lose the instance"),
+        (spare, f"the pool's minimum ({several(spare, 'instance')})"),
     ]
-    return "for " + " and ".join(part for part in parts if part)
+    return "for " + " and ".join(text for count, text in told if count)

@@ -4,7 +4,7 @@ Cost is near the least, not the least: bin packing with several sizes of bin is 
 The work grows with the capacity that may be packed, not with the backlog: jobs beyond that capacity are never sorted.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -88,6 +88,10 @@ _LEAST_PRICE = Decimal("0.000001")
 """A price of nothing counts as this, so that every job weighs something."""
 
 
+_ROUNDS = 3
+"""Jobs of unequal sizes leave gaps; a second and third round give those to jobs of lower rank."""
+
+
 @dataclass(slots=True)
 class _Open:
     """A room or bin while it is being filled."""
@@ -97,16 +101,19 @@ class _Open:
     free_aux: int
     jobs: list[Demand] = field(default_factory=list[Demand])
 
+    def slots_for(self, job: Demand) -> int:
+        """What the job takes here; more than there is where it never fits."""
+        taken = slots_taken(job.slots, job.resources, self.facts)
+        return self.free_slots + 1 if taken is None else taken
+
     def places_for(self, job: Demand) -> int:
         """How many jobs of this one's size still fit."""
-        taken = slots_taken(job.slots, job.resources, self.facts)
-        if taken is None:
-            return 0
+        taken = self.slots_for(job)
         return self.free_aux if taken == 0 else self.free_slots // taken
 
     def take(self, jobs: Sequence[Demand]) -> None:
         """Jobs of one size, which must fit."""
-        taken = slots_taken(jobs[0].slots, jobs[0].resources, self.facts) or 0
+        taken = self.slots_for(jobs[0])
         self.free_slots -= taken * len(jobs)
         self.free_aux -= len(jobs) if taken == 0 else 0
         self.jobs.extend(jobs)
@@ -120,34 +127,41 @@ def pack(
     `aux`: how many auxiliary jobs one instance takes. Where `most` does not suffice, jobs of higher rank come first.
     Ties fall to the earlier candidate and the earlier room, so equal inputs give equal packings.
     """
-    reachable = _reachable(jobs, rooms, candidates, aux, most)
     opened = {room.name: _Open(room.facts, room.free_slots, room.free_aux) for room in rooms}
-    homeless = _fill_rooms(_by_size(reachable), rooms, opened)
-    bins = _new_bins(homeless, candidates, aux, most)
-    placed = {job.job_id for each in bins for job in each.jobs}
-    placed |= {job.job_id for each in opened.values() for job in each.jobs}
+    order = {room.name: room.tier for room in rooms}
+    bins: list[Bin] = []
+    rest = list(jobs)
+    for _ in range(_ROUNDS):
+        batch = _reachable(rest, list(opened.values()), candidates, aux, most - len(bins))
+        homeless = _fill_rooms(_by_size(batch), order, opened)
+        new = _new_bins(homeless, candidates, aux, most - len(bins))
+        if not new and len(homeless) == len(batch):
+            break
+        bins += new
+        placed = {job.job_id for each in (*new, *opened.values()) for job in each.jobs}
+        rest = [job for job in rest if job.job_id not in placed]
     return Packing(
         used={name: tuple(each.jobs) for name, each in opened.items() if each.jobs},
         bins=tuple(bins),
-        left=tuple(job for job in jobs if job.job_id not in placed),
+        left=tuple(rest),
     )
 
 
 def _reachable(
-    jobs: Sequence[Demand], rooms: Sequence[Room], candidates: Sequence[Candidate], aux: int, most: int
+    jobs: Sequence[Demand], rooms: Sequence[_Open], candidates: Sequence[Candidate], aux: int, most: int
 ) -> list[Demand]:
-    """The jobs of highest rank that all capacity together could hold, so that the rest need not be looked at."""
-    kinds = [*(room.facts for room in rooms), *(candidate.facts for candidate in candidates)]
-    slots = sum(room.free_slots for room in rooms) + most * max((c.facts.slots for c in candidates), default=0)
-    places = sum(room.free_aux for room in rooms) + most * aux
+    """The jobs of highest rank that all free capacity together could hold, so that the rest need not be looked at."""
+    empty = [_Open(candidate.facts, candidate.facts.slots, aux) for candidate in candidates] if most > 0 else []
+    kinds = [*rooms, *empty]
+    slots = sum(each.free_slots for each in rooms) + most * max((each.free_slots for each in empty), default=0)
+    places = sum(each.free_aux for each in rooms) + most * aux
     least: dict[tuple[int, Resources | None], int | None] = {}
     found: list[Demand] = []
     for job in jobs:
         if slots <= 0 and places <= 0:
             break
         if job.size not in least:
-            fitting = [taken for facts in kinds if (taken := slots_taken(job.slots, job.resources, facts)) is not None]
-            least[job.size] = min(fitting, default=None)
+            least[job.size] = min((each.slots_for(job) for each in kinds if each.places_for(job)), default=None)
         needed = least[job.size]
         if needed is None or (needed > slots if needed else places <= 0):
             continue
@@ -171,15 +185,14 @@ def _bulk(job: Demand) -> tuple[int, int, Decimal, int]:
     return (job.slots, 0, Decimal(), 0) if asked is None else (0, asked.gpus, asked.vcpus, asked.memory_mib)
 
 
-def _fill_rooms(groups: list[list[Demand]], rooms: Sequence[Room], opened: dict[str, _Open]) -> list[Demand]:
+def _fill_rooms(groups: list[list[Demand]], tiers: Mapping[str, int], opened: Mapping[str, _Open]) -> list[Demand]:
     """Best fit: of each tier, the room that is left with the least. Returns what found no place."""
     homeless: list[Demand] = []
     for group in groups:
         rest = group
-        order = sorted(rooms, key=lambda room: (room.tier, opened[room.name].free_slots))
-        for room in order:
-            if count := min(opened[room.name].places_for(group[0]), len(rest)):
-                opened[room.name].take(rest[:count])
+        for name in sorted(opened, key=lambda name: (tiers[name], opened[name].free_slots)):
+            if count := min(opened[name].places_for(group[0]), len(rest)):
+                opened[name].take(rest[:count])
                 rest = rest[count:]
             if not rest:
                 break

@@ -88,7 +88,7 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     actions: tuple[Action, ...] = (
         *returned(snapshot, fleet, now),
         *forgotten(fleet),
-        *intentions(snapshot, now),
+        *intentions(snapshot, fleet, now),
         *(wanted.launches if wanted else ()),
         *retired(snapshot, fleet, wanted, now),
         *terminated(snapshot, fleet, now),
@@ -106,27 +106,30 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
 def _numbers(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None) -> Numbers:
     launching = len(fleet.launching) + sum(map(awaited, snapshot.intentions))
     running = len(fleet.running) + len(fleet.silent)
-    missing = wanted.missing if wanted else 0
+    desired = _desired(snapshot, fleet, wanted, running + launching)
     return Numbers(
-        desired=running + launching + missing if missing else _kept(snapshot, fleet, wanted),
+        desired=desired,
         running=running,
         launching=launching,
         draining=len(fleet.draining),
         idle=sum(not fleet.busy(each) for each in fleet.running),
-        unfulfilled=missing,
+        unfulfilled=max(0, desired - running - launching),
         queued_jobs=len(snapshot.queue),
         running_jobs=len(snapshot.leases),
         oldest_queued_at=min((job.queued_at for job in snapshot.queue), default=None),
     )
 
 
-def _kept(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None) -> int:
-    """How many instances are wanted when none is missing: those with jobs or planned for one, at least the minimum."""
+def _desired(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None, usable: int) -> int:
+    """Instances wanted, after bounds. While some are missing, all that are there count as wanted: an idle one that
+    holds no waiting job is retired when its time comes, and must not hide what is missing."""
     busy = {each.instance_id for each in fleet.present if fleet.busy(each) and each not in fleet.draining}
     if wanted is None:
         return len(busy)
     pool = snapshot.pool
-    return max(min(len(busy | wanted.used), pool.max_instances), pool.min_instances)
+    if more := wanted.missing + wanted.short:
+        return min(usable + more, pool.max_instances)
+    return min(max(len(busy | wanted.used), pool.min_instances), pool.max_instances)
 
 
 def _at_rest(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None) -> bool:

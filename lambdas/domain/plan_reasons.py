@@ -6,6 +6,7 @@ from lambdas.domain.fleet_view import FleetView, awaited
 from lambdas.domain.needs import Needs
 from lambdas.domain.reasons import OwnCode, Reason, ReasonClass
 from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.words import several
 
 
 def reasons_of(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None, now: datetime) -> list[Reason]:
@@ -13,7 +14,7 @@ def reasons_of(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None, now: 
     if wanted is None:
         return _stopped(snapshot, now)
     return [
-        *(_blocked(snapshot, wanted, now) if wanted.blocked else ()),
+        *(_blocked(snapshot, wanted, now) if wanted.blocked or wanted.offerings.probing else ()),
         *_deferred(wanted, now),
         *_starting(snapshot, fleet, wanted, now),
         *_limit(snapshot, fleet, wanted, now),
@@ -68,7 +69,7 @@ def _stands(reason: Reason, snapshot: Snapshot, now: datetime) -> bool:
 def _deferred(wanted: Needs, now: datetime) -> list[Reason]:
     if not wanted.deferred:
         return []
-    message = f"{wanted.deferred} more instances are asked for in the next pass"
+    message = f"{several(wanted.deferred, 'more instance')} to be asked for in the next pass"
     return [_own(OwnCode.DEFERRED, ReasonClass.STARTING, message, "Nothing to do: one pass makes few requests.", now)]
 
 
@@ -79,17 +80,19 @@ def _starting(snapshot: Snapshot, fleet: FleetView, wanted: Needs, now: datetime
     awaited_names = {each.instance_id for each in fleet.launching} | {name for name in wanted.used if "/" in name}
     if not asked and not (coming and wanted.used & awaited_names):
         return []
-    parts = [f"{asked} instances are being asked for" if asked else "", f"{coming} are starting" if coming else ""]
-    message = " and ".join(part for part in parts if part)
+    told = [(asked, "being asked for"), (coming, "starting")]
+    message = ", ".join(f"{several(count, 'instance')} {what}" for count, what in told if count)
     return [_own(OwnCode.LAUNCHING, ReasonClass.STARTING, message, "Nothing to do: wait for them to start.", now)]
 
 
 def _limit(snapshot: Snapshot, fleet: FleetView, wanted: Needs, now: datetime) -> list[Reason]:
-    if not wanted.over_maximum and snapshot.queue_complete:
+    if not wanted.short and snapshot.queue_complete:
         return []
     most = snapshot.pool.max_instances
     ending = sum(each.ends_at is None for each in fleet.draining)
-    message = f"the pool is at its maximum of {most} instances" + (f", {ending} of them ending" if ending else "")
+    message = f"the pool is at its maximum of {several(most, 'instance')}" + (
+        f", {ending} of them ending" if ending else ""
+    )
     return [
         _own(OwnCode.MAX_INSTANCES, ReasonClass.LIMIT, message, "Raise max_instances, or wait for jobs to end.", now)
     ]
@@ -99,6 +102,7 @@ def _never_fits(snapshot: Snapshot, wanted: Needs, now: datetime) -> list[Reason
     if not wanted.never_fits:
         return []
     first = wanted.never_fits[0].job_id
-    message = f"{len(wanted.never_fits)} jobs fit no instance type of the pool any more, the first is {first}"
+    count = several(len(wanted.never_fits), "queued job")
+    message = f"no instance type of the pool holds {count} any more, the first is {first}"
     remedy = f"Add a type that holds them to pool {snapshot.pool.name}, or cancel them: `lowtide jobs cancel {first}`."
     return [_own(OwnCode.NEVER_FITS, ReasonClass.NEVER_FITS, message, remedy, now)]

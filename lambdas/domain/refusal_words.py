@@ -8,6 +8,7 @@ from decimal import Decimal
 from lambdas.domain.pools import CapacityType
 from lambdas.domain.reasons import ReasonClass
 from lambdas.domain.refusal_table import Rule
+from lambdas.domain.words import dollars
 
 Where = tuple[str | None, str | None, str]
 """(instance type, zone, EC2's message); None: every one."""
@@ -57,12 +58,6 @@ def prices_in(message: str) -> Prices | None:
         return Prices(limit=Decimal(found[1]), market=Decimal(found[2])) if found else None
     except ArithmeticError:
         return None
-
-
-def dollars(price: Decimal) -> str:
-    """`$0.41`, `$2.2421`: at least two decimals, no zero after them."""
-    whole, _, decimals = f"{price:f}".partition(".")
-    return f"${whole}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
 def explain(

@@ -6,7 +6,8 @@ from decimal import Decimal
 from math import ceil
 
 from lambdas.domain.actions import Close, Forget, ParkQueued, Repeat, Retire, ReturnJob, Terminate
-from lambdas.domain.fleet import Instance, Lease
+from lambdas.domain.durations import format_duration
+from lambdas.domain.fleet import Instance, Intention, Lease
 from lambdas.domain.fleet_view import FleetView, counted, last_call, lease_expiry
 from lambdas.domain.needs import Needs
 from lambdas.domain.pools import CapacityType, Pool
@@ -27,7 +28,13 @@ def returned(snapshot: Snapshot, fleet: FleetView, now: datetime) -> list[Return
     there = {each.instance_id for each in fleet.present}
     found = [(lease, _why_lost(lease, there, snapshot, now)) for held in fleet.leases.values() for lease in held]
     return [
-        ReturnJob(job_id=lease.job_id, instance_id=lease.instance_id, fence=lease.fence, why=why)
+        ReturnJob(
+            job_id=lease.job_id,
+            instance_id=lease.instance_id,
+            fence=lease.fence,
+            why=why,
+            renewed_at=lease.renewed_at,
+        )
         for lease, why in found
         if why
     ]
@@ -52,17 +59,37 @@ def forgotten(fleet: FleetView) -> list[Forget]:
     ]
 
 
-def intentions(snapshot: Snapshot, now: datetime) -> list[Repeat | Close]:
+def intentions(snapshot: Snapshot, fleet: FleetView, now: datetime) -> list[Repeat | Close]:
     """An open intention was left by a pass that ended, or an answer that was lost: the call is repeated while it may
     be, and its outcome is read from observations after that."""
     actions: list[Repeat | Close] = []
     for each in sorted(snapshot.intentions, key=lambda i: (i.created_at, i.intention_id)):
         if now < each.not_after:
-            if may_grow(snapshot):
+            if may_grow(snapshot) and _still_wanted(each, snapshot, fleet):
                 actions.append(Repeat(intention=each, why="its answer is not recorded"))
         elif each.clean_observations >= CLEAN_OBSERVATIONS or each.adopted >= each.request.count:
             actions.append(Close(intention=each, why=f"{each.adopted} of {each.request.count} instances were found"))
     return actions
+
+
+def _still_wanted(intention: Intention, snapshot: Snapshot, fleet: FleetView) -> bool:
+    """The call may be the first to reach EC2, so it must still be one that the pool allows: its types, its price limit
+    and its maximum may have changed since."""
+    pool = snapshot.pool
+    known = {facts.name: facts for facts in pool.types}
+    if intention.request.capacity_type is not pool.capacity_type() or counted(fleet, snapshot.intentions) > max(
+        pool.max_instances, 0
+    ):
+        return False
+    return all(
+        each.instance_type in known and _within(each.max_price, pool.price_limit(known[each.instance_type]))
+        for each in intention.request.overrides
+    )
+
+
+def _within(asked: Decimal | None, limit: Decimal | None) -> bool:
+    """Asked without a price, EC2's own cap holds: the on-demand price."""
+    return asked is None or limit is None or asked <= limit
 
 
 def terminated(snapshot: Snapshot, fleet: FleetView, now: datetime) -> list[Terminate]:
@@ -74,7 +101,9 @@ def terminated(snapshot: Snapshot, fleet: FleetView, now: datetime) -> list[Term
     if idle:
         actions.append(Terminate(instance_ids=_ids(idle), why="draining, and holding no job"))
     if never:
-        actions.append(Terminate(instance_ids=_ids(never), why=f"its worker never called within {period}"))
+        actions.append(
+            Terminate(instance_ids=_ids(never), why=f"its worker never called within {format_duration(period)}")
+        )
     return actions
 
 
@@ -117,13 +146,17 @@ def _unneeded(snapshot: Snapshot, fleet: FleetView, needs: Needs | None, now: da
     used = needs.used if needs else frozenset[str]()
     idle = [each for each in fleet.running if not fleet.busy(each) and each.instance_id not in used]
     order = sorted(idle, key=lambda each: _keeping_order(each, snapshot))
-    above = max(0, counted(fleet, snapshot.intentions) - pool.max_instances)
-    making_room = needs.would_fit if needs else 0
+    leaving = [each for each in fleet.draining if each.ends_at is None]
+    above = max(0, counted(fleet, snapshot.intentions) - len(leaving) - pool.max_instances)
+    freeing = sum(not fleet.busy(each) for each in leaving)
+    making_room = max(0, needs.room_to_make - freeing) if needs else 0
     chosen = [(each, "the pool is above its maximum") for each in order[:above]]
     chosen += [(each, "it keeps room from jobs that do not fit it") for each in order[above : above + making_room]]
     spare = len(fleet.running) - pool.min_instances - len(chosen)
     over = [each for each in order[len(chosen) :] if idle_ends(each, pool) <= now]
-    return chosen + [(each, f"idle for {pool.max_idle_agent_period}") for each in over[: max(0, spare)]]
+    return chosen + [
+        (each, f"idle for {format_duration(pool.max_idle_agent_period)}") for each in over[: max(0, spare)]
+    ]
 
 
 def idle_ends(instance: Instance, pool: Pool) -> datetime:

@@ -1,4 +1,4 @@
-"""What a function is given: the variables of names.py, read once, and one client per service, made when first asked for.
+"""What a function is given: the variables of names.py, read once, and one client per service, made when asked for.
 
 Every process makes its clients here and nowhere else. A client of a service that a function never calls is never made:
 EC2's alone costs a third of a second.

@@ -1,7 +1,8 @@
 """What every in-memory AWS client does around a call, and how tests reach in: faults, kills, recordings.
 
-A hook sees each call twice. `before` may raise: then nothing happened. `after` may raise: then it happened, and the
-caller never heard. Product code catches `Exception` at most, so `Killed` ends it as a killed Lambda would.
+A hook sees each call twice. `before` may raise: then nothing happened. `after` may raise: then it happened (or was
+refused), and the caller never heard. Product code catches `Exception` at most, so `Killed` ends it as a killed Lambda
+would.
 """
 
 from collections.abc import Callable, Mapping
@@ -89,7 +90,12 @@ class SimClient:
         operation, hook = f"{self.service}.{method}", self.hook
         if hook is not None:
             hook.before(operation, request)
-        response = effect(request)
+        try:
+            response = effect(request)
+        except ClientError as refusal:
+            if hook is not None:
+                hook.after(operation, request, dict(refusal.response))
+            raise
         if hook is not None:
             hook.after(operation, request, response)
         return response

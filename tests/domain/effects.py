@@ -1,0 +1,166 @@
+"""The plan's effects on a snapshot, as the control plane and EC2 would bring them about at once."""
+
+from dataclasses import replace
+from datetime import datetime
+from itertools import count
+
+from lambdas.domain.fit import slots_taken
+from lambdas.domain.fleet import Instance, InstanceState, LaunchRequest, Lease
+from lambdas.domain.jobs import QueuedJob
+from lambdas.domain.plan import (
+    Action,
+    Close,
+    Forget,
+    Launch,
+    ParkQueued,
+    Plan,
+    Repeat,
+    Retire,
+    ReturnJob,
+    Terminate,
+)
+from lambdas.domain.refusals import Refusal, consequences
+from lambdas.domain.snapshot import Snapshot
+
+_numbers = count(1)
+
+
+def applied(world: Snapshot, decided: Plan, now: datetime, *, refusing: str | None = None) -> Snapshot:
+    """The world after every action. EC2 launches all that is asked for, or refuses all of it with this code."""
+    world = replace(world, reasons=decided.reasons)
+    for action in decided.actions:
+        world = _effect(world, action, now, refusing)
+    return world
+
+
+def _effect(world: Snapshot, action: Action, now: datetime, refusing: str | None) -> Snapshot:
+    match action:
+        case Launch():
+            return _answered(world, action.request, action.request.count, now, refusing)
+        case Repeat():
+            missing = action.intention.request.count - action.intention.adopted
+            world = _answered(world, action.intention.request, missing, now, refusing)
+            return replace(world, intentions=tuple(i for i in world.intentions if i != action.intention))
+        case Close():
+            return replace(world, intentions=tuple(i for i in world.intentions if i != action.intention))
+        case Retire() | Terminate():
+            leased = {lease.instance_id for lease in world.leases}
+            ending = set(action.instance_ids) - leased
+            return replace(world, instances=tuple(_ending(i, ending, now) for i in world.instances))
+        case ReturnJob():
+            return _returned(world, action, now)
+        case Forget():
+            return replace(world, instances=tuple(i for i in world.instances if i.instance_id != action.instance_id))
+        case ParkQueued():
+            return replace(world, queue=(), queue_complete=True)
+
+
+def _answered(world: Snapshot, asked: LaunchRequest, number: int, now: datetime, refusing: str | None) -> Snapshot:
+    if refusing is None:
+        return replace(world, instances=(*world.instances, *(_launched(world, asked, now) for _ in range(number))))
+    refused = [
+        Refusal(
+            code=refusing,
+            message="",
+            capacity_type=asked.capacity_type,
+            instance_type=each.instance_type,
+            zone=each.zone,
+        )
+        for each in asked.overrides
+    ]
+    follows = consequences(
+        refused, request=asked, marks=world.marks, now=now, settings=world.settings, reasons=world.reasons
+    )
+    marked = {(m.capacity_type, m.instance_type, m.zone): m for m in (*world.marks, *follows.marks)}
+    return replace(world, marks=tuple(marked.values()), reasons=(*world.reasons, *follows.reasons))
+
+
+def _launched(world: Snapshot, asked: LaunchRequest, now: datetime) -> Instance:
+    """On the first override: any of them is right."""
+    chosen = asked.overrides[0]
+    facts = world.pool.facts(chosen.instance_type)
+    return Instance(
+        instance_id=f"i-new-{next(_numbers)}",
+        pool=world.pool.name,
+        decision="d",
+        state=InstanceState.LAUNCHING,
+        capacity_type=asked.capacity_type,
+        instance_type=chosen.instance_type,
+        zone=chosen.zone,
+        slots=facts.slots if facts else 0,
+        launched_at=now,
+        price_limit=chosen.max_price,
+    )
+
+
+def _ending(each: Instance, ending: set[str], now: datetime) -> Instance:
+    if each.instance_id not in ending:
+        return each
+    return replace(each, state=InstanceState.DRAINING, draining_since=now, termination_requested_at=now)
+
+
+def _returned(world: Snapshot, action: ReturnJob, now: datetime) -> Snapshot:
+    lease = next(each for each in world.leases if each.job_id == action.job_id)
+    job = QueuedJob(
+        job_id=lease.job_id,
+        slots=lease.slots,
+        resources=None,
+        priority=lease.priority,
+        submitted_at=lease.submitted_at or lease.claimed_at,
+        queued_at=now,
+    )
+    leases = tuple(each for each in world.leases if each is not lease)
+    return _freed(replace(world, leases=leases, queue=(job, *world.queue)), lease.instance_id, now)
+
+
+def _freed(world: Snapshot, instance_id: str, now: datetime) -> Snapshot:
+    """An instance whose last lease has ended is idle from now on."""
+    busy = {lease.instance_id for lease in world.leases}
+    return replace(
+        world,
+        instances=tuple(
+            replace(i, idle_since=now) if i.instance_id == instance_id and i.instance_id not in busy else i
+            for i in world.instances
+        ),
+    )
+
+
+def claimed(world: Snapshot, instance: Instance, now: datetime) -> Snapshot:
+    """The instance takes what fits, in rank order, as the ledger hands it out."""
+    facts = world.pool.facts(instance.instance_type)
+    if facts is None or instance.state is InstanceState.DRAINING or world.pool.paused or world.pool.deleted:
+        return world
+    for job in world.queue:
+        taken = slots_taken(job.slots, job.resources, facts)
+        held = [lease for lease in world.leases if lease.instance_id == instance.instance_id]
+        aux = sum(lease.slots == 0 for lease in held) < world.pool.max_aux_containers_per_agent
+        if taken is None or (not aux if taken == 0 else taken > instance.slots - sum(lease.slots for lease in held)):
+            continue
+        world = replace(
+            world,
+            queue=tuple(each for each in world.queue if each is not job),
+            leases=(*world.leases, _lease(job, instance, taken, now)),
+        )
+    return world
+
+
+def _lease(job: QueuedJob, instance: Instance, slots: int, now: datetime) -> Lease:
+    return Lease(
+        job_id=job.job_id,
+        pool=instance.pool,
+        instance_id=instance.instance_id,
+        fence=next(_numbers),
+        slots=slots,
+        claimed_at=now,
+        request_id="r",
+        renewed_at=now,
+        priority=job.priority,
+        submitted_at=job.submitted_at,
+    )
+
+
+def finished(world: Snapshot, job_id: str, now: datetime) -> Snapshot:
+    lease = next(each for each in world.leases if each.job_id == job_id)
+    return _freed(
+        replace(world, leases=tuple(each for each in world.leases if each is not lease)), lease.instance_id, now
+    )

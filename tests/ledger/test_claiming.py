@@ -1,0 +1,201 @@
+"""Who gets a job, and that nobody gets one twice."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from lambdas.adapters import keys
+from lambdas.adapters.faults import Conflict
+from lambdas.control.worker_calls import Claim
+from lambdas.domain.jobs import JobState, Resources
+from tests.ledger.world import World, pool
+
+
+def claimed(answer: dict[str, Any]) -> list[str]:
+    return [lease["job_id"] for lease in answer["leases"]]
+
+
+def test_a_claim_runs_the_job_under_a_lease(world: World) -> None:
+    world.job("job", command=("python3", "train.py"), env=(("SEED", "1"),), timeout=timedelta(hours=1))
+    (lease,) = world.claim(world.instance())["leases"]
+    assert lease == {
+        **{"job_id": "job", "fence": 1, "attempt": 1, "pool": "gpu", "slots": 1, "command": ["python3", "train.py"]},
+        **{"env": {"SEED": "1"}, "inputs": [], "timeout_seconds": 3600.0, "used_seconds": 0.0},
+    }
+    assert (world.record().state, world.record().instance_id) == (JobState.RUNNING, f"i-{1:017x}")
+
+
+def test_a_claimed_job_is_in_no_queue(world: World) -> None:
+    world.job()
+    world.claim(world.instance())
+    assert world.ledger.queue_head("gpu", 10) == ((), True)
+
+
+def test_jobs_are_handed_out_by_priority_and_then_in_order_of_submission(world: World) -> None:
+    for job_id, priority in [("a", 0), ("b", 5), ("c", 0), ("d", 5), ("e", -100), ("f", 100)]:
+        world.job(job_id, priority=priority)
+    assert claimed(world.claim(world.instance(), most=6)) == ["f", "b", "d", "a", "c", "e"]
+
+
+def test_a_job_that_does_not_fit_is_passed_over(world: World) -> None:
+    world.job("large", slots=8)
+    world.job("small", slots=2)
+    assert claimed(world.claim(world.instance(), free=4, most=2)) == ["small"]
+
+
+def test_a_claim_takes_no_more_than_the_table_says_is_free(world: World) -> None:
+    instance = world.instance()
+    for n in range(3):
+        world.job(f"job-{n}", slots=4)
+    assert len(claimed(world.claim(instance, "r-1", free=8, most=3))) == 2
+    assert claimed(world.claim(instance, "r-2", free=8, most=3)) == []
+
+
+def test_a_job_of_resources_takes_the_slots_that_cover_them(world: World) -> None:
+    world.job("job", resources=Resources(vcpus=Decimal(24), memory_mib=1024, gpus=1))
+    instance = world.instance()
+    (lease,) = world.claim(instance)["leases"]
+    assert (lease["slots"], world.stored_instance(instance)["used_slots"]) == (2, 2)
+
+
+def test_auxiliary_jobs_are_packed_beside_slots(world: World) -> None:
+    world.job("full", slots=8)
+    world.job("aux", slots=0)
+    instance = world.instance()
+    assert claimed(world.claim(instance, most=2)) == ["full", "aux"]
+    stored = world.stored_instance(instance)
+    assert (stored["leases"], stored["used_slots"], stored["used_aux"]) == (2, 8, 1)
+
+
+def test_auxiliary_jobs_stop_at_the_pools_bound() -> None:
+    world = World(pools=[pool(max_aux_containers_per_agent=2)])
+    for n in range(3):
+        world.job(f"aux-{n}", slots=0)
+    assert len(claimed(world.claim(world.instance(), most=3))) == 2
+
+
+def test_a_claim_repeated_after_a_lost_answer_gives_the_same_leases(world: World) -> None:
+    for n in range(4):
+        world.job(f"job-{n}")
+    instance = world.instance()
+    first = world.claim(instance, "r-1", most=2)
+    assert world.claim(instance, "r-1", most=2)["leases"] == first["leases"]
+
+
+def test_another_claim_gives_other_jobs(world: World) -> None:
+    for n in range(2):
+        world.job(f"job-{n}")
+    instance = world.instance()
+    assert claimed(world.claim(instance, "r-1")) + claimed(world.claim(instance, "r-2")) == ["job-0", "job-1"]
+
+
+def test_a_draining_instance_takes_no_new_job_and_may_power_off(world: World) -> None:
+    world.job()
+    instance = world.instance()
+    world.heartbeat(instance, notice={"kind": "interruption", "at": "2026-01-05T09:02:00Z"})
+    answer = world.claim(instance)
+    assert (answer["leases"], answer["drain"], answer["power_off"]) == ([], True, True)
+
+
+def test_a_draining_instance_with_a_lease_does_not_power_off(world: World) -> None:
+    world.job()
+    instance = world.instance()
+    world.claim(instance)
+    world.heartbeat(instance, ("job", 1), notice={"kind": "interruption", "at": "2026-01-05T09:02:00Z"})
+    answer = world.claim(instance, "r-2")
+    assert (answer["drain"], answer["power_off"]) == (True, False)
+
+
+def test_an_instance_that_began_to_drain_since_it_was_read_gets_no_lease(world: World) -> None:
+    world.job()
+    instance = world.instance()
+    seat = world.workers.seat(instance)
+    drain = "SET #state = :draining"
+    world.table.update(
+        *(keys.pool("gpu"), keys.instance(instance), drain),
+        names={"#state": "state"},
+        values={":draining": "draining"},
+    )
+
+    asked = Claim(request_id="r-1", free_slots=8, free_aux_slots=0, most=1)
+    assert world.api.claims.claim(seat, asked, world.clock()).granted == ()
+    assert world.record().state == JobState.QUEUED
+
+
+def test_a_job_that_ran_and_came_back_since_it_was_read_is_not_granted_under_an_old_fence(world: World) -> None:
+    job = world.job()
+    slow, quick = world.workers.seat(world.instance(1)), world.instance(2)
+    world.claim(quick)
+    world.finish(quick, exit_code=1, interrupted=True)
+    with pytest.raises(Conflict):
+        world.leases.grant(job, slow.instance, slots=1, most_aux=0, request_id="r", now=world.clock())
+    assert (world.record().state, world.record().fence) == (JobState.QUEUED, 1)
+
+
+@pytest.mark.parametrize("change", [{"paused": True}, {"deleted": True}])
+def test_a_paused_or_deleted_pool_hands_out_nothing(world: World, change: dict[str, Any]) -> None:
+    world.job()
+    world.config.put_pool(replace(pool(), **change), 1, now=world.clock())
+    assert world.claim(world.instance())["leases"] == []
+
+
+def test_an_instance_of_a_type_that_the_pool_gave_up_gets_nothing(world: World) -> None:
+    world.job()
+    world.config.put_pool(pool(types=(replace(pool().types[0], name="p3.2xlarge"),)), 1, now=world.clock())
+    assert world.claim(world.instance())["leases"] == []
+
+
+def test_a_claim_ends_idleness(world: World) -> None:
+    world.job()
+    instance = world.instance()
+    world.claim(instance)
+    assert "idle_since" not in world.stored_instance(instance)
+
+
+def test_a_hundred_workers_claiming_at_once_get_a_job_each_and_none_twice() -> None:
+    world = World()
+    for n in range(100):
+        world.job(f"job-{n}", slots=8)
+    workers = [(world.instance(n), world.worker_api(seed=n)) for n in range(1, 101)]
+
+    def claim_until_given(number: int) -> str:
+
+        instance, api = workers[number]
+        for turn in range(100):
+            asked = Claim(request_id=f"{instance}-{turn}", free_slots=8, free_aux_slots=0, most=1)
+            if leases := api.claim(instance, asked)["leases"]:
+                return leases[0]["job_id"]
+        raise AssertionError(f"worker {number} never got a job")
+
+    with ThreadPoolExecutor(100) as threads:
+        given = list(threads.map(claim_until_given, range(100)))
+    assert sorted(given) == sorted(f"job-{n}" for n in range(100))
+    assert all(world.stored_instance(instance)["leases"] == 1 for instance, _ in workers)
+
+
+def test_an_idle_worker_waits_longer_the_longer_it_is_idle(world: World) -> None:
+    instance = world.instance()
+    waits: list[float] = []
+    for _ in range(4):
+        waits.append(world.claim(instance)["next_call_seconds"])
+        world.clock.advance(timedelta(seconds=100))
+    assert 1.8 <= waits[0] <= 2.2
+    assert waits[0] < waits[1] < waits[2]
+    assert waits[3] <= 66
+
+
+def test_a_worker_that_got_a_job_may_ask_again_at_once(world: World) -> None:
+    instance = world.instance()
+    world.clock.advance(timedelta(hours=1))
+    world.job()
+    assert world.claim(instance)["next_call_seconds"] <= 2.2
+
+
+def test_a_large_fleets_idle_workers_ask_less_often(world: World) -> None:
+    instance = world.instance()
+    world.table.update(keys.pool("gpu"), keys.STATE, "SET summary = :s", values={":s": {"running": 200}})
+    assert world.claim(instance)["next_call_seconds"] >= 18
