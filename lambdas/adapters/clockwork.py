@@ -1,6 +1,6 @@
 """The tick's own records: its lease, the pages of an observation under way, the last complete observation.
 
-STACK/TICK: `{"holder": "…", "until": instant, "observing": instant, "missing": ["i-…"], "busy": true}`.
+STACK/TICK: `{"holder": "…", "held_until": instant, "observing": instant, "unseen": ["i-…"], "busy": true}`.
 `holder` is empty after a tick that came to its end; a name that is still there says that the tick of that name did not.
 """
 
@@ -62,9 +62,8 @@ class Clockwork:
             item = self._table.update(
                 keys.STACK,
                 keys.TICK,
-                "SET previous = if_not_exists(holder, :nobody), holder = :me, #until = :until",
-                condition="attribute_not_exists(#until) OR #until <= :now",
-                names={"#until": "until"},
+                "SET previous = if_not_exists(holder, :nobody), holder = :me, held_until = :until",
+                condition="attribute_not_exists(held_until) OR held_until <= :now",
                 values={":nobody": _NOBODY, ":me": holder, ":until": to_text(until), ":now": to_text(now)},
             )
         except Conflict:
@@ -73,7 +72,7 @@ class Clockwork:
         return Taken(
             holder=holder,
             memory=Memory(
-                missing=frozenset(item.get("missing", ())),
+                missing=frozenset(item.get("unseen", ())),
                 busy=item.get("busy", False),
                 observing=None if observing is None else from_text(observing),
             ),
@@ -85,10 +84,10 @@ class Clockwork:
         observing = memory.observing
         return self._write(
             holder,
-            "SET holder = :nobody, #until = :now, missing = :missing, busy = :busy"
+            "SET holder = :nobody, held_until = :now, unseen = :unseen, busy = :busy"
             + (", observing = :observing" if observing else " REMOVE observing"),
             **{":nobody": _NOBODY, ":now": to_text(now)},
-            **{":missing": sorted(memory.missing), ":busy": memory.busy},
+            **{":unseen": sorted(memory.missing), ":busy": memory.busy},
             **({":observing": to_text(observing)} if observing else {}),
         )
 
@@ -96,7 +95,9 @@ class Clockwork:
         """Let the next tick begin at once after a failure; it will know that this one did not come to its end.
 
         `anew`: it is not to go on from this one's pages (EC2 may refuse their token for ever)."""
-        return self._write(holder, f"SET #until = :now{' REMOVE observing' if anew else ''}", **{":now": to_text(now)})
+        return self._write(
+            holder, f"SET held_until = :now{' REMOVE observing' if anew else ''}", **{":now": to_text(now)}
+        )
 
     def _write(self, holder: str, expression: str, **values: object) -> bool:
         try:
@@ -105,7 +106,6 @@ class Clockwork:
                 keys.TICK,
                 expression,
                 condition="holder = :me",
-                names={"#until": "until"} if "#until" in expression else None,
                 values={":me": holder, **values},
             )
         except Conflict:
@@ -115,9 +115,9 @@ class Clockwork:
     # --- an observation of several pages ---
 
     def resume(self, started_at: datetime) -> Progress:
-        """How far the observation that began then has come; nowhere if its pages are dropped or being dropped."""
+        """How far the observation that began then has come; nowhere if its pages are dropped."""
         pages = list(self._table.query(keys.pages(started_at)))
-        if not pages or pages[0]["sk"] != keys.page(1):
+        if not pages:
             return Progress(started_at=started_at)
         return Progress(
             started_at=started_at,
@@ -144,9 +144,9 @@ class Clockwork:
         return True
 
     def drop_pages(self, progress: Progress) -> None:
-        """Drop the kept pages of a complete observation: all but its last. The first goes first: without it there is
-        nothing to go on from."""
-        for number in range(1, progress.pages):
+        """Drop the kept pages of a complete observation: all but its last. From the end, so that what is left when this
+        is interrupted is a beginning to go on from, never one with a hole."""
+        for number in reversed(range(1, progress.pages)):
             self._table.delete(keys.pages(progress.started_at), keys.page(number))
 
     # --- the last complete observation ---

@@ -145,9 +145,8 @@ class Observations:
             )
         except Conflict:
             return None
-        since = item.get("draining_since")
-        fresh = draining is not None and since == draining[":now"]
-        return Changed(instance=items.instance_from(item), was_draining=since is not None and not fresh)
+        drained_before = "draining_since" in item and not _drained_by(item, draining)
+        return Changed(instance=items.instance_from(item), was_draining=drained_before)
 
     # --- adoption ---
 
@@ -242,6 +241,13 @@ def _known(item: Item) -> Known:
 
 def _pool_name(state: Item) -> str:
     return state["pk"].partition("#")[2]
+
+
+def _drained_by(item: Item, draining: Item | None) -> bool:
+    return draining is not None and (item["draining_since"], item["drain_reason"]) == (
+        draining[":now"],
+        draining[":why"],
+    )
 
 
 def _draining(why: str, now: datetime) -> Item:

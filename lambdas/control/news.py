@@ -11,7 +11,7 @@ from typing import Any
 from lambdas import names
 from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.observations import Known, Observations
-from lambdas.control.observe import INTERRUPTED, Doorbell
+from lambdas.control.doorbell import Doorbell
 from lambdas.domain import observed
 from lambdas.domain.ec2_events import Ignored, InterruptionWarned, News, RebalanceAdvised, StateChanged, parse
 from lambdas.domain.settings import Settings
@@ -70,7 +70,7 @@ def _record(room: Newsroom, known: Known, news: News) -> bool:
     match news:
         case InterruptionWarned():
             ends_at = news.at + room.settings.warning_lead
-            return room.observations.announce_end(known, ends_at, why=INTERRUPTED, now=now) is not None
+            return room.observations.announce_end(known, ends_at, why=observed.INTERRUPTED, now=now) is not None
         case RebalanceAdvised():
             room.observations.advise_rebalance(known, news.at)
             return False

@@ -14,6 +14,7 @@ from typing import Protocol
 from lambdas.adapters.clockwork import Clockwork, Progress, Taken
 from lambdas.adapters.ec2 import Described, Ended, Page
 from lambdas.adapters.observations import Known, Observations
+from lambdas.control.doorbell import Doorbell
 from lambdas.domain import observed
 from lambdas.domain.fleet import Instance, InstanceState, Intention
 from lambdas.domain.pools import Pool
@@ -25,8 +26,6 @@ RESERVE = timedelta(seconds=10)
 """Time a tick keeps for what comes after the look: messages to pools, metrics, its lease. Some 2 s for 1,000 pools."""
 RESUMABLE = timedelta(minutes=10)
 """A look that began longer ago is begun anew: its pages say too little of now, and EC2 may not know its token."""
-
-INTERRUPTED = "EC2 announced that it takes the spot instance back"
 
 
 class Fleet(Protocol):
@@ -40,12 +39,6 @@ class Pools(Protocol):
     """Where pools are looked up (adapters/pool_config.py)."""
 
     def pool(self, name: str) -> Pool | None: ...
-
-
-class Doorbell(Protocol):
-    """Asks for a pass: marks the pool dirty, and sends a message if it was clean."""
-
-    def ring(self, pool: str, cause: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +133,9 @@ class _Look:
     interrupted: list[str] = field(default_factory=list[str])
     _to_ring: set[str] = field(default_factory=set[str])
     _pools: dict[str, Pool | None] = field(default_factory=dict[str, Pool | None])
+    _intentions: dict[tuple[str, str], Intention | None] = field(
+        default_factory=dict[tuple[str, str], Intention | None]
+    )
 
     def __post_init__(self) -> None:
         self.warnings = self.eyes.observations.warnings(since=self.started_at - self.eyes.settings.warning_memory)
@@ -148,7 +144,7 @@ class _Look:
         """Warnings that came before their instances were recorded."""
         for instance_id in self.warnings.keys() & self.fleet.keys():
             known, ends_at = self.fleet[instance_id], self.warnings[instance_id]
-            if self.eyes.observations.announce_end(known, ends_at, why=INTERRUPTED, now=self.eyes.now()):
+            if self.eyes.observations.announce_end(known, ends_at, why=observed.INTERRUPTED, now=self.eyes.now()):
                 self._note(known.pool)
                 self.interrupted.append(known.pool)
             self.eyes.observations.drop_warning(instance_id)
@@ -204,7 +200,7 @@ class _Look:
         pool = self._pool(found.pool)
         if pool is None:
             return False
-        intention = self.eyes.observations.intention(pool.name, found.decision) if found.decision else None
+        intention = self._intention(pool.name, found.decision)
         instance = _adopted(found, pool, intention, self.warnings.get(found.instance_id), self.started_at)
         if self.eyes.observations.adopt(instance, intention):
             _log.info("adopted", extra={"instance_id": found.instance_id, "pool": pool.name, "state": instance.state})
@@ -221,6 +217,14 @@ class _Look:
         if name not in self._pools:
             self._pools[name] = self.eyes.pools.pool(name)
         return self._pools[name]
+
+    def _intention(self, pool: str, decision: str | None) -> Intention | None:
+        """As it was when it was first asked for; adoption finds out when it has been closed since."""
+        if decision is None:
+            return None
+        if (pool, decision) not in self._intentions:
+            self._intentions[pool, decision] = self.eyes.observations.intention(pool, decision)
+        return self._intentions[pool, decision]
 
     def _end_orphans(self, instance_ids: list[str]) -> None:
         """End what carries our tag and belongs to no pool. It holds no lease: only recorded instances are given jobs.
@@ -288,7 +292,7 @@ def _adopted(
 
 def _why_drained(found: Described, *, useful: bool, warned: bool) -> str | None:
     if warned:
-        return INTERRUPTED
+        return observed.INTERRUPTED
     if found.state in observed.LOST:
         return f"EC2 reports it {found.state}"
     return None if useful else f"the pool does not use {found.instance_type}"

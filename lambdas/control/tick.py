@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from lambdas import names
 from lambdas.adapters.clockwork import Clockwork, Memory, Taken
@@ -28,18 +27,11 @@ PARKED_MOST = 100
 """Parked messages are counted up to this in each tick; the alarm asks only for more than none."""
 
 
-class Messages(Protocol):
-    """Asks for passes of pools that are due already (adapters/queues.py)."""
-
-    def remind(self, pools: Sequence[str], cause: str) -> None: ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Works:
     """What a tick needs."""
 
     eyes: Eyes
-    messages: Messages
     metrics: Metrics
     now: Callable[[], datetime]
     new_id: Callable[[], str]
@@ -97,7 +89,7 @@ def _tell(works: Works, due: Sequence[DuePool], cause: str) -> int:
     """Ask for a pass of every pool that is due now; how many."""
     now = works.now()
     pools = [entry.pool for entry in due if entry.at <= now]
-    works.messages.remind(pools, cause)
+    works.eyes.doorbell.remind(pools, cause)
     return len(pools)
 
 

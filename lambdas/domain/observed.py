@@ -23,6 +23,9 @@ OVER = frozenset({TERMINATED, GONE})
 LOST = frozenset({STOPPING, STOPPED, SHUTTING_DOWN, TERMINATED, GONE})
 """States in which an instance takes no job. A stopped one too: nobody here would start it again."""
 
+INTERRUPTED = "EC2 announced that it takes the spot instance back"
+"""Why such an instance drains, as people read it."""
+
 _KEPT: dict[str, frozenset[str]] = {
     SHUTTING_DOWN: frozenset({SHUTTING_DOWN, TERMINATED, GONE}),
     TERMINATED: frozenset({TERMINATED, GONE}),

@@ -3,6 +3,7 @@
 Everything is made at the first call and kept for the life of the function's process.
 """
 
+import logging
 import os
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -19,6 +20,8 @@ from lambdas.domain.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
+
+logging.getLogger().setLevel(logging.INFO)  # Lambda's own default lets only warnings pass
 
 QUICK = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 4})
 """For DynamoDB and SQS, which answer in milliseconds or not at all."""

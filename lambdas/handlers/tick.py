@@ -16,18 +16,17 @@ from lambdas.handlers import surroundings
 
 @cache
 def _works() -> Works:
-    table, doorbell = surroundings.table(), surroundings.doorbell()
+    table = surroundings.table()
     return Works(
         eyes=Eyes(
             observations=Observations(table),
             clockwork=Clockwork(table),
             ec2=Ec2(surroundings.patient_ec2(), surroundings.stack()),
             pools=PoolConfig(table),
-            doorbell=doorbell,
+            doorbell=surroundings.doorbell(),
             settings=surroundings.settings(),
             now=surroundings.now,
         ),
-        messages=doorbell,
         metrics=surroundings.metrics(),
         now=surroundings.now,
         new_id=lambda: uuid.uuid4().hex,
