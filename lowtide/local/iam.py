@@ -1,0 +1,136 @@
+"""IAM as far as stock ministack leaves it open: condition keys of resources and requests, and checks that EC2 makes.
+
+ministack enforces identity policies on every call, but resolves no `ec2:ResourceTag`, `cloudwatch:namespace` (both
+fail closed, so a right policy is denied) and no `dynamodb:LeadingKeys` (with ForAllValues that fails open).
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qs
+
+import cbor2
+
+from lowtide.local.contract import upstream
+from lowtide.local.interface import Denied
+from lowtide.local.replacements import Replacements
+
+Context = Mapping[str, str | list[str]]
+
+_EC2_ID = re.compile(r"^(?:InstanceId|ResourceId|LaunchTemplateId|VolumeId|NetworkInterfaceId)(?:\.1)?$")
+_EQUALITY = re.compile(r"^\s*\(?\s*(#?\w+)\s*=\s*(:\w+)")
+
+
+def install(replacements: Replacements) -> None:
+    """Adds the missing condition keys to those that ministack resolves for a request."""
+    actions = upstream("core.iam_actions")
+    stock = actions.request_tag_context
+
+    def context(service: str, iam_action: str, body: bytes, params: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = stock(service, iam_action, body, params)
+        if service == "ec2":
+            return {**found, **_ec2_tags(params)}
+        if iam_action == "cloudwatch:PutMetricData":
+            return {**found, **_namespace(body, params)}
+        if service == "dynamodb":
+            return {**found, **_leading_keys(body)}
+        return found
+
+    replacements.replace(actions, "request_tag_context", context)
+
+
+def enforce(
+    *, headers: Mapping[str, str], action: str, resource: str, context: Context, account: str, region: str
+) -> Denied | None:
+    """IAM's answer to one more check on a request that ministack has already authenticated."""
+    evaluator, router = upstream("core.iam_evaluator"), upstream("core.router")
+    principal = evaluator.resolve_principal(router.extract_access_key_id(headers, {}), account)
+    if isinstance(principal, evaluator.AuthError):
+        return Denied(action=action, resource=resource, principal="an unknown caller", explicit=False)
+    if principal.policies is None:
+        return None
+    request = evaluator.EvalContext(
+        principal_arn=principal.arn,
+        principal_type=principal.type,
+        principal_account=principal.account,
+        action=action,
+        resource_arn=resource,
+        region=region,
+        service_context={"aws:tagkeys": None, **{key.lower(): value for key, value in context.items()}},
+        principal_keys=principal.keys,
+    )
+    decision = evaluator.evaluate(request, principal.policies, *principal.limits).decision
+    if decision == "Allow":
+        return None
+    return Denied(action=action, resource=resource, principal=principal.arn, explicit=decision == "Deny")
+
+
+def _ec2_tags(params: Mapping[str, Any]) -> dict[str, str]:
+    """The tags of the resource that ministack checks a call against: the first that the request names."""
+    for name, value in params.items():
+        if _EC2_ID.match(name):
+            identity = value[0] if isinstance(value, list) else value
+            tags: Iterable[Mapping[str, str]] = upstream("services.ec2")._tags.get(identity) or []
+            pairs = [(tag["Key"], tag["Value"]) for tag in tags]
+            return {f"{key}/{k}": v for k, v in pairs for key in ("ec2:ResourceTag", "aws:ResourceTag")}
+    return {}
+
+
+def _namespace(body: bytes, params: Mapping[str, Any]) -> dict[str, str]:
+    """The namespace of PutMetricData, which comes as CBOR from newer SDKs, as JSON or as a form from others."""
+    given = params.get("Namespace")
+    if given:
+        return {"cloudwatch:namespace": given[0] if isinstance(given, list) else given}
+    if body[:1] == b"{":
+        return {"cloudwatch:namespace": str(json.loads(body).get("Namespace", ""))}
+    form = parse_qs(body.decode("latin-1")).get("Namespace")
+    if form:
+        return {"cloudwatch:namespace": form[0]}
+    return {"cloudwatch:namespace": str(_cbor(body).get("Namespace", ""))}
+
+
+def _cbor(body: bytes) -> Mapping[str, Any]:
+    decoded = cbor2.loads(body)
+    return decoded if isinstance(decoded, dict) else {}
+
+
+def _leading_keys(body: bytes) -> dict[str, list[str]]:
+    """The partition keys that a DynamoDB request names, without repeats; no key when it names none."""
+    try:
+        request = json.loads(body or b"{}")
+    except ValueError:
+        return {}
+    keys = [str(value) for member in _requests(request) for value in _partition_keys(member)]
+    return {"dynamodb:LeadingKeys": list(dict.fromkeys(keys))} if keys else {}
+
+
+def _requests(request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The parts of a request that each speak of one table, with the table's name in `TableName`."""
+    items: Sequence[Mapping[str, Any]] = request.get("TransactItems") or []
+    parts = [request, *(part for item in items for part in item.values())]
+    for table, entries in (request.get("RequestItems") or {}).items():
+        gets: Sequence[Any] = entries.get("Keys", []) if isinstance(entries, dict) else []
+        parts += [{"TableName": table, "Key": key} for key in gets]
+        writes: Sequence[Mapping[str, Any]] = entries if isinstance(entries, list) else []
+        parts += [{"TableName": table, **write} for entry in writes for write in entry.values()]
+    return parts
+
+
+def _partition_keys(part: Mapping[str, Any]) -> list[str]:
+    table: Mapping[str, Any] | None = upstream("services.dynamodb")._tables.get(part.get("TableName"))
+    if table is None:
+        return []
+    index = next((i for i in table["GlobalSecondaryIndexes"] if i["IndexName"] == part.get("IndexName")), None)
+    name = table["pk_name"] if index is None else index["KeySchema"][0]["AttributeName"]
+    named = [part[member][name] for member in ("Key", "Item") if name in (part.get(member) or {})]
+    return [next(iter(value.values())) for value in [*named, *_queried(part, name)]]
+
+
+def _queried(part: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """The value that a Query's key condition compares the partition key with."""
+    for condition in str(part.get("KeyConditionExpression") or "").split(" AND "):
+        found = _EQUALITY.match(condition)
+        if found and (part.get("ExpressionAttributeNames") or {}).get(found[1], found[1]) == name:
+            return [part["ExpressionAttributeValues"][found[2]]]
+    return []
