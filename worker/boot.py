@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 JOB_USER = "lowtide-job"
 UNIT = "lowtide-worker.service"
-PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_CA_BUNDLE")
+PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_EC2_METADATA_SERVICE_ENDPOINT")
 """Standard variables of every AWS SDK that the worker honours as well; systemd would not inherit them."""
 UNIT_TEXT = """[Unit]
 Description=Lowtide worker
@@ -111,7 +111,13 @@ def metadata(path: str, *, method: str = "GET", headers: dict[str, str] | None =
     endpoint = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or "http://169.254.169.254"
     url = f"{endpoint.rstrip('/')}/latest/{path}"
     request = urllib.request.Request(url, method=method, headers=headers or {})  # noqa: S310 - as for open_object
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout) as answer:
+    opener = urllib.request.OpenerDirector()  # the usual one would load every CA certificate, and use a proxy
+    for kind in (urllib.request.HTTPHandler, urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor):
+        opener.add_handler(kind())
+    answer = opener.open(request, timeout=timeout)
+    if answer is None:
+        raise OSError(f"{endpoint} is not an http:// address")
+    with answer:
         return answer.read().decode()
 
 

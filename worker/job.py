@@ -75,23 +75,27 @@ class Attempt:
                 processes.signal_group(self._process.pid, signal.SIGKILL)
 
     def _run(self) -> None:
+        outcome = self._result()
+        for timer in self._timers:
+            timer.cancel()
+        processes.kill_under(self._place)
+        self.outcome = outcome
+        self._runner.on_end()
+
+    def _result(self) -> Outcome:
+        """What came of it, whatever went wrong; processes of the job may still run."""
         began = self._runner.now()
         try:
-            self.outcome = self._prepare_and_run()
+            return self._prepare_and_run()
         except inputs.BadInput as error:
-            self.outcome = self._ended(began, None, None, f"input: {error}")
+            return self._ended(began, None, None, f"input: {error}")
         except inputs.Stopped:
-            self.outcome = NeverStarted("stopped before it started")
+            return NeverStarted("stopped before it started")
         except (inputs.Unavailable, OSError) as error:  # OSError: the disk; never the job's fault
-            self.outcome = NeverStarted(f"{type(error).__name__}: {error}")
+            return NeverStarted(f"{type(error).__name__}: {error}")
         except Exception as error:
             self._runner.log("attempt-broken", job_id=self.key.job_id, error=repr(error))
-            self.outcome = NeverStarted(f"the worker failed: {error!r}")
-        finally:
-            for timer in self._timers:
-                timer.cancel()
-            processes.kill_under(self._place)
-            self._runner.on_end()
+            return NeverStarted(f"the worker failed: {error!r}")
 
     def _prepare_and_run(self) -> Outcome:
         self._make_directories()

@@ -37,8 +37,7 @@ class Power:
         self._run("shutdown", "-h", "now")
 
     def keep_on(self) -> None:
-        """Cancels the timer that the user data armed, in whichever of its two forms."""
-        self._run("systemctl", "stop", "lowtide-boot-power-off.timer")
+        """Cancels the timer that the user data armed."""
         self._run("shutdown", "-c")
 
     def _run(self, *command: str) -> None:

@@ -21,12 +21,16 @@ def running_under(directory: Path) -> list[int]:
 
 
 def kill_under(directory: Path, seconds: float = 5.0) -> int:
-    """SIGKILLs them until none is found, for at most `seconds`: how many were found first."""
+    """SIGKILLs them until none is found twice in a row, for at most `seconds`: how many were found first.
+
+    Twice, since a process that is just being executed shows no environment for a moment.
+    """
     found = running_under(directory)
-    count, end = len(found), time.monotonic() + seconds
-    while found and time.monotonic() < end:
+    count, empty, end = len(found), 0, time.monotonic() + seconds
+    while empty < 2 and time.monotonic() < end:
         for pid in found:
             _kill(pid)
+        empty = 0 if found else empty + 1
         time.sleep(0.01)
         found = running_under(directory)
     return count

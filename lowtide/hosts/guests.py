@@ -8,7 +8,6 @@ what the guest adds stays in its own directory; /root, /home, /tmp and /var/log 
 else, and `PREFIXES` in its user data are rewritten, textually, to its own directory. Nothing else is changed.
 """
 
-import ctypes
 import os
 import re
 import select
@@ -52,10 +51,9 @@ cd /
 if [ -f {machine}/user-data ]; then
   bash {machine}/user-data >> {machine}/console.log 2>&1 < /dev/null &
 fi
-while :; do
-  sleep 86400 > /dev/null 2>&1 &
-  wait $!
-done
+mkfifo {machine}/run/never
+exec 3<> {machine}/run/never
+while :; do read -r -u 3; done
 """
 _MOUNT = """set -e
 mount --rbind / {root}/{host}
@@ -63,14 +61,14 @@ mount -t proc proc {root}/proc
 {interpreter}
 exec chroot {root} /bin/bash /machine/init
 """
-_TIED = """import ctypes, os, signal, sys
-prctl = ctypes.CDLL(None).prctl
-prctl(1, signal.SIGKILL, 0, 0, 0)
-prctl(36, 1, 0, 0, 0)
-os.execvp(sys.argv[1], sys.argv[1:])
+_PRCTL = """import ctypes, os, sys
+ctypes.CDLL(None).prctl(int(sys.argv[1]), int(sys.argv[2]), 0, 0, 0)
+os.execvp(sys.argv[3], sys.argv[3:])
 """
-"""Runs a command that the kernel kills with the thread that started it (PR_SET_PDEATHSIG), and to which the orphans
-among its descendants come back (PR_SET_CHILD_SUBREAPER), so that none of them is ever out of sight."""
+KILLED_WITH_ITS_STARTER = (1, 9)
+"""PR_SET_PDEATHSIG, SIGKILL: the kernel ends the command with the thread that started it, and a namespace with it."""
+KEEPS_ITS_ORPHANS = (36, 1)
+"""PR_SET_CHILD_SUBREAPER: orphans among its descendants come back to the command, so that none is out of sight."""
 
 
 class Guests(Protocol):
@@ -113,7 +111,7 @@ class Namespaced:
         )
 
     def command(self, place: Path) -> Sequence[str]:
-        return _tied([*self._unshare, "/bin/bash", str(place / "mount")])
+        return _with(KILLED_WITH_ITS_STARTER, [*self._unshare, "/bin/bash", str(place / "mount")])
 
     def environment(self, place: Path) -> dict[str, str]:  # noqa: ARG002 - the same in every guest
         return {"PATH": f"/machine/bin:{SYSTEM_PATH}", "HOME": "/root"}
@@ -148,7 +146,7 @@ class Rewritten:
         )
 
     def command(self, place: Path) -> Sequence[str]:
-        return _tied(["/bin/bash", str(place / "root" / "machine" / "init")])
+        return _with(KEEPS_ITS_ORPHANS, ["/bin/bash", str(place / "root" / "machine" / "init")])
 
     def environment(self, place: Path) -> dict[str, str]:
         root = place / "root"
@@ -202,8 +200,11 @@ def starts(guests: Guests, place: Path, seconds: float = 20.0) -> bool:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _tied(command: list[str]) -> list[str]:
-    return [sys.executable, "-I", "-S", "-c", _TIED, *command] if hasattr(ctypes.CDLL(None), "prctl") else command
+def _with(setting: tuple[int, int], command: list[str]) -> list[str]:
+    """The command with a setting of Linux's prctl, which it keeps when it is executed; elsewhere as it is."""
+    if sys.platform != "linux":
+        return command
+    return [sys.executable, "-I", "-S", "-c", _PRCTL, *map(str, setting), *command]
 
 
 def _make_machine(machine_directory: Path, user_data: bytes | None, *, machine: str) -> None:

@@ -61,17 +61,20 @@ class Hosts:
         self._places: dict[str, Path] = {}
 
     def launch(self, spec: Spec) -> None:
-        service = MetadataService(spec, region=self._region, account=self._account, credentials=self._credentials)
-        environment = {
-            "LANG": "C.UTF-8",
-            "AWS_ENDPOINT_URL": self._endpoint,
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": service.endpoint,
-        }
+        """An instance id is launched once: again, while it runs or after its end, does nothing."""
         place = self._data_dir / spec.instance_id
-        host = _Host(spec, place, self.guests, service, environment, self._grace, self._gone)
         with self._lock:
-            self._running[spec.instance_id] = host
+            if spec.instance_id in self._places:
+                return
             self._places[spec.instance_id] = place
+            service = MetadataService(spec, region=self._region, account=self._account, credentials=self._credentials)
+            environment = {
+                "LANG": "C.UTF-8",
+                "AWS_ENDPOINT_URL": self._endpoint,
+                "AWS_EC2_METADATA_SERVICE_ENDPOINT": service.endpoint,
+            }
+            host = _Host(spec, place, self.guests, service, environment, self._grace, self._gone)
+            self._running[spec.instance_id] = host
         host.start()
 
     def terminate(self, instance_id: str) -> None:
@@ -178,7 +181,7 @@ class _Host:
         return []
 
     def _run(self) -> None:
-        """The kernel kills the instance with this thread (guests.py), so it stays until nothing else does."""
+        """Stays until nothing of the instance does: the kernel may kill the instance with this thread (guests.py)."""
         powered_off = False
         try:
             if not self._ended.wait(self._spec.boot_delay) and self._boot():

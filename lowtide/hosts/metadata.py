@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,10 +14,19 @@ from lowtide.hosts.spec import Spec
 TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
 TOKEN_HEADER = "X-aws-ec2-metadata-token"  # noqa: S105 - a header's name
 LONGEST_TTL = 21600
-CLOSING_POLL_SECONDS = 0.2
+CLOSING_POLL_SECONDS = 0.5
 
 RoleCredentials = Callable[[str, str], Mapping[str, str]]
 """(role name, instance id) → AccessKeyId, SecretAccessKey, Token, Expiration. LookupError: no such role."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A guest that is killed in the middle of a read is no fault of ours; anything else is."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # pyright: ignore[reportArgumentType] - it is only printed
 
 
 class MetadataService:
@@ -29,8 +39,7 @@ class MetadataService:
         self._credentials = credentials
         self._notices: dict[str, str] = {}
         self._tokens: dict[str, float] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(
             target=self._server.serve_forever,

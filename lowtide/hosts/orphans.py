@@ -58,7 +58,7 @@ def end(first: psutil.Process, *, grace: float) -> None:
 def _keeps_the_rest(first: psutil.Process, process: psutil.Process) -> bool:
     """Whether it is the instance's own first process: below `unshare`, which waits for it."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        return process.ppid() == first.pid and process.name() in ("bash", "sleep")
+        return process.ppid() == first.pid and process.name() == "bash"
     return False
 
 

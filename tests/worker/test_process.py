@@ -105,7 +105,7 @@ def test_a_job_is_claimed_run_and_reported(worker: Worker, control: Control) -> 
     assert (found["exit_code"], found["interrupted"]) == (5, False)
     assert found["started_at"] <= found["ended_at"]
     assert control.calls["/v1/hello"][0]["gpus"] == 0
-    assert "systemctl stop lowtide-boot-power-off.timer" in worker.calls()
+    assert "shutdown -c" in worker.calls()
     signed = control.headers[0]
     assert "/us-east-1/lambda/aws4_request" in signed["authorization"]
     assert signed["x-amz-security-token"] == "session-token"

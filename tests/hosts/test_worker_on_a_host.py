@@ -1,0 +1,118 @@
+"""The real worker on an instance of the local AWS: booted from user data, to the end of a job and of the instance."""
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lowtide.hosts import Hosts
+from lowtide.hosts.guests import Guests
+from tests.hosts.test_hosts import until
+from tests.worker.control import Control, Instance, lease
+
+WORKER = Path(__file__).resolve().parents[2] / "worker"
+ID = Instance().instance_id
+
+
+def user_data(control: Control) -> bytes:
+    """Boots as the stack's own user data does, from an artefact that is put into S3 here."""
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        for file in WORKER.glob("*.py"):
+            archive.write(file, f"worker/{file.name}")
+    control.objects["/assets/worker.zip"] = held.getvalue()
+    config = {
+        "region": "us-east-1",
+        "stack": "Lowtide",
+        "api_url": control.url,
+        "artefact": {"bucket": "assets", "key": "worker.zip", "sha256": hashlib.sha256(held.getvalue()).hexdigest()},
+        "boot_power_off_seconds": 60,
+    }
+    return f"""#!/bin/bash
+systemd-run --unit=lowtide-boot-power-off --on-active=60 systemctl poweroff || shutdown -h +1
+mkdir -p /etc/lowtide /opt/lowtide
+cat > /etc/lowtide/worker.json <<'LOWTIDE-END-OF-FILE'
+{json.dumps(config)}
+LOWTIDE-END-OF-FILE
+cat > /opt/lowtide/boot.py <<'LOWTIDE-END-OF-FILE'
+{(WORKER / "boot.py").read_text().rstrip()}
+LOWTIDE-END-OF-FILE
+exec python3 /opt/lowtide/boot.py /etc/lowtide/worker.json
+""".encode()
+
+
+@pytest.fixture(params=["root", "user", "rewritten"])
+def hosts(request: pytest.FixtureRequest, permitted: dict[str, Guests], make_hosts: Callable[..., Hosts]) -> Hosts:
+    if request.param not in permitted:
+        pytest.skip(f"this machine permits no guests by way of {request.param!r}")
+    return make_hosts(permitted[request.param])
+
+
+def test_the_worker_boots_runs_python_jobs_and_survives_its_own_death(hosts: Hosts, control: Control) -> None:
+    code = "import os; print(os.getuid()); open('made', 'w').write('x'); raise SystemExit(7)"
+    control.queued = [lease(command=["python3", "-c", code])]
+    hosts.launch(Instance(user_data=user_data(control)))
+    found = control.finished()
+    assert (found["exit_code"], found["interrupted"]) == (7, False), hosts.console(ID)
+
+    control.queued = [lease("job-2", command=["sleep", "1000"])]
+    control.wait("/v1/heartbeat", lambda body: body["leases"] != [])
+    assert hosts.busy(ID)
+    next(one for one in hosts.processes(ID) if one.cmdline()[1:3] == ["-m", "worker"]).kill()
+    assert control.finished("job-2")["interrupted"] is True
+    assert len(control.calls["/v1/hello"]) == 2
+
+
+def test_a_notice_reaches_the_job_before_the_instance_ends(hosts: Hosts, control: Control) -> None:
+    script = "trap 'echo > $LOWTIDE_DONE_FILE; exit 0' TERM; while :; do sleep 0.02; done"
+    control.queued = [lease(command=["/bin/sh", "-c", script])]
+    hosts.launch(Instance(user_data=user_data(control)))
+    control.wait("/v1/heartbeat", lambda body: body["leases"] != [])
+    hosts.notice(ID, "terminate", datetime.now(UTC) + timedelta(seconds=120))
+    found = control.finished()
+    assert (found["interrupted"], found["done"]) == (True, True)
+
+
+def test_a_root_instance_runs_jobs_as_a_user_of_their_own(
+    permitted: dict[str, Guests], make_hosts: Callable[..., Hosts], control: Control
+) -> None:
+    if "root" not in permitted:
+        pytest.skip("only root can give an instance users of its own")
+    hosts = make_hosts(permitted["root"])
+    code = "import os; raise SystemExit(os.getuid() == 0 or os.access('/etc/lowtide', os.W_OK))"
+    control.queued = [lease(command=["python3", "-c", code])]
+    hosts.launch(Instance(user_data=user_data(control)))
+    found = control.finished()
+    assert found["exit_code"] == 0, found["error"]
+    assert "metadata-service-open-to-jobs" not in hosts.console(ID)
+
+
+def test_an_instance_that_is_told_to_power_off_does(make_hosts: Callable[..., Hosts], control: Control) -> None:
+    hosts = make_hosts()
+    told: list[str] = []
+    hosts.on_shutdown = told.append
+    answer = control.answer
+
+    def drained(path: str, body: dict[str, object]) -> dict[str, object]:
+        return {**answer(path, body), "drain": True, "power_off": True}
+
+    control.answer = drained  # type: ignore[method-assign]
+    hosts.launch(Instance(user_data=user_data(control)))
+    until(lambda: told == [ID])
+
+
+def test_the_callers_own_credentials_never_reach_a_guest(make_hosts: Callable[..., Hosts], control: Control) -> None:
+    assert os.environ["AWS_ACCESS_KEY_ID"] == "AKIDOFTHECALLER"
+    hosts = make_hosts()
+    control.queued = [lease(command=["env"])]
+    hosts.launch(Instance(user_data=user_data(control)))
+    control.finished()
+    for process in hosts.processes(ID):
+        assert "AKIDOFTHECALLER" not in str(process.environ())
+    assert f"Credential=worker-role:{ID}/" in control.headers[0]["authorization"]
