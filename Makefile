@@ -63,7 +63,7 @@ $(VENV)/.ready: requirements/bootstrap.txt requirements/dev.txt pyproject.toml
 $(RUNTIME)/.ready: requirements/lambda-runtime.txt $(VENV)/.ready
 	@echo "Making $(RUNTIME)"
 	@$(BIN)/python -m venv --clear --without-pip $(RUNTIME)
-	@$(BIN)/uv pip install --quiet --python $(RUNTIME)/bin/python --require-hashes -r requirements/lambda-runtime.txt \
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(RUNTIME)/bin/python --require-hashes -r requirements/lambda-runtime.txt \
 	  || $(BIN)/python -m pip --python $(RUNTIME)/bin/python install --quiet --require-hashes -r requirements/lambda-runtime.txt
 	@touch $@
 

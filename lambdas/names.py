@@ -16,6 +16,9 @@ ENV_PARKED_QUEUE = "LOWTIDE_PARKED_QUEUE_URL"
 ENV_RECONCILE_QUEUE = "LOWTIDE_RECONCILE_QUEUE_URL"
 ENV_LAUNCH_TEMPLATE = "LOWTIDE_LAUNCH_TEMPLATE_ID"
 ENV_LAUNCH_TEMPLATE_VERSION = "LOWTIDE_LAUNCH_TEMPLATE_VERSION"
+"""On-demand: EC2 refuses an on-demand request whose template tags spot requests, hence one template for each."""
+ENV_SPOT_LAUNCH_TEMPLATE = "LOWTIDE_SPOT_LAUNCH_TEMPLATE_ID"
+ENV_SPOT_LAUNCH_TEMPLATE_VERSION = "LOWTIDE_SPOT_LAUNCH_TEMPLATE_VERSION"
 ENV_SUBNETS = "LOWTIDE_SUBNETS"
 """JSON object {zone name: subnet id}, one subnet per zone."""
 ENV_SETTINGS = "LOWTIDE_SETTINGS"
@@ -44,6 +47,8 @@ OUTPUT_WORKER_API_URL = "WorkerApiUrl"
 PREFIX_WORKER = "worker/"
 PREFIX_INPUTS = "inputs/"
 PREFIX_CHECKPOINTS = "checkpoints/"
+INPUTS_KEPT_DAYS = 365
+"""Inputs are deleted so long after their upload: who reuses one by its content hash uploads it anew well before."""
 
 # --- table ------------------------------------------------------------------------------------------------------------
 TABLE_PK = "pk"
@@ -82,11 +87,18 @@ METRIC_UNFULFILLED_TOO_LONG = "PoolsUnfulfilledTooLong"
 METRIC_BLOCKED = "PoolsBlocked"
 METRIC_PARKED = "JobsParked"
 METRIC_UNKNOWN_ERRORS = "UnknownErrorCodes"
+METRIC_PASSES_FAILED = "PassesFailed"
+"""Passes that ended in an error of ours; the pool is looked at again a little later."""
 
 # --- alarms: logical name -> the runbook section its description names (docs/operations.md) ---------------------------
 ALARM_UNFULFILLED = "UnfulfilledCapacity"
 ALARM_PARKED = "ParkedJobs"
 ALARM_SILENT = "ControlLoopSilent"
+RUNBOOK_SECTIONS = {
+    ALARM_UNFULFILLED: "unfulfilled-capacity",
+    ALARM_PARKED: "parked-jobs",
+    ALARM_SILENT: "control-loop-silent",
+}
 
 # --- worker API paths (function URL, IAM) -----------------------------------------------------------------------------
 API_HELLO = "/v1/hello"

@@ -1,6 +1,7 @@
 """How the domain's records are stored: one pair of functions per kind of item, nothing else.
 
-Attributes are named as the dataclass fields are. Instants are text (instants.py), money decimal text, requests JSON text.
+Attributes are named as the dataclass fields are. Instants are text (instants.py), money is decimal text, requests are
+JSON text.
 """
 
 import json
@@ -83,7 +84,8 @@ def instance_item(instance: Instance) -> Item:
 
 def instance_from(item: Mapping[str, Any]) -> Instance:
     given = _read(Instance, item)
-    return Instance(**{**given, "state": InstanceState(given["state"])})
+    given["state"] = InstanceState(given["state"])
+    return Instance(**given)
 
 
 def lease_item(lease: Lease) -> Item:
@@ -123,13 +125,15 @@ def request_from_json(text: str) -> LaunchRequest:
     document = json.loads(text)
     return LaunchRequest(
         capacity_type=CapacityType(document["capacity_type"]),
-        overrides=tuple(
-            Override(**{**o, "max_price": None if o["max_price"] is None else Decimal(o["max_price"])})
-            for o in document["overrides"]
-        ),
+        overrides=tuple(_override_from(o) for o in document["overrides"]),
         count=document["count"],
         allocation_strategy=document["allocation_strategy"],
     )
+
+
+def _override_from(document: dict[str, Any]) -> Override:
+    price: str | None = document.pop("max_price")
+    return Override(**document, max_price=None if price is None else Decimal(price))
 
 
 def intention_item(intention: Intention) -> Item:
@@ -167,11 +171,8 @@ def reason_from(document: Mapping[str, Any]) -> Reason:
 
 
 def queue_item(pool: str, job: QueuedJob) -> Item:
-    resources = job.resources and {
-        **{"vcpus": job.resources.vcpus, "memory_mib": job.resources.memory_mib, "gpus": job.resources.gpus},
-    }
     return {
-        **{**_write(job), "resources": resources},
+        **{**_write(job), "resources": job.resources and job.resources.to_document()},
         **{"pk": keys.queue(pool, keys.shard(job.job_id))},
         **{"sk": keys.queue_entry(job.priority, job.submitted_at, job.job_id), "pool": pool},
     }
@@ -180,7 +181,5 @@ def queue_item(pool: str, job: QueuedJob) -> Item:
 def queued_from(item: Mapping[str, Any]) -> QueuedJob:
     given = _read(QueuedJob, item)
     if (resources := item.get("resources")) is not None:
-        given["resources"] = Resources(
-            vcpus=Decimal(resources["vcpus"]), memory_mib=resources["memory_mib"], gpus=resources["gpus"]
-        )
+        given["resources"] = Resources.from_document(resources)
     return QueuedJob(**given)

@@ -1,17 +1,31 @@
 """The table's layout: every key is made here. See docs/architecture.md, "The table".
 
-| item | pk | sk | index (gpk, gsk) |
-| --- | --- | --- | --- |
-| pool, its state, its fleet | `POOL#<pool>` | `CONFIG`, `STATE`, `INSTANCE#<id>`, `LEASE#<instance>#<job>`, `INTENT#<id>`, `MARK#<ct>#<type>#<zone>` | STATE: `DUE`, instant while not at rest; INSTANCE: `FLEET`, instance id; INTENT: `INTENT`, instant |
-| pool list | `POOLS` | `<pool>` | |
-| pool history | `HISTORY#<pool>` | `VERSION#<8 digits>` | |
-| decisions | `DECISIONS#<pool>` | `<instant>#<id>` | |
-| queue | `QUEUE#<pool>#<shard>` | `<999-rank>#<submitted_at>#<job>` | |
-| job and its attempts | `JOB#<id>` | `JOB`, `ATTEMPT#<4 digits>` | JOB: `JOBS#<pool>`, `<updated_at>#<id>` |
-| parked message | `PARKED` | `<instant>#<id>` | |
-| strangers' news | `NEWS#<instance>` | `WARNING` | |
-| the stack | `STACK` | `CONTROL`, `TICK`, `OBSERVATION`, `BUCKET` | |
-| prices | `MARKET` | `<type>#<zone>` | |
+| item | pk | sk |
+| --- | --- | --- |
+| pool | `POOL#<pool>` | `CONFIG` |
+| its state | `POOL#<pool>` | `STATE`, `IMAGES` |
+| its fleet | `POOL#<pool>` | `INSTANCE#<id>`, `LEASE#<instance>#<job>`, `INTENT#<id>`, `MARK#<ct>#<type>#<zone>` |
+| pool list | `POOLS` | `<pool>` |
+| pool history | `HISTORY#<pool>` | `VERSION#<8 digits>` |
+| decisions | `DECISIONS#<pool>` | `<instant>#<id>` |
+| queue | `QUEUE#<pool>#<shard>` | `<999-rank>#<submitted_at>#<job>` |
+| job | `JOB#<id>` | `JOB`: what changes; `SPEC`: what was asked, up to 256 KiB; `ATTEMPT#<4 digits>` |
+| parked message | `PARKED` | `<instant>#<message id>` |
+| its body | `PARKED#<instant>#<message id>` | `BODY` |
+| strangers' news | `NEWS#<instance>` | `WARNING` |
+| the stack | `STACK` | `CONTROL`, `TICK`, `OBSERVATION`, `BUCKET`, `API` |
+| pages of an observation under way | `PAGES#<its start>` | `<4 digits>` |
+| prices | `MARKET` | `<type>#<zone>` |
+
+Lists in the index (gpk, gsk):
+
+| list | what is in it | order |
+| --- | --- | --- |
+| `DUE` | STATE of every pool not at rest | when to look at it |
+| `FLEET` | every INSTANCE | instance id |
+| `INTENT` | every open INTENT | `not_after` |
+| `NEWS` | every kept warning about an unknown instance | the announced end |
+| `JOBS#<pool>` | every JOB of a pool | last change |
 """
 
 import zlib
@@ -25,6 +39,7 @@ QUEUE_SHARDS = 4
 CONFIG = "CONFIG"
 STATE = "STATE"
 JOB = "JOB"
+SPEC = "SPEC"
 POOLS = "POOLS"
 PARKED = "PARKED"
 STACK = "STACK"
@@ -32,6 +47,9 @@ CONTROL = "CONTROL"
 TICK = "TICK"
 OBSERVATION = "OBSERVATION"
 BUCKET = "BUCKET"
+API = "API"
+BODY = "BODY"
+IMAGES = "IMAGES"
 WARNING = "WARNING"
 MARKET = "MARKET"
 INSTANCE_PREFIX = "INSTANCE#"
@@ -44,6 +62,7 @@ ATTEMPT_PREFIX = "ATTEMPT#"
 DUE = "DUE"
 FLEET = "FLEET"
 INTENT = "INTENT"
+NEWS = "NEWS"
 
 
 def pool(name: str) -> str:
@@ -64,6 +83,11 @@ def decisions(name: str) -> str:
 
 def instance(instance_id: str) -> str:
     return f"{INSTANCE_PREFIX}{instance_id}"
+
+
+def leases_of(instance_id: str) -> str:
+    """Prefix of an instance's leases."""
+    return f"{LEASE_PREFIX}{instance_id}#"
 
 
 def lease(instance_id: str, job_id: str) -> str:
@@ -100,12 +124,29 @@ def jobs_of(name: str) -> str:
     return f"JOBS#{name}"
 
 
+def job_change(changed_at: datetime, job_id: str) -> str:
+    """A job's place in its pool's list: last change first when read backwards."""
+    return f"{to_text(changed_at)}#{job_id}"
+
+
 def attempt(number: int) -> str:
     return f"{ATTEMPT_PREFIX}{number:04d}"
 
 
+def parked_body(parked_id: str) -> str:
+    return f"PARKED#{parked_id}"
+
+
 def news(instance_id: str) -> str:
     return f"NEWS#{instance_id}"
+
+
+def pages(started_at: datetime) -> str:
+    return f"PAGES#{to_text(started_at)}"
+
+
+def page(number: int) -> str:
+    return f"{number:04d}"
 
 
 def market(instance_type: str, zone: str) -> str:

@@ -1,90 +1,38 @@
-"""DynamoDB as plain values: items in and out as Python dictionaries, and the errors a caller can act on.
+"""DynamoDB as plain values: items in and out as Python dictionaries, faults in and out as faults.py names them.
 
-    Fault (raised by every adapter)
-    ├── Conflict        a condition did not hold: somebody was there first; decide again from what is there now
-    └── Unavailable     throttled, timed out or failed on AWS's side: nothing is known, try again later
-
-Numbers come back as int where they are whole, else Decimal. `None` values are not written: an absent attribute is None.
+`None` values are not written: an absent attribute is None.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
-
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-from botocore.exceptions import BotoCoreError, ClientError
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lambdas import names
+from lambdas.adapters.attributes import Item, decode, encode
+from lambdas.adapters.faults import Conflict, Fault, Unavailable, faults
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-Item = dict[str, Any]
+__all__ = ["Conflict", "Fault", "Item", "Table", "Unavailable", "decode", "encode"]
 
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
+T = TypeVar("T")
 
-_CONFLICTS = {"ConditionalCheckFailedException"}
-_CANCELLED = "TransactionCanceledException"
 TRANSACTION_LIMIT = 100
 """Operations in one TransactWriteItems call (DynamoDB's limit)."""
 
-
-class Fault(Exception):
-    """An AWS call that did not do what was asked."""
-
-
-class Conflict(Fault):
-    """A condition did not hold. `reasons` has one code per operation of a transaction (`None` where it held), `items`
-    the item as it stood, where the operation asked for it."""
-
-    def __init__(self, message: str, reasons: Sequence[str | None] = (), items: Sequence[Item | None] = ()) -> None:
-        super().__init__(message)
-        self.reasons = tuple(reasons)
-        self.items = tuple(items)
-
-
-class Unavailable(Fault):
-    """Throttled, timed out or failed on AWS's side; whether the write happened is not known."""
-
-
-def encode(item: Mapping[str, Any]) -> dict[str, Any]:
-    """DynamoDB's form of an item. None is left out; floats become exact decimals of their shortest text."""
-    return {name: _serialize(_plain(value)) for name, value in item.items() if value is not None}
-
-
-def decode(item: Mapping[str, Any]) -> Item:
-    """The Python form of a stored item."""
-    return {name: _python(_deserialize(value)) for name, value in item.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return Decimal(repr(value))
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value
-
-
-def _python(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else value
-    if isinstance(value, dict):
-        return {k: _python(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_python(v) for v in value]
-    return value
+_PAUSES = (0.02, 0.05, 0.1, 0.2)
+"""Seconds between attempts at items that other transactions are busy with; those take some 10 to 20 ms each."""
 
 
 class Table:
-    """One DynamoDB table. Every method makes exactly one call (a query: one per page) and raises Conflict or Unavailable;
-    any other refusal (no permission, no such table) is raised as it came: it is nobody's to retry."""
+    """One DynamoDB table. Every method makes exactly one call (a query: one per page) and raises Conflict or
+    Unavailable; any other refusal (no permission, no such table) is raised as it came: it is nobody's to retry."""
 
-    def __init__(self, client: "DynamoDBClient", name: str) -> None:
+    def __init__(self, client: "DynamoDBClient", name: str, pause: Callable[[float], None] = time.sleep) -> None:
         self.client = client
         self.name = name
+        self._pause = pause
 
     def get(self, pk: str, sk: str) -> Item | None:
         """The item, read strongly; None where there is none."""
@@ -96,9 +44,7 @@ class Table:
         found: list[Item] = []
         pending: list[dict[str, Any]] = [_key(pk, sk) for pk, sk in dict.fromkeys(keys)]
         while pending:
-            answer = self._call(
-                "batch_get_item", table=False, RequestItems={self.name: {"Keys": pending, "ConsistentRead": True}}
-            )
+            answer = self._ask("batch_get_item", RequestItems={self.name: {"Keys": pending, "ConsistentRead": True}})
             found.extend(decode(item) for item in answer.get("Responses", {}).get(self.name, []))
             pending = answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
         return found
@@ -122,14 +68,15 @@ class Table:
         condition: str | None = None,
         names: Mapping[str, str] | None = None,
         values: Item | None = None,
+        returning: bool = False,
     ) -> Item:
-        """The whole item after the update."""
+        """The whole item after the update. With `returning`, a Conflict carries the item as it stood."""
         answer = self._call(
             "update_item",
             Key=_key(pk, sk),
             UpdateExpression=expression,
             ReturnValues="ALL_NEW",
-            **_expressions(condition=condition, names=names, values=values),
+            **_expressions(condition=condition, names=names, values=values, returning=returning),
         )
         return decode(answer["Attributes"])
 
@@ -148,8 +95,22 @@ class Table:
         """All of at most 100 operations (made by `put_op`, `update_op`, `delete_op`, `check_op`) or none.
 
         Raises Conflict when a condition did not hold or another transaction was under way on one of the items
-        (`reasons` then says `TransactionConflict`: try again)."""
-        self._call("transact_write_items", table=False, TransactItems=list(operations))
+        (`contended`: `insist` tries again)."""
+        self._ask("transact_write_items", TransactItems=list(operations))
+
+    def insist(self, write: Callable[[], T]) -> T:
+        """The write's result, tried again while other transactions are busy with its items: five times in 0.4 s, then
+        Unavailable. A condition that does not hold is a Conflict at once."""
+        for pause in (*_PAUSES, None):
+            try:
+                return write()
+            except Conflict as conflict:
+                if not conflict.contended:
+                    raise
+                if pause is None:
+                    raise Unavailable(str(conflict)) from conflict
+                self._pause(pause)
+        raise AssertionError("the last attempt returns or raises")
 
     def query(
         self,
@@ -159,26 +120,15 @@ class Table:
         limit: int | None = None,
         index: bool = False,
         upto: str | None = None,
+        since: str | None = None,
         newest_first: bool = False,
         page: int | None = None,
     ) -> Iterator[Item]:
         """Items of one key in order of their sort key, page by page; strongly read except from the index.
 
-        `prefix`: sort keys that begin so; `upto`: sort keys up to and including; `limit`: stop after so many;
-        `page`: at most so many items a call."""
-        hash_name, range_name = (names.INDEX_PK, names.INDEX_SK) if index else (names.TABLE_PK, names.TABLE_SK)
-        expression, values = "#h = :h", {":h": pk}
-        if prefix is not None:
-            expression, values = expression + " AND begins_with(#r, :r)", {**values, ":r": prefix}
-        elif upto is not None:
-            expression, values = expression + " AND #r <= :r", {**values, ":r": upto}
-        request: dict[str, Any] = {
-            "KeyConditionExpression": expression,
-            "ExpressionAttributeNames": {"#h": hash_name, **({"#r": range_name} if len(values) > 1 else {})},
-            "ExpressionAttributeValues": encode(values),
-            "ScanIndexForward": not newest_first,
-            **({"IndexName": names.INDEX} if index else {"ConsistentRead": True}),
-        }
+        `prefix`: sort keys that begin so; `upto`, `since`: sort keys up to or from this one, itself included (one of
+        these three at most); `limit`: stop after so many; `page`: at most so many items a call."""
+        request = _query(pk, prefix=prefix, index=index, upto=upto, since=since, newest_first=newest_first)
         left = limit
         while True:
             size = min((n for n in (left, page) if n is not None), default=None)
@@ -192,9 +142,17 @@ class Table:
                 return
             request["ExclusiveStartKey"] = start
 
-    def count(self, pk: str, *, most: int) -> int:
-        """How many items a key has, counted up to `most`."""
-        return sum(1 for _ in self.query(pk, limit=most))
+    def count(self, pk: str, *, most: int, upto: str | None = None) -> int:
+        """How many items a key has (with sort keys up to and including `upto`), counted up to `most`."""
+        request: dict[str, Any] = {**_query(pk, upto=upto), "Select": "COUNT"}
+        counted = 0
+        while counted < most:
+            answer = self._call("query", **request, Limit=most - counted)
+            counted += answer["Count"]
+            if not (start := answer.get("LastEvaluatedKey")):
+                break
+            request["ExclusiveStartKey"] = start
+        return counted
 
     # --- operations of a transaction ---
 
@@ -223,56 +181,42 @@ class Table:
             }
         }
 
-    def _call(self, operation: str, *, table: bool = True, **request: Any) -> dict[str, Any]:
-        try:
-            return getattr(self.client, operation)(**({"TableName": self.name} if table else {}), **request)
-        except ClientError as error:
-            raise _fault(error) from error
-        except BotoCoreError as error:
-            raise Unavailable(str(error)) from error
+    def _call(self, operation: str, **request: Any) -> dict[str, Any]:
+        return self._ask(operation, TableName=self.name, **request)
 
-
-_RETRYABLE = {
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "ThrottlingException",
-    "Throttling",
-    "InternalServerError",
-    "InternalFailure",
-    "ServiceUnavailable",
-    "TransactionInProgressException",
-    "RequestTimeout",
-    "RequestTimeoutException",
-}
-
-
-def _fault(error: ClientError) -> Exception:
-    code = error.response.get("Error", {}).get("Code", "")
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _CONFLICTS:
-        stored = error.response.get("Item")
-        return Conflict(str(error), (code,), (decode(stored) if stored else None,))  # type: ignore[arg-type]
-    if code == _CANCELLED:
-        return _cancelled(error)
-    if code == "TransactionConflictException":
-        return Conflict(str(error), ("TransactionConflict",))
-    if code in _RETRYABLE or status >= 500 or status == 429:
-        return Unavailable(str(error))
-    return error
-
-
-def _cancelled(error: ClientError) -> Fault:
-    details: list[dict[str, Any]] = list(error.response.get("CancellationReasons", []))  # type: ignore[arg-type]
-    codes = [None if d.get("Code") in (None, "None") else str(d["Code"]) for d in details]
-    stored = [decode(d["Item"]) if d.get("Item") else None for d in details]
-    throttled = {"ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"}
-    if any(code in throttled for code in codes):
-        return Unavailable(str(error))
-    return Conflict(str(error), codes, stored)
+    def _ask(self, operation: str, **request: Any) -> dict[str, Any]:
+        with faults():
+            return getattr(self.client, operation)(**request)
 
 
 def _key(pk: str, sk: str) -> dict[str, Any]:
     return encode({names.TABLE_PK: pk, names.TABLE_SK: sk})
+
+
+def _query(
+    pk: str,
+    *,
+    prefix: str | None = None,
+    index: bool = False,
+    upto: str | None = None,
+    since: str | None = None,
+    newest_first: bool = False,
+) -> dict[str, Any]:
+    hash_name, range_name = (names.INDEX_PK, names.INDEX_SK) if index else (names.TABLE_PK, names.TABLE_SK)
+    expression, values = "#h = :h", {":h": pk}
+    if prefix is not None:
+        expression, values = expression + " AND begins_with(#r, :r)", {**values, ":r": prefix}
+    elif upto is not None:
+        expression, values = expression + " AND #r <= :r", {**values, ":r": upto}
+    elif since is not None:
+        expression, values = expression + " AND #r >= :r", {**values, ":r": since}
+    return {
+        "KeyConditionExpression": expression,
+        "ExpressionAttributeNames": {"#h": hash_name, **({"#r": range_name} if len(values) > 1 else {})},
+        "ExpressionAttributeValues": encode(values),
+        "ScanIndexForward": not newest_first,
+        **({"IndexName": names.INDEX} if index else {"ConsistentRead": True}),
+    }
 
 
 def _expressions(

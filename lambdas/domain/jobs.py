@@ -1,9 +1,16 @@
-"""A job: what a message may say, and what the ledger knows of it."""
+"""A job: what was asked for, and what the ledger knows of it. What a message may say is in job_message.py."""
 
+import hashlib
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any, Self
+
+Document = dict[str, Any]
+"""JSON values only; decimals are strings, durations seconds."""
 
 
 class JobState(StrEnum):
@@ -21,6 +28,14 @@ class Resources:
     memory_mib: int
     gpus: int = 0
 
+    def to_document(self) -> Document:
+        return {"vcpus": str(self.vcpus), "memory_mib": self.memory_mib, "gpus": self.gpus}
+
+    @classmethod
+    def from_document(cls, document: Document) -> Self:
+        """The inverse of `to_document`. Counts may be Decimal (DynamoDB's)."""
+        return cls(vcpus=Decimal(document["vcpus"]), memory_mib=int(document["memory_mib"]), gpus=int(document["gpus"]))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
@@ -29,6 +44,10 @@ class Input:
     s3: str
     path: str
     sha256: str | None = None
+    """64 lower-case hexadecimal digits; None: not checked."""
+
+    def to_document(self) -> Document:
+        return {"s3": self.s3, "path": self.path, "sha256": self.sha256}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +68,58 @@ class JobSpec:
     priority: int = 0
     max_attempts: int = 1
     max_interruptions: int | None = None
+
+    def to_document(self) -> Document:
+        """Every field, in JSON values; the same job is always the same document, key order included."""
+        return {
+            **{"job_id": self.job_id, "pool": self.pool, "command": list(self.command), "slots": self.slots},
+            "resources": self.resources and self.resources.to_document(),
+            "inputs": [each.to_document() for each in self.inputs],
+            **{"env": dict(sorted(self.env)), "tags": dict(sorted(self.tags))},
+            "timeout": None if self.timeout is None else self.timeout.total_seconds(),
+            **{"priority": self.priority, "max_attempts": self.max_attempts},
+            "max_interruptions": self.max_interruptions,
+        }
+
+    @classmethod
+    def from_document(cls, document: Document) -> Self:
+        """The inverse of `to_document`. A field that the document lacks has its default."""
+        given: Document = {key: value for key, value in document.items() if value is not None}
+        return cls(**{key: _READERS.get(key, _as_it_is)(value) for key, value in given.items()})
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _inputs(documents: list[Document]) -> tuple[Input, ...]:
+    return tuple(Input(**each) for each in documents)
+
+
+def _seconds(number: Any) -> timedelta:
+    return timedelta(seconds=float(number))
+
+
+def _pairs(mapping: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(mapping.items()))
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    **{"command": tuple, "resources": Resources.from_document, "inputs": _inputs},
+    **{"env": _pairs, "tags": _pairs, "timeout": _seconds},
+}
+
+
+def content_hash(spec: JobSpec) -> str:
+    """sha256 (hex) of everything asked for but the id: the same content in another key order has the same hash.
+
+    Fields at their default are left out, so that a field which a later version adds changes no stored job's hash.
+    """
+    document = spec.to_document()
+    plain = JobSpec(job_id=spec.job_id, pool="", command=()).to_document()
+    told = {key: value for key, value in document.items() if key != "job_id" and value != plain[key]}
+    text = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

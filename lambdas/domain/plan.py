@@ -1,78 +1,52 @@
-"""The decision: `plan(snapshot, now)`. Pure; no clock, no AWS, no chance. The same in Lambda, in tests, in `why`."""
+"""The decision: `plan(snapshot, now)`. Pure; no clock, no AWS, no chance. The same in Lambda, in tests, in `why`.
+
+What it is made of: fleet_view.py sorts what there is, needs.py packs the jobs and makes the requests, upkeep.py decides
+on leases, instances and intentions. Here the parts become one plan with its numbers, its reasons and its next look.
+"""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from lambdas.domain.fleet import Intention, LaunchRequest
-from lambdas.domain.reasons import Reason
+from lambdas.domain.actions import (
+    Close,
+    Forget,
+    Launch,
+    ParkQueued,
+    Repeat,
+    Retire,
+    ReturnJob,
+    Terminate,
+)
+from lambdas.domain.fleet_view import FleetView, awaited, view
+from lambdas.domain.needs import Needs, needs
+from lambdas.domain.plan_reasons import reasons_of
+from lambdas.domain.reasons import Reason, merge_reasons
+from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.upkeep import (
+    forgotten,
+    intentions,
+    may_grow,
+    next_events,
+    parked,
+    retired,
+    returned,
+    terminated,
+)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """Ask EC2 for `request.count` instances. One CreateFleet call."""
-
-    request: LaunchRequest
-    why: str
-    replaces: bool = False
-    """True where it replaces capacity that EC2 announced to end: such requests get tokens first."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repeat:
-    """Make an unanswered intention's identical call again, with its token (`now` is before its `not_after`)."""
-
-    intention: Intention
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Close:
-    """Close an intention whose outcome is known from observations: what it launched has been adopted."""
-
-    intention: Intention
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retire:
-    """Drain each of these if it holds no lease at that moment, and terminate those that were drained."""
-
-    instance_ids: tuple[str, ...]
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terminate:
-    """End instances that are draining and hold no lease (or that never reported). Repeated until EC2 reports them gone."""
-
-    instance_ids: tuple[str, ...]
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReturnJob:
-    """End a lease and queue its job again: its instance is gone, or was silent for a full lease length."""
-
-    job_id: str
-    instance_id: str
-    fence: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forget:
-    """Drop the record of an instance that EC2 no longer has and that holds no lease."""
-
-    instance_id: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParkQueued:
-    """The pool is deleted: park what waits in its queue with a reason."""
-
-    why: str
-
+__all__ = [
+    "Action",
+    "Close",
+    "Forget",
+    "Launch",
+    "Numbers",
+    "ParkQueued",
+    "Plan",
+    "Repeat",
+    "Retire",
+    "ReturnJob",
+    "Terminate",
+    "plan",
+]
 
 Action = Launch | Repeat | Close | Retire | Terminate | ReturnJob | Forget | ParkQueued
 
@@ -105,3 +79,67 @@ class Plan:
     """When to look at the pool again if nothing happens; None: at rest."""
     notes: tuple[str, ...] = field(default=())
     """What a person reading `why` wants to know and no action says."""
+
+
+def plan(snapshot: Snapshot, now: datetime) -> Plan:
+    """What to do now, in the order to do it in. On a world in which nothing changes it never says anything twice."""
+    fleet = view(snapshot, now)
+    wanted = needs(snapshot, fleet, now) if may_grow(snapshot) else None
+    actions: tuple[Action, ...] = (
+        *returned(snapshot, fleet, now),
+        *forgotten(fleet),
+        *intentions(snapshot, now),
+        *(wanted.launches if wanted else ()),
+        *retired(snapshot, fleet, wanted, now),
+        *terminated(snapshot, fleet, now),
+        *parked(snapshot),
+    )
+    numbers = _numbers(snapshot, fleet, wanted)
+    return Plan(
+        actions=actions,
+        numbers=numbers,
+        reasons=merge_reasons(snapshot.reasons, reasons_of(snapshot, fleet, wanted, now), now),
+        due=None if _at_rest(snapshot, fleet, wanted) else _due(snapshot, fleet, wanted, now),
+    )
+
+
+def _numbers(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None) -> Numbers:
+    launching = len(fleet.launching) + sum(map(awaited, snapshot.intentions))
+    running = len(fleet.running) + len(fleet.silent)
+    missing = wanted.missing if wanted else 0
+    return Numbers(
+        desired=running + launching + missing if missing else _kept(snapshot, fleet, wanted),
+        running=running,
+        launching=launching,
+        draining=len(fleet.draining),
+        idle=sum(not fleet.busy(each) for each in fleet.running),
+        unfulfilled=missing,
+        queued_jobs=len(snapshot.queue),
+        running_jobs=len(snapshot.leases),
+        oldest_queued_at=min((job.queued_at for job in snapshot.queue), default=None),
+    )
+
+
+def _kept(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None) -> int:
+    """How many instances are wanted when none is missing: those with jobs or planned for one, at least the minimum."""
+    busy = {each.instance_id for each in fleet.present if fleet.busy(each) and each not in fleet.draining}
+    if wanted is None:
+        return len(busy)
+    pool = snapshot.pool
+    return max(min(len(busy | wanted.used), pool.max_instances), pool.min_instances)
+
+
+def _at_rest(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None) -> bool:
+    """Nothing waits, nothing runs, nothing is on its way or ending, and no more is there than the minimum."""
+    under_way = (snapshot.queue, snapshot.leases, snapshot.intentions, fleet.gone, fleet.draining, fleet.launching)
+    if any(under_way) or fleet.silent or not snapshot.queue_complete:
+        return False
+    return len(fleet.running) <= (snapshot.pool.min_instances if wanted else 0) and not (wanted and wanted.missing)
+
+
+def _due(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None, now: datetime) -> datetime:
+    instants = [now + snapshot.settings.look_again, *next_events(snapshot, fleet, now)]
+    if wanted and wanted.missing:
+        instants += [wanted.offerings.next_open_at] if wanted.offerings.next_open_at else []
+        instants += [reason.next_attempt for reason in wanted.held if reason.next_attempt]
+    return min(instants)

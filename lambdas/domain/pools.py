@@ -48,8 +48,14 @@ class TypeFacts:
 
     @classmethod
     def from_document(cls, document: Document) -> Self:
+        """The inverse of `to_document`. Numbers may be int, float or Decimal (DynamoDB's)."""
         price = document["on_demand_price"]
-        return cls(**{**document, "on_demand_price": None if price is None else Decimal(price)})
+        values: Document = {
+            **document,
+            **{key: int(document[key]) for key in ("vcpus", "memory_mib", "gpus", "slots")},
+            "on_demand_price": None if price is None else Decimal(price),
+        }
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,20 +122,17 @@ class Pool:
     def from_document(cls, document: Document) -> Self:
         """The inverse of `to_document`. Numbers may be int, float or Decimal (DynamoDB's)."""
         price, alarm, applied = (document[k] for k in ("spot_max_price", "unfulfilled_alarm_after", "applied_at"))
-        return cls(
-            **{
-                **document,
-                **{
-                    k: int(document[k])
-                    for k in ("version", "min_instances", "max_instances", "max_aux_containers_per_agent")
-                },
-                "spot_max_price": None if price is None else Decimal(price),
-                "types": tuple(TypeFacts.from_document(d) for d in document["types"]),
-                "subnets": tuple((zone, subnet) for zone, subnet in document["subnets"]),
-                "max_idle_agent_period": timedelta(seconds=float(document["max_idle_agent_period"])),
-                "max_agent_starting_period": timedelta(seconds=float(document["max_agent_starting_period"])),
-                "images": tuple((kind, image) for kind, image in document["images"]),
-                "unfulfilled_alarm_after": None if alarm is None else timedelta(seconds=float(alarm)),
-                "applied_at": None if applied is None else from_text(applied),
-            }
-        )
+        counts = ("version", "min_instances", "max_instances", "max_aux_containers_per_agent")
+        periods = ("max_idle_agent_period", "max_agent_starting_period")
+        values: Document = {
+            **document,
+            **{key: int(document[key]) for key in counts},
+            **{key: timedelta(seconds=float(document[key])) for key in periods},
+            "spot_max_price": None if price is None else Decimal(price),
+            "types": tuple(TypeFacts.from_document(d) for d in document["types"]),
+            "subnets": tuple((zone, subnet) for zone, subnet in document["subnets"]),
+            "images": tuple((kind, image) for kind, image in document["images"]),
+            "unfulfilled_alarm_after": None if alarm is None else timedelta(seconds=float(alarm)),
+            "applied_at": None if applied is None else from_text(applied),
+        }
+        return cls(**values)

@@ -1,54 +1,54 @@
 """Deploy settings: every period and rate of the control plane that is not a pool's own. Defaults are the product's.
 
-`cdk deploy -c settings='{"lease": 300}'` changes them; they reach the functions as one JSON object of seconds and numbers,
-and the workers through the worker API. The local AWS deploys the same stack with shorter ones.
+`cdk deploy -c settings='{"lease": 300}'` changes them; they reach the functions as one JSON object of seconds and
+numbers, and the workers through the worker API. The local AWS deploys the same stack with shorter ones.
 """
 
 import json
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any, Self
 
 
-def _seconds(default: float) -> Any:
-    return field(default=timedelta(seconds=default))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    heartbeat: timedelta = _seconds(30)
+    heartbeat: timedelta = timedelta(seconds=30)
     """How often a worker with running jobs calls."""
-    lease: timedelta = _seconds(300)
+    lease: timedelta = timedelta(seconds=300)
     """A lease expires this long after the last heartbeat that named it. At least five minutes in production."""
-    poll_first: timedelta = _seconds(2)
+    poll_first: timedelta = timedelta(seconds=2)
     """An idle worker's first wait between claims; grows to `poll_most`."""
-    poll_most: timedelta = _seconds(60)
-    notice_poll: timedelta = _seconds(5)
+    poll_most: timedelta = timedelta(seconds=60)
+    notice_poll: timedelta = timedelta(seconds=5)
     """How often a worker reads the instance metadata for a spot notice. AWS recommends every 5 s."""
-    idle_power_off: timedelta = _seconds(30 * 60)
+    idle_power_off: timedelta = timedelta(seconds=30 * 60)
     """Law 11: an idle worker without a successful answer for so long powers its instance off."""
-    running_power_off: timedelta = _seconds(6 * 3600)
+    running_power_off: timedelta = timedelta(seconds=6 * 3600)
     """Law 11: the same for a worker that is running a job."""
-    boot_power_off: timedelta = _seconds(30 * 60)
+    boot_power_off: timedelta = timedelta(seconds=30 * 60)
     """Law 11: the boot-time timer that ends an instance whose worker never started."""
-    intent_life: timedelta = _seconds(60)
+    intent_life: timedelta = timedelta(seconds=60)
     """No EC2 call is made for an intention older than this."""
-    observation_margin: timedelta = _seconds(60)
+    observation_margin: timedelta = timedelta(seconds=60)
     """An observation counts for closing an intention only if it began this long after the intention's `not_after`.
     EC2's Describe may miss an instance for some 40 s after its launch."""
-    unseen_grace: timedelta = _seconds(300)
+    unseen_grace: timedelta = timedelta(seconds=300)
     """An instance named by CreateFleet is not gone because Describe omits it in its first five minutes."""
-    warning_memory: timedelta = _seconds(600)
+    warning_memory: timedelta = timedelta(seconds=600)
     """How long a warning for an unknown instance id is kept, for adoption."""
-    look_again: timedelta = _seconds(60)
+    warning_lead: timedelta = timedelta(seconds=120)
+    """How long after a spot warning EC2 ends the instance: the event names no end, EC2 promises two minutes."""
+    teardown_look: timedelta = timedelta(seconds=10)
+    """How often a stack that is being deleted looks whether its instances have ended."""
+    look_again: timedelta = timedelta(seconds=60)
     """A pool that is not at rest is looked at again at least this often."""
-    probe: timedelta = _seconds(15 * 60)
+    probe: timedelta = timedelta(seconds=15 * 60)
     """One real call per pool and capacity type is made this often even when prices say that it is hopeless."""
-    capacity_cooldown: timedelta = _seconds(180)
+    capacity_cooldown: timedelta = timedelta(seconds=180)
     """First cool-down of an offering without capacity (Karpenter: 3 min); doubles to five times this."""
     cooldown_scale: float = 1.0
     """Multiplies every other cool-down of the table of refusals."""
-    interrupted_cooldown: timedelta = _seconds(180)
+    interrupted_cooldown: timedelta = timedelta(seconds=180)
     """An interrupted offering is avoided for so long while another can be had."""
     ec2_bucket: float = 5.0
     """CreateFleet's request bucket: burst, shared by the account and Region."""
@@ -62,7 +62,7 @@ class Settings:
 
     @classmethod
     def from_json(cls, text: str | None) -> Self:
-        """The defaults with what `text` (a JSON object) changes. Raises ValueError naming an unknown key or a bad value."""
+        """The defaults with what `text` (a JSON object) changes. Raises ValueError naming a bad key or value."""
         given: dict[str, Any] = json.loads(text) if text else {}
         known = {f.name: f for f in fields(cls)}
         values: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Everything one decision about one pool is made from. Read in one query (and the head of the queue), then never again."""
+"""Everything one decision about one pool is made from. Read in one query (and the queue's head), then never again."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,7 +39,7 @@ class Snapshot:
     images: tuple[tuple[str, str], ...]
     """(instance type, image id), resolved."""
     prices: tuple[MarketPrice, ...]
-    """Latest known spot prices of the pool's offerings; empty for on-demand pools and when history could not be read."""
+    """Latest known spot prices of the pool's offerings; empty for on-demand pools, and when history is unreadable."""
     reasons: tuple[Reason, ...]
     """As the last pass stored them: `since` and `count` go on from here."""
     unfulfilled_since: datetime | None

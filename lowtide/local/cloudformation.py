@@ -1,8 +1,11 @@
-"""Lambda properties that stock ministack drops from a template: reserved concurrency and the dead-letter queue.
+"""What stock ministack does not do of a template's Lambda functions and custom resources.
 
-Without them a template deploys, and the function then runs as often at once as it likes and loses what it fails on.
+It drops ReservedConcurrentExecutions and DeadLetterConfig: the template deploys, and the function then runs as often at
+once as it likes and loses what it fails on. And a custom resource whose function fails is waited for until its
+ServiceTimeout, an hour by default, as on AWS; here the failure itself is the answer.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,9 +14,15 @@ from lowtide.local.replacements import Replacements
 
 
 def install(replacements: Replacements) -> None:
+    functions = upstream("services.lambda_svc")
     handlers = upstream("services.cloudformation.provisioners")._RESOURCE_HANDLERS["AWS::Lambda::Function"]
     for verb, properties in (("create", 1), ("update", 2)):
         replacements.replace(handlers, verb, _complete(handlers[verb], properties))
+    replacements.replace(
+        functions,
+        "_execute_function_with_config_scope",
+        _answering_for_failed(functions._execute_function_with_config_scope),
+    )
 
 
 def _complete(stock: Callable[..., tuple[str, Any]], properties: int) -> Callable[..., tuple[str, Any]]:
@@ -32,3 +41,19 @@ def _complete(stock: Callable[..., tuple[str, Any]], properties: int) -> Callabl
         return name, attributes
 
     return provision
+
+
+def _answering_for_failed(stock: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Reports FAILED to CloudFormation for a custom resource's function that raised, timed out or never started."""
+
+    def execute(func: Mapping[str, Any], event: Any) -> dict[str, Any]:
+        result = stock(func, event)
+        if result.get("error") and isinstance(event, Mapping) and "ResponseURL" in event and "StackId" in event:
+            token = str(event["ResponseURL"]).rpartition("/")[2]
+            reason = f"{func['config']['FunctionName']} failed: {json.dumps(result.get('body'))}"
+            upstream("services.cloudformation.custom_resource").deliver_response(
+                token, {"Status": "FAILED", "Reason": reason}
+            )
+        return result
+
+    return execute

@@ -63,7 +63,8 @@ class CloudWatch:
             self._record_invocation((func.get("config") or func)["FunctionName"], log_text, error, duration_ms)
 
         def throttled(function_name: str, duration_ms: float, error: bool, throttle: bool) -> None:
-            # Stock calls this for every Invoke, and for any function that is throttled: only the latter is missed above.
+            # Stock calls this for every Invoke, which `logged` counts already, and for what is throttled, which it
+            # does not.
             del duration_ms, error
             if throttle:
                 dimensions = {"FunctionName": function_name}

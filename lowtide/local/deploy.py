@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from lambdas.domain.settings import Settings
 from lowtide.local.environment import NODE_HOME
 
 SOURCES = ("app.py", "cdk.json", "infra", "lambdas", "worker", "requirements/lambda.txt")
@@ -53,6 +54,12 @@ class RuntimeTarget:
         return {"python": self.python, "arch": self.arch}
 
 
+def stack_context(stack: str, pace: float, more: Mapping[str, str]) -> dict[str, str]:
+    """The `-c` options of Lowtide's own app for a world of this pace on this machine."""
+    paced = Settings().paced(pace).to_json()
+    return {**RuntimeTarget.of_host().context(), "stack": stack, "settings": paced, **more}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """One CDK app with one context, against one endpoint."""
@@ -77,7 +84,8 @@ class Deployment:
         return self.deploy_assembly(assembly, stack)
 
     def bootstrap(self) -> None:
-        self._cdk("bootstrap", f"aws://{self.account}/{self.region}")
+        # Away from cdk.json: the CLI would synthesise the app only to bootstrap what was named anyway.
+        self._cdk("bootstrap", f"aws://{self.account}/{self.region}", directory=self.work_dir)
 
     def synth(self) -> Path:
         """The assembly of the sources as they are: made now, or kept from before."""
@@ -124,7 +132,7 @@ class Deployment:
         for place in newest_first[_KEPT_ASSEMBLIES:]:
             shutil.rmtree(place, ignore_errors=True)
 
-    def _cdk(self, *arguments: str) -> None:
+    def _cdk(self, *arguments: str, directory: Path | None = None) -> None:
         self.work_dir.mkdir(parents=True, exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         command = [str(TOOLS / ".bin" / "cdk"), *arguments, "--no-notices", "--no-version-reporting", "--ci"]
@@ -133,7 +141,7 @@ class Deployment:
             log.flush()
             done = subprocess.run(
                 command,
-                cwd=self.root,
+                cwd=directory or self.root,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

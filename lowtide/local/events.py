@@ -31,8 +31,7 @@ class Events:
 
     def install(self, replacements: Replacements) -> None:
         events, functions = upstream("services.eventbridge"), upstream("services.lambda_svc")
-        rate = events._parse_rate_seconds
-        replacements.replace(events, "_parse_rate_seconds", lambda expr: self._scaled(rate(expr)))
+        replacements.replace(events, "_parse_rate_seconds", self._paced_rate(events._parse_rate_seconds))
         replacements.replace(events, "_cron_next_fire", self._paced_cron(events._cron_next_fire))
         # A schedule is at most a twentieth of a (scaled) minute late.
         replacements.replace(events, "_SCHEDULER_TICK_INTERVAL", max(0.05, 3 / self._pace))
@@ -56,8 +55,12 @@ class Events:
 
         contextvars.copy_context().run(put)
 
-    def _scaled(self, seconds: float | None) -> float | None:
-        return None if seconds is None else seconds / self._pace
+    def _paced_rate(self, stock: Callable[[str], float | None]) -> Any:
+        def seconds(expr: str) -> float | None:
+            found = stock(expr)
+            return None if found is None else found / self._pace
+
+        return seconds
 
     def _paced_cron(self, stock: Callable[[Any, datetime], datetime | None]) -> Any:
         """Cron on a calendar that runs `pace` times as fast as the real one since the world began."""

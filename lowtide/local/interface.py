@@ -92,6 +92,13 @@ class WorldLike(Protocol):
         """
         ...
 
+    def mount(self, prefix: str, app: Callable[..., Any]) -> None:
+        """Has an ASGI application answer every path that begins with `prefix`, before AWS's APIs see the request.
+
+        Nothing is authenticated there: only what anybody on this machine may do belongs behind it.
+        """
+        ...
+
     def on_close(self, action: Callable[[], None]) -> None:
         """Has `action` called when the world closes, last registered first, before the APIs stop answering."""
         ...

@@ -78,12 +78,11 @@ def _product(attributes: Mapping[str, str], amount: Decimal) -> dict[str, Any]:
         "appliesTo": [],
         "pricePerUnit": {"USD": f"{amount:.10f}"},
     }
+    offer = {"offerTermCode": _ON_DEMAND_TERM, "sku": sku, "priceDimensions": {dimension: rate}}
     return {
         "serviceCode": "AmazonEC2",
         "product": {"productFamily": "Compute Instance", "attributes": dict(attributes), "sku": sku},
-        "terms": {
-            "OnDemand": {term: {"offerTermCode": _ON_DEMAND_TERM, "sku": sku, "priceDimensions": {dimension: rate}}}
-        },
+        "terms": {"OnDemand": {term: offer}},
     }
 
 

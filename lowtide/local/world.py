@@ -16,6 +16,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Self
 
+import boto3
+
 from lowtide.local import (
     cloudformation,
     contract,
@@ -29,23 +31,21 @@ from lowtide.local import (
 )
 from lowtide.local.cloudwatch import CloudWatch
 from lowtide.local.contract import upstream
-from lowtide.local.deploy import Deployment, RuntimeTarget
+from lowtide.local.deploy import Deployment, stack_context
 from lowtide.local.events import Events
 from lowtide.local.gateway import Gateway
 from lowtide.local.interface import Credentials, Denied, Part
+from lowtide.local.places import ROOT
 from lowtide.local.replacements import Replacements
 from lowtide.local.runtime import Runtime
 
-ROOT = Path(__file__).resolve().parents[2]
 RUNTIME_PYTHON = ROOT / ".venv-lambda" / "bin" / "python"
-REGION = "us-east-1"
-ACCESS_KEY = "lowtide-local"
 
 _only_one = threading.Lock()
 """ministack keeps its state in modules: a process has one world at a time."""
 
 
-def _utc_now() -> datetime:
+def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
@@ -57,9 +57,9 @@ class World:
         *,
         pace: float = 1.0,
         port: int = 0,
-        region: str = REGION,
+        region: str = environment.REGION,
         random: Random | None = None,
-        clock: Callable[[], datetime] = _utc_now,
+        clock: Callable[[], datetime] = utc_now,
         data_dir: Path | None = None,
         secret_key: str | None = None,
         on_demand_price: Callable[[str], Decimal | None] | None = None,
@@ -74,12 +74,13 @@ class World:
         self.random = random or Random()  # noqa: S311 - the world's chance is no secret
         self.data_dir = data_dir or Path()
         self.endpoint = ""
+        self.port = port
         self._own_data_dir = data_dir is None
-        self._port = port
         self._clock = clock
         self._secret_key = secret_key or secrets.token_urlsafe(24)
         self._on_demand_price = on_demand_price
         self._parts = tuple(parts)
+        self._mounted: dict[str, Callable[..., Any]] = {}
         self._closing = ExitStack()
         self._events: Events | None = None
 
@@ -132,26 +133,23 @@ class World:
     def on_close(self, action: Callable[[], None]) -> None:
         self._closing.callback(action)
 
+    def mount(self, prefix: str, app: Callable[..., Any]) -> None:
+        self._mounted[prefix] = app
+
     # --- what its owner uses ------------------------------------------------------------------------------------------
 
     def environment(self) -> dict[str, str]:
         """The variables that point any AWS SDK at this world, as its root user."""
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": self._secret_key,
-            "AWS_DEFAULT_REGION": self.region,
-        }
+        return environment.callers_environment(self.endpoint, self._secret_key, self.region)
 
     def client(self, service: str) -> Any:
         """A boto3 client of this world, as its root user."""
-        import boto3
-
-        return boto3.session.Session().client(
-            service,  # pyright: ignore[reportArgumentType] - boto3's overloads know literal names only
+        session: Any = boto3.session.Session()
+        return session.client(
+            service,
             region_name=self.region,
             endpoint_url=self.endpoint,
-            aws_access_key_id=ACCESS_KEY,
+            aws_access_key_id=environment.ACCESS_KEY,
             aws_secret_access_key=self._secret_key,
         )
 
@@ -159,7 +157,7 @@ class World:
         """The CDK app at `root`, with this context, to be deployed into this world by the real CDK CLI."""
         return Deployment(
             root=root,
-            context={**RuntimeTarget.of_host().context(), **context},
+            context=context,
             environment=self.environment(),
             account=self.account,
             region=self.region,
@@ -169,7 +167,7 @@ class World:
 
     def deploy(self, stack_name: str = "Lowtide", *, context: Mapping[str, str] | None = None) -> dict[str, str]:
         """Bootstraps and deploys Lowtide's own stack; returns its outputs. Raises DeployFailed with the log's end."""
-        return self.deployment(context={"stack": stack_name, **(context or {})}).deploy(stack_name)
+        return self.deployment(context=stack_context(stack_name, self.pace, context or {})).deploy(stack_name)
 
     # --- opening ------------------------------------------------------------------------------------------------------
 
@@ -177,15 +175,15 @@ class World:
         if self._own_data_dir:
             self.data_dir = Path(tempfile.mkdtemp(prefix="lowtide-local-"))
             self._closing.callback(shutil.rmtree, self.data_dir, ignore_errors=True)
-        gateway = Gateway(self._port)
+        gateway = Gateway(self.port)
         self._closing.callback(gateway.close)
+        self.port = gateway.port
         self.endpoint = f"http://127.0.0.1:{gateway.port}"
         self._closing.enter_context(
             environment.told(
                 environment.variables(
                     port=gateway.port,
                     region=self.region,
-                    access_key=ACCESS_KEY,
                     secret_key=self._secret_key,
                     data_dir=self.data_dir,
                 )
@@ -194,10 +192,15 @@ class World:
         contract.check()
         self._replace(gateway.port)
         self._closing.callback(_forget)
-        gateway.start(upstream("app").app)
+        gateway.start(self._route)
         self._closing.callback(gateway.close)
         for part in self._parts:
             part(self)
+
+    async def _route(self, scope: Any, receive: Any, send: Any) -> None:
+        path = scope.get("path", "")
+        app = next((app for prefix, app in self._mounted.items() if path.startswith(prefix)), upstream("app").app)
+        await app(scope, receive, send)
 
     def _replace(self, port: int) -> None:
         replacements = Replacements()
@@ -239,7 +242,11 @@ def _loopback_is_secure(replacements: Replacements) -> None:
     """CDK's own asset bucket refuses what does not come over TLS; nothing here leaves the machine."""
     app = upstream("app")
     stock = app.pin_request_origin
-    replacements.replace(app, "pin_request_origin", lambda source_ip, secure_transport: stock(source_ip, True))
+
+    def pin(source_ip: str, secure_transport: bool) -> None:
+        stock(source_ip, secure_transport or source_ip == "127.0.0.1")
+
+    replacements.replace(app, "pin_request_origin", pin)
 
 
 def _forget() -> None:

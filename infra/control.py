@@ -1,0 +1,160 @@
+"""The control plane's functions: what each is called with, how long it may take and what it may do.
+
+Rights go by function: only reconcile launches; reconcile, tick (what belongs to no pool) and teardown end instances,
+and those alone that carry the stack's tag; no other function touches EC2.
+"""
+
+from aws_cdk import Duration, Stack
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_event_sources as sources
+from constructs import Construct
+
+from infra import permissions
+from infra.functions import Functions
+from infra.network import Network
+from infra.queues import Queues
+from infra.storage import Storage
+from infra.worker import Identity, Worker
+from lambdas import names
+
+INTAKE_TIMEOUT = Duration.seconds(30)
+RECONCILE_TIMEOUT = Duration.seconds(120)
+"""An intention's life (60 s) and what comes before and after the call."""
+TICK_TIMEOUT = Duration.seconds(55)
+"""Ends before the next tick begins."""
+NEWS_TIMEOUT = Duration.seconds(30)
+API_TIMEOUT = Duration.seconds(20)
+
+JOB_BATCH = 10
+SMALL_MIB = 512
+LARGE_MIB = 1024
+"""For functions that load EC2's model, which is a matter of CPU, and CPU comes with memory."""
+
+_READ_AND_WRITE = ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem")
+
+
+class WorkerApi(Construct):
+    """The function that workers call, behind a URL that takes signed requests only: `function` and `url`."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        functions: Functions,
+        storage: Storage,
+        queues: Queues,
+        identity: Identity,
+    ) -> None:
+        super().__init__(scope, id)
+        self.function = functions.add(
+            self,
+            "Function",
+            handler="worker_api",
+            timeout=API_TIMEOUT,
+            memory_mib=SMALL_MIB,
+            environment={
+                names.ENV_RECONCILE_QUEUE: queues.reconcile.queue_url,
+                names.ENV_WORKER_ROLES: "[" + ",".join(f'"{name}"' for name in identity.role_names) + "]",
+            },
+            statements=[
+                permissions.on_table(storage.table.table_arn, [*_READ_AND_WRITE, "DeleteItem"], index=True),
+                permissions.sending(queues.reconcile.queue_arn),
+            ],
+        )
+        self.url = self.function.add_function_url(auth_type=lambda_.FunctionUrlAuthType.AWS_IAM)
+
+
+class ControlLoop(Construct):
+    """`intake`, `tick`, `reconcile` and `news`, each fed by its queue; events.py feeds tick and news."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        functions: Functions,
+        network: Network,
+        storage: Storage,
+        queues: Queues,
+        identity: Identity,
+        worker: Worker,
+    ) -> None:
+        super().__init__(scope, id)
+        stack = Stack.of(self)
+        table = storage.table.table_arn
+        ask_for_a_pass = permissions.sending(queues.reconcile.queue_arn)
+        reconcile_queue = {names.ENV_RECONCILE_QUEUE: queues.reconcile.queue_url}
+        self.intake = functions.add(
+            self,
+            "Intake",
+            handler="intake",
+            timeout=INTAKE_TIMEOUT,
+            memory_mib=SMALL_MIB,
+            environment={**reconcile_queue, names.ENV_PARKED_QUEUE: queues.parked.queue_url},
+            statements=[
+                permissions.on_table(table, _READ_AND_WRITE, index=False),
+                permissions.sending(queues.reconcile.queue_arn, queues.parked.queue_arn),
+            ],
+        )
+        self.tick = functions.add(
+            self,
+            "Tick",
+            handler="tick",
+            timeout=TICK_TIMEOUT,
+            memory_mib=LARGE_MIB,
+            environment=reconcile_queue,
+            statements=[
+                permissions.on_table(table, [*_READ_AND_WRITE, "DeleteItem"], index=True),
+                permissions.describing("ec2:DescribeInstances"),
+                permissions.terminating(stack),
+                ask_for_a_pass,
+            ],
+        )
+        self.reconcile = functions.add(
+            self,
+            "Reconcile",
+            handler="reconcile",
+            timeout=RECONCILE_TIMEOUT,
+            memory_mib=LARGE_MIB,
+            environment={
+                **reconcile_queue,
+                names.ENV_SUBNETS: network.subnets_by_zone(),
+                names.ENV_LAUNCH_TEMPLATE: worker.on_demand.id,
+                names.ENV_LAUNCH_TEMPLATE_VERSION: worker.on_demand.version,
+                names.ENV_SPOT_LAUNCH_TEMPLATE: worker.spot.id,
+                names.ENV_SPOT_LAUNCH_TEMPLATE_VERSION: worker.spot.version,
+            },
+            statements=[
+                permissions.on_table(table, [*_READ_AND_WRITE, "DeleteItem", "ConditionCheckItem"], index=False),
+                *permissions.launching(
+                    stack,
+                    subnets=network.subnets,
+                    security_group=network.security_group,
+                    launch_template_ids=[worker.on_demand.id, worker.spot.id],
+                ),
+                permissions.passing(identity.role_arns),
+                permissions.finding_images(stack),
+                permissions.terminating(stack),
+                permissions.describing("ec2:DescribeSpotPriceHistory"),
+                ask_for_a_pass,
+            ],
+        )
+        self.news = functions.add(
+            self,
+            "News",
+            handler="news",
+            timeout=NEWS_TIMEOUT,
+            memory_mib=SMALL_MIB,
+            environment=reconcile_queue,
+            statements=[
+                permissions.on_table(table, ["GetItem", "Query", "PutItem", "UpdateItem"], index=True),
+                ask_for_a_pass,
+            ],
+        )
+        self.intake.add_event_source(
+            sources.SqsEventSource(queues.jobs, batch_size=JOB_BATCH, report_batch_item_failures=True)
+        )
+        self.reconcile.add_event_source(
+            sources.SqsEventSource(queues.reconcile, batch_size=1, report_batch_item_failures=True)
+        )

@@ -1,0 +1,53 @@
+"""What wakes the control plane: the minute, and what EC2 says about instances."""
+
+# jsii's classes do not match jsii's own interfaces structurally: the names of parameters differ.
+# pyright: reportArgumentType=false
+
+from aws_cdk import Duration
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_lambda as lambda_
+from constructs import Construct
+
+EVERY_MINUTE = Duration.minutes(1)
+NEWS_WORTH_TELLING = Duration.minutes(10)
+"""Older news is in the next observation anyway."""
+TOLD = ["running", "shutting-down", "terminated", "stopping", "stopped"]
+"""Of EC2's states only `pending` changes nothing."""
+
+
+class Events(Construct):
+    def __init__(self, scope: Construct, id: str, *, tick: lambda_.Function, news: lambda_.Function) -> None:
+        super().__init__(scope, id)
+        self._rule("EveryMinute", tick, schedule=events.Schedule.rate(EVERY_MINUTE))
+        self._ec2("Interruption", news, "EC2 Spot Instance Interruption Warning")
+        self._ec2("Rebalance", news, "EC2 Instance Rebalance Recommendation")
+        self._ec2("StateChange", news, "EC2 Instance State-change Notification", detail={"state": TOLD})
+        # A tick that failed is made up for by the next one; news that failed twice more waits for the tick.
+        tick.configure_async_invoke(retry_attempts=0, max_event_age=EVERY_MINUTE)
+        news.configure_async_invoke(retry_attempts=2, max_event_age=NEWS_WORTH_TELLING)
+
+    def _ec2(
+        self, id: str, target: lambda_.Function, detail_type: str, detail: dict[str, list[str]] | None = None
+    ) -> None:
+        self._rule(
+            id,
+            target,
+            event_pattern=events.EventPattern(source=["aws.ec2"], detail_type=[detail_type], detail=detail),
+        )
+
+    def _rule(
+        self,
+        id: str,
+        target: lambda_.Function,
+        *,
+        schedule: events.Schedule | None = None,
+        event_pattern: events.EventPattern | None = None,
+    ) -> None:
+        events.Rule(
+            self,
+            id,
+            schedule=schedule,
+            event_pattern=event_pattern,
+            targets=[targets.LambdaFunction(target, max_event_age=NEWS_WORTH_TELLING)],
+        )

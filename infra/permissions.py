@@ -1,0 +1,105 @@
+"""What each role may do, as lists of statements. An instant fleet is authorised as its caller, once for every resource
+it makes or uses, so launching takes one statement per kind of resource (docs/adr/0003-permissions.md)."""
+
+from collections.abc import Mapping, Sequence
+
+from aws_cdk import Stack
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
+
+from lambdas import names
+
+LAUNCH = ("ec2:CreateFleet", "ec2:RunInstances")
+MADE_BY_A_LAUNCH = ("fleet", "instance", "volume", "network-interface", "spot-instances-request")
+PUBLIC_IMAGES = ("ami-amazon-linux-latest", "deeplearning/ami")
+"""AWS's own parameters under /aws/service/ that say which image is the newest."""
+
+
+def launching(
+    stack: Stack,
+    *,
+    subnets: Sequence[ec2.ISubnet],
+    security_group: ec2.ISecurityGroup,
+    launch_template_ids: Sequence[str],
+) -> list[iam.PolicyStatement]:
+    """CreateFleet of instances that carry the stack's tag, from the stack's own templates into its own subnets."""
+    tagged = {"StringEquals": {f"aws:RequestTag/{names.TAG_STACK}": stack.stack_name}}
+    made = [_ec2(stack, kind) for kind in MADE_BY_A_LAUNCH]
+    used = [
+        *(_ec2(stack, "subnet", subnet.subnet_id) for subnet in subnets),
+        _ec2(stack, "security-group", security_group.security_group_id),
+        *(_ec2(stack, "launch-template", template) for template in launch_template_ids),
+        _ec2(stack, "key-pair"),
+        *(
+            stack.format_arn(service="ec2", account="", resource=kind, resource_name="*")
+            for kind in ("image", "snapshot")
+        ),
+    ]
+    at_launch = {"StringEquals": {**tagged["StringEquals"], "ec2:CreateAction": ["CreateFleet", "RunInstances"]}}
+    return [
+        _allow("MakeTagged", LAUNCH, made, tagged),
+        _allow("LaunchFrom", LAUNCH, used),
+        _allow("TagAtLaunch", ["ec2:CreateTags"], made, at_launch),
+    ]
+
+
+def passing(roles: Sequence[str]) -> iam.PolicyStatement:
+    """Giving these roles, by ARN, to instances and to nothing else."""
+    to_instances = {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
+    return _allow("GiveInstancesTheirRole", ["iam:PassRole"], roles, to_instances)
+
+
+def terminating(stack: Stack) -> iam.PolicyStatement:
+    mine = {"StringEquals": {f"ec2:ResourceTag/{names.TAG_STACK}": stack.stack_name}}
+    return _allow("EndOwnInstances", ["ec2:TerminateInstances"], [_ec2(stack, "instance")], mine)
+
+
+def finding_images(stack: Stack) -> iam.PolicyStatement:
+    parameters = [
+        stack.format_arn(service="ssm", account="", resource="parameter", resource_name=f"aws/service/{family}/*")
+        for family in PUBLIC_IMAGES
+    ]
+    return _allow("FindImages", ["ssm:GetParameters"], parameters)
+
+
+def describing(*actions: str) -> iam.PolicyStatement:
+    """Reading calls that know no resources: IAM takes nothing but `*` for them."""
+    return _allow("Look", actions, ["*"])
+
+
+def calling_the_worker_api(function_arn: str) -> list[iam.PolicyStatement]:
+    """Both actions that a function URL asks for, and the function never without its URL."""
+    signed = {"StringEquals": {"lambda:FunctionUrlAuthType": "AWS_IAM"}}
+    by_url = {"Bool": {"lambda:InvokedViaFunctionUrl": "true"}}
+    return [
+        _allow("CallWorkerApi", ["lambda:InvokeFunctionUrl"], [function_arn], signed),
+        _allow("CallWorkerApiFunction", ["lambda:InvokeFunction"], [function_arn], by_url),
+    ]
+
+
+def reading_objects(sid: str, bucket: s3.IBucket, *keys: str) -> iam.PolicyStatement:
+    return _allow(sid, ["s3:GetObject"], [bucket.arn_for_objects(key) for key in keys])
+
+
+def on_table(table_arn: str, actions: Sequence[str], *, index: bool) -> iam.PolicyStatement:
+    """The table's items by action (`GetItem`); a transaction is authorised by the actions in it."""
+    resources = [table_arn, *([f"{table_arn}/index/{names.INDEX}"] if index else [])]
+    return _allow("Records", [f"dynamodb:{action}" for action in actions], resources)
+
+
+def sending(*queue_arns: str) -> iam.PolicyStatement:
+    return _allow("Send", ["sqs:SendMessage"], queue_arns)
+
+
+def _ec2(stack: Stack, kind: str, name: str = "*") -> str:
+    return stack.format_arn(service="ec2", resource=kind, resource_name=name)
+
+
+def _allow(
+    sid: str,
+    actions: Sequence[str],
+    resources: Sequence[str],
+    conditions: Mapping[str, Mapping[str, object]] | None = None,
+) -> iam.PolicyStatement:
+    return iam.PolicyStatement(sid=sid, actions=list(actions), resources=list(resources), conditions=conditions)

@@ -1,0 +1,136 @@
+"""What people look at and are woken by: the alarms, the topic they go to, and a dashboard.
+
+Every alarm is on one metric that the tick publishes each minute, zeros included. Its description says what it means,
+what to do and where the runbook says more (docs/operations.md).
+"""
+
+# jsii's classes do not match jsii's own interfaces structurally: the names of parameters differ.
+# pyright: reportArgumentType=false
+
+from aws_cdk import Aws, Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from lambdas import names
+
+RUNBOOK = "docs/operations.md"
+MINUTE = Duration.minutes(1)
+SILENT_MINUTES = 5
+
+
+class Watch(Construct):
+    """`topic` and `dashboard`."""
+
+    def __init__(self, scope: Construct, id: str, *, stack_name: str) -> None:
+        super().__init__(scope, id)
+        self._stack_name = stack_name
+        self.topic = self._topic()
+        self._at_least_one(
+            names.ALARM_UNFULFILLED,
+            names.METRIC_UNFULFILLED_TOO_LONG,
+            "A pool has had fewer instances than it wants for longer than its unfulfilled_alarm_after. "
+            "Do: `lowtide status` names the pool, the reason and its remedy.",
+        )
+        self._at_least_one(
+            names.ALARM_PARKED,
+            names.METRIC_PARKED,
+            "Messages on the job queue were no jobs and were set aside. "
+            "Do: `lowtide parked list` says which and why; redrive or delete them.",
+        )
+        self._silent()
+        self.dashboard = self._dashboard()
+
+    def _topic(self) -> sns.Topic:
+        """Takes messages from this account's alarms, over TLS. A key of KMS would cost more than the rest of the stack
+        at rest, and CloudWatch cannot use AWS's own key for topics; the messages hold names and numbers only."""
+        topic = sns.Topic(self, "Topic", enforce_ssl=True)
+        topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="Alarms",
+                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                actions=["sns:Publish"],
+                resources=[topic.topic_arn],
+                conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+            )
+        )
+        return topic
+
+    def _at_least_one(self, name: str, metric: str, description: str) -> None:
+        """No data changes nothing: a silent control loop has an alarm of its own."""
+        self._alarm(
+            name,
+            self._metric(metric, "Maximum"),
+            description,
+            threshold=1,
+            evaluation_periods=1,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.IGNORE,
+        )
+
+    def _silent(self) -> None:
+        self._alarm(
+            names.ALARM_SILENT,
+            self._metric(names.METRIC_TICKS, "Sum"),
+            f"No tick of the control loop was completed for {SILENT_MINUTES} minutes: nothing is launched, ended or "
+            "noticed. Do: read the control log group's last errors.",
+            threshold=1,
+            evaluation_periods=SILENT_MINUTES,
+            comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
+        )
+
+    def _alarm(
+        self,
+        name: str,
+        metric: cloudwatch.Metric,
+        description: str,
+        *,
+        threshold: float,
+        evaluation_periods: int,
+        comparison_operator: cloudwatch.ComparisonOperator,
+        treat_missing_data: cloudwatch.TreatMissingData,
+    ) -> None:
+        alarm = cloudwatch.Alarm(
+            self,
+            name,
+            metric=metric,
+            alarm_description=f"{description} Runbook: {RUNBOOK}#{names.RUNBOOK_SECTIONS[name]}",
+            threshold=threshold,
+            evaluation_periods=evaluation_periods,
+            datapoints_to_alarm=evaluation_periods,
+            comparison_operator=comparison_operator,
+            treat_missing_data=treat_missing_data,
+        )
+        action = actions.SnsAction(self.topic)
+        alarm.add_alarm_action(action)
+        alarm.add_ok_action(action)
+
+    def _metric(self, name: str, statistic: str) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace=names.NAMESPACE,
+            metric_name=name,
+            dimensions_map={names.DIMENSION_STACK: self._stack_name},
+            statistic=statistic,
+            period=MINUTE,
+        )
+
+    def _dashboard(self) -> cloudwatch.Dashboard:
+        graphs = {
+            "Instances": [names.METRIC_DESIRED, names.METRIC_RUNNING, names.METRIC_LAUNCHING, names.METRIC_UNFULFILLED],
+            "Jobs": [names.METRIC_QUEUED_JOBS, names.METRIC_RUNNING_JOBS],
+            "Oldest queued job (s)": [names.METRIC_OLDEST_QUEUED_AGE],
+            "Interruptions and refused launches": [names.METRIC_INTERRUPTIONS, names.METRIC_LAUNCH_FAILURES],
+            "Cost (USD an hour)": [names.METRIC_HOURLY_COST, names.METRIC_ON_DEMAND_HOURLY_COST],
+            "Health": [names.METRIC_TICKS, names.METRIC_UNFULFILLED_TOO_LONG, names.METRIC_PARKED],
+        }
+        dashboard = cloudwatch.Dashboard(self, "Dashboard", default_interval=Duration.hours(3))
+        widgets = [
+            cloudwatch.GraphWidget(title=title, left=[self._metric(m, "Maximum") for m in metrics], width=12)
+            for title, metrics in graphs.items()
+        ]
+        for start in range(0, len(widgets), 2):
+            dashboard.add_widgets(*widgets[start : start + 2])
+        return dashboard

@@ -1,0 +1,227 @@
+"""What launching and ending write: intentions, the instances that came of them, marks of offerings, drains.
+
+Everything that decides is a transaction that also checks the pass's epoch: a pass that stalled and wakes after its
+successor began writes none of it.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from lambdas.adapters import items, keys
+from lambdas.adapters.table import TRANSACTION_LIMIT, Conflict, Item, Table
+from lambdas.domain.fleet import Instance, Intention, OfferingMark
+from lambdas.domain.instants import to_text
+
+_T = TypeVar("_T")
+
+_CONDITION_FAILED = "ConditionalCheckFailed"
+
+
+class Superseded(Exception):
+    """A later pass of this pool has begun; this one decides nothing any more."""
+
+
+class Closing(Exception):
+    """The stack is being deleted: nothing is launched."""
+
+
+class LaunchTable:
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    # --- intentions ---
+
+    def intend(self, intention: Intention, epoch: int) -> None:
+        """Write an intention before its call. Raises Superseded or Closing, and then nothing may be called."""
+        try:
+            self._transacted(
+                [
+                    self._still(intention.pool, epoch),
+                    self._table.check_op(keys.STACK, keys.CONTROL, "attribute_not_exists(closing)"),
+                    self._table.put_op(items.intention_item(intention), condition="attribute_not_exists(pk)"),
+                ]
+            )
+        except Conflict as conflict:
+            if conflict.reasons[1] == _CONDITION_FAILED:
+                raise Closing(intention.pool) from conflict
+            raise Superseded(intention.pool) from conflict
+
+    def mark_repeated(self, intention: Intention, now: datetime) -> bool:
+        """Note that the call is being made again: from now on no answer to it is trusted to name every instance.
+        False: the intention is closed, its outcome is known."""
+        try:
+            self._table.insist(
+                lambda: self._table.update(
+                    *_intent(intention),
+                    "SET repeated_at = :now",
+                    condition="attribute_exists(pk)",
+                    values={":now": to_text(now)},
+                )
+            )
+        except Conflict:
+            return False
+        return True
+
+    def record(self, intention: Intention, instances: Sequence[Instance], marks: Iterable[OfferingMark]) -> None:
+        """Store the answer to an intention's first call: marks, then every instance, then the intention goes.
+
+        Where the call has been repeated meanwhile, the intention stays, to be closed by observation."""
+        self.put_marks(intention.pool, marks)
+        closing = self._table.delete_op(*_intent(intention), condition="attribute_not_exists(repeated_at)")
+        self._record(intention, instances, closing)
+
+    def record_repeated(self, intention: Intention, instances: Sequence[Instance], now: datetime) -> None:
+        """Store the answer to a repeated call. Unless it names all that was asked for, there may be more than it names,
+        so the intention stays open until observations close it; no call is made for it any more."""
+        if len(instances) >= intention.request.count:
+            return self._record(intention, instances, self._table.delete_op(*_intent(intention)))
+        answered = self._table.update_op(
+            *_intent(intention),
+            "SET not_after = :now, gsk = :listed",
+            condition="attribute_exists(pk) AND not_after > :now",
+            values={":now": to_text(now), ":listed": f"{to_text(now)}#{intention.intention_id}"},
+        )
+        return self._record(intention, instances, answered)
+
+    def _record(self, intention: Intention, instances: Sequence[Instance], last: Item) -> None:
+        """Instances with the closing operation: at once where nobody was there first, else one by one."""
+        for chunk in _chunks(instances, TRANSACTION_LIMIT - 1):
+            try:
+                self._transacted([self._new_instance(i) for i in chunk] + [self._adopted(intention, len(chunk))])
+            except Conflict:
+                for instance in chunk:
+                    self._record_one(intention, instance)
+        try:
+            self._transacted([last])
+        except Conflict:
+            return  # closed already, or repeated meanwhile: then observations close it
+
+    def _record_one(self, intention: Intention, instance: Instance) -> None:
+        try:
+            self._transacted([self._new_instance(instance), self._adopted(intention, 1)])
+        except Conflict as conflict:
+            if conflict.reasons[0] == _CONDITION_FAILED:
+                return  # the tick adopted it by its tag, or another pass recorded it
+            if conflict.reasons[1] != _CONDITION_FAILED:
+                raise
+            self._put_if_absent(instance)  # the intention is closed already
+
+    def _put_if_absent(self, instance: Instance) -> None:
+        try:
+            self._transacted([self._new_instance(instance)])
+        except Conflict:
+            return  # the tick adopted it by its tag
+
+    def close(self, intention: Intention) -> bool:
+        """Drop an intention that two observations since its `not_after` have settled; False: not settled, or gone."""
+        try:
+            self._table.insist(
+                lambda: self._table.delete(
+                    *_intent(intention), condition="clean_observations >= :enough", values={":enough": 2}
+                )
+            )
+        except Conflict:
+            return False
+        return True
+
+    def _new_instance(self, instance: Instance) -> Item:
+        return self._table.put_op(items.instance_item(instance), condition="attribute_not_exists(pk)")
+
+    def _adopted(self, intention: Intention, count: int) -> Item:
+        return self._table.update_op(
+            *_intent(intention),
+            "ADD adopted :count",
+            condition="attribute_exists(pk)",
+            values={":count": count},
+        )
+
+    # --- marks ---
+
+    def put_marks(self, pool: str, marks: Iterable[OfferingMark]) -> None:
+        for chunk in _chunks(list(marks), TRANSACTION_LIMIT):
+            self._transacted([self._table.put_op(items.mark_item(pool, mark)) for mark in chunk])
+
+    # --- ending instances ---
+
+    def drain(self, pool: str, instance_ids: Sequence[str], epoch: int, why: str, now: datetime) -> tuple[str, ...]:
+        """Those that hold no lease at this moment, now draining: they take no job any more. Raises Superseded."""
+        drained: list[str] = []
+        for chunk in _chunks(instance_ids, TRANSACTION_LIMIT - 1):
+            drained.extend(self._drain(pool, chunk, epoch, why, now))
+        return tuple(drained)
+
+    def _drain(self, pool: str, wanted: Sequence[str], epoch: int, why: str, now: datetime) -> Sequence[str]:
+        left = list(wanted)
+        while left:
+            try:
+                self._transacted([self._still(pool, epoch)] + [self._draining(pool, i, why, now) for i in left])
+            except Conflict as conflict:
+                if conflict.reasons[0] == _CONDITION_FAILED:
+                    raise Superseded(pool) from conflict
+                refused = {i for i, reason in zip(left, conflict.reasons[1:], strict=True) if reason is not None}
+                if not refused:
+                    raise
+                left = [i for i in left if i not in refused]
+            else:
+                return left
+        return left
+
+    def _draining(self, pool: str, instance_id: str, why: str, now: datetime) -> Item:
+        return self._table.update_op(
+            keys.pool(pool),
+            keys.instance(instance_id),
+            "SET #state = :draining, draining_since = if_not_exists(draining_since, :now), "
+            "drain_reason = if_not_exists(drain_reason, :why)",
+            condition="leases = :none",
+            names={"#state": "state"},
+            values={":draining": "draining", ":now": to_text(now), ":why": why, ":none": 0},
+        )
+
+    def termination_requested(self, pool: str, instance_ids: Sequence[str], now: datetime) -> None:
+        """Note that EC2 accepted to end these."""
+        for instance_id in instance_ids:
+            try:
+                self._transacted([self._termination(pool, instance_id, now)])
+            except Conflict:
+                continue  # forgotten meanwhile: EC2 reported it gone
+
+    def _termination(self, pool: str, instance_id: str, now: datetime) -> Item:
+        return self._table.update_op(
+            keys.pool(pool),
+            keys.instance(instance_id),
+            "SET termination_requested_at = if_not_exists(termination_requested_at, :now)",
+            condition="attribute_exists(pk)",
+            values={":now": to_text(now)},
+        )
+
+    def forget(self, pool: str, instance_id: str) -> bool:
+        """Drop the record of an instance without leases; False: it holds one."""
+        try:
+            self._table.insist(
+                lambda: self._table.delete(
+                    keys.pool(pool),
+                    keys.instance(instance_id),
+                    condition="attribute_not_exists(pk) OR leases = :none",
+                    values={":none": 0},
+                )
+            )
+        except Conflict:
+            return False
+        return True
+
+    # ---
+
+    def _still(self, pool: str, epoch: int) -> Item:
+        return self._table.check_op(keys.pool(pool), keys.STATE, "epoch = :epoch", values={":epoch": epoch})
+
+    def _transacted(self, operations: Sequence[Item]) -> None:
+        self._table.insist(lambda: self._table.transact(operations))
+
+
+def _intent(intention: Intention) -> tuple[str, str]:
+    return keys.pool(intention.pool), keys.intent(intention.intention_id)
+
+
+def _chunks(values: Sequence[_T], size: int) -> Iterable[Sequence[_T]]:
+    return (values[start : start + size] for start in range(0, len(values), size))

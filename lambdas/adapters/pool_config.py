@@ -1,0 +1,113 @@
+"""Pools as their owners declared them: the current version, the list of pools, the history of versions.
+
+A CONFIG item holds the pool as a map (`document`) and, beside it, what other transactions put conditions on:
+`{"pool": "gpu", "version": 3, "paused": false, "deleted": false, "document": {…}}`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+
+from lambdas.adapters import keys
+from lambdas.adapters.table import Conflict, Item, Table
+from lambdas.domain.instants import to_text
+from lambdas.domain.pools import Pool
+
+
+def pool_from(item: Item) -> Pool:
+    return Pool.from_document(item["document"])
+
+
+class PoolConfig:
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def pool(self, name: str) -> Pool | None:
+        """The current version, deleted ones that still have instances or jobs included; None where there is none."""
+        item = self._table.get(keys.pool(name), keys.CONFIG)
+        return None if item is None else pool_from(item)
+
+    def pools(self) -> list[Pool]:
+        """Every pool in order of its name."""
+        listed = [entry["pool"] for entry in self._table.query(keys.POOLS)]
+        found: list[Pool] = []
+        for start in range(0, len(listed), 100):
+            wanted = [(keys.pool(name), keys.CONFIG) for name in listed[start : start + 100]]
+            found.extend(pool_from(item) for item in self._table.get_many(wanted))
+        return sorted(found, key=lambda pool: pool.name)
+
+    def history(self, name: str) -> Iterator[Pool]:
+        """Every kept version, newest first."""
+        return map(pool_from, self._table.query(keys.history(name), newest_first=True))
+
+    def put_pool(self, pool: Pool, expected_version: int | None, *, now: datetime) -> Pool:
+        """The pool as stored: one version above `expected_version` (None: there is no such pool yet, version 1).
+
+        Current version, list entry and history are written together or not at all. Raises Conflict when another
+        version than the expected one is there: somebody applied in between, nothing was changed."""
+        stored = replace(pool, version=(expected_version or 0) + 1, applied_at=now)
+        self._transact(
+            [
+                self._table.put_op(_config_item(stored), **_still(expected_version)),
+                self._table.put_op({"pk": keys.POOLS, "sk": pool.name, "pool": pool.name, "version": stored.version}),
+                self._table.put_op(_history_item(stored)),
+            ]
+        )
+        return stored
+
+    def remove(self, pool: Pool, epoch: int) -> None:
+        """Drop a deleted pool that has nothing left, its history too. Raises Conflict when it was applied anew, when a
+        later pass has begun, or when news came since this one began. Marks and decisions go by their TTL."""
+        self._transact(
+            [
+                self._table.delete_op(keys.pool(pool.name), keys.CONFIG, **_still(pool.version)),
+                self._table.delete_op(keys.POOLS, pool.name),
+                self._table.delete_op(
+                    keys.pool(pool.name),
+                    keys.STATE,
+                    condition="epoch = :epoch AND attribute_not_exists(dirty)",
+                    values={":epoch": epoch},
+                ),
+            ]
+        )
+        for item in self._table.query(keys.history(pool.name)):
+            self._table.delete(item["pk"], item["sk"])
+
+    def _transact(self, operations: list[Item]) -> None:
+        self._table.insist(lambda: self._table.transact(operations))
+
+    def forget_unknown(self, name: str, epoch: int) -> None:
+        """Drop the state that a message about a pool which does not exist left behind."""
+        try:
+            self._transact([self._table.delete_op(keys.pool(name), keys.STATE, **_begun(epoch))])
+        except Conflict:
+            return  # a later pass has begun: it will see whether the pool exists now
+
+
+def _begun(epoch: int) -> Item:
+    return {"condition": "epoch = :epoch", "values": {":epoch": epoch}}
+
+
+def _still(version: int | None) -> Item:
+    if version is None:
+        return {"condition": "attribute_not_exists(pk)"}
+    return {"condition": "#version = :version", "names": {"#version": "version"}, "values": {":version": version}}
+
+
+def _config_item(pool: Pool) -> Item:
+    return {"pk": keys.pool(pool.name), "sk": keys.CONFIG, **_declared(pool)}
+
+
+def _history_item(pool: Pool) -> Item:
+    applied = pool.applied_at and to_text(pool.applied_at)
+    return {
+        **{"pk": keys.history(pool.name), "sk": keys.version(pool.version), "applied_at": applied},
+        **_declared(pool),
+    }
+
+
+def _declared(pool: Pool) -> Item:
+    return {
+        **{"pool": pool.name, "version": pool.version, "paused": pool.paused, "deleted": pool.deleted},
+        "document": pool.to_document(),
+    }

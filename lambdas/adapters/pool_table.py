@@ -1,0 +1,205 @@
+"""A pool's items as one pass reads and writes them: the epoch, the records, the head of the queue, the state.
+
+STATE holds the epoch, `dirty` (a cause, while somebody has asked for a pass), what the last pass concluded (`summary`,
+`reasons`, `unfulfilled_since`) and, while the pool is not at rest, its place in the list DUE (`gpk`, `gsk`).
+"""
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+from typing import Any
+
+from lambdas.adapters import items, keys
+from lambdas.adapters.pool_config import pool_from
+from lambdas.adapters.table import Conflict, Item, Table
+from lambdas.domain.fleet import Instance, Intention, Lease, OfferingMark
+from lambdas.domain.instants import from_text, to_text
+from lambdas.domain.jobs import QueuedJob
+from lambdas.domain.pools import Pool
+from lambdas.domain.reasons import Reason
+
+QUEUE_LOOK = 200
+"""Queued jobs that are read even when the pool cannot grow, so that `queued_jobs` is exact up to here. Some 60 KB."""
+QUEUE_PAGE = 50
+"""Queue entries a call and shard."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """What a pass knows of its pool's past when it begins."""
+
+    epoch: int
+    reasons: tuple[Reason, ...]
+    unfulfilled_since: datetime | None
+    resting: bool
+    """True: the last pass left the pool at rest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """Everything under a pool's key, from one query."""
+
+    pool: Pool
+    instances: tuple[Instance, ...]
+    leases: tuple[Lease, ...]
+    intentions: tuple[Intention, ...]
+    marks: tuple[OfferingMark, ...]
+    images: tuple[tuple[str, str], ...]
+    """(instance type, image id) as last resolved; an empty id: no public parameter names an image for that type."""
+    images_at: datetime | None
+    """When they were; None: never."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conclusion:
+    """What a pass leaves in STATE."""
+
+    summary: Mapping[str, Any]
+    reasons: tuple[Reason, ...]
+    unfulfilled_since: datetime | None
+    due: datetime | None
+    """When to look again if nothing happens; None: at rest."""
+
+
+class PoolTable:
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def begin(self, pool: str, now: datetime) -> Begun:
+        """Begin a pass: what it writes to decide is refused as soon as a later one begins.
+
+        The pool stays in the list DUE until the pass has concluded, so that one that dies is repeated. The first epoch
+        of a pool is the time in milliseconds: a pool made anew under an old name never repeats an epoch."""
+        state = self._update_state(
+            pool,
+            "SET epoch = if_not_exists(epoch, :first) + :one, #pool = :pool, gpk = :due, "
+            "gsk = if_not_exists(gsk, :now) REMOVE dirty",
+            names={"#pool": "pool"},
+            values={
+                **{":first": int(now.timestamp() * 1000), ":one": 1, ":pool": pool},
+                **{":due": keys.DUE, ":now": to_text(now)},
+            },
+        )
+        since = state.get("unfulfilled_since")
+        return Begun(
+            epoch=state["epoch"],
+            reasons=tuple(map(items.reason_from, state.get("reasons", ()))),
+            unfulfilled_since=None if since is None else from_text(since),
+            resting=state.get("resting", False),
+        )
+
+    def records(self, pool: str) -> Records | None:
+        """One strongly consistent query. None: there is no such pool."""
+        found: dict[str, list[Item]] = {}
+        for item in self._table.query(keys.pool(pool)):
+            found.setdefault(item["sk"].split("#", 1)[0], []).append(item)
+        if keys.CONFIG not in found:
+            return None
+        images = next(iter(found.get(keys.IMAGES, ())), {})
+        return Records(
+            pool=pool_from(found[keys.CONFIG][0]),
+            instances=tuple(map(items.instance_from, _of(found, keys.INSTANCE_PREFIX))),
+            leases=tuple(map(items.lease_from, _of(found, keys.LEASE_PREFIX))),
+            intentions=tuple(map(items.intention_from, _of(found, keys.INTENT_PREFIX))),
+            marks=tuple(map(items.mark_from, _of(found, keys.MARK_PREFIX))),
+            images=tuple(sorted(images.get("images", {}).items())),
+            images_at=from_text(images["resolved_at"]) if images else None,
+        )
+
+    def queue_head(self, pool: Pool, room: int) -> tuple[tuple[QueuedJob, ...], bool]:
+        """The first jobs in rank order, until they need more than `room` slots, and at least QUEUE_LOOK of them if
+        there are so many; and whether that is the whole queue. A job that names resources counts as one slot, an
+        auxiliary job as its share of an instance: the cut errs towards reading too much."""
+        most_slots = max((facts.slots for facts in pool.types), default=1)
+        auxiliary = Fraction(max(1, most_slots), max(1, pool.max_aux_containers_per_agent))
+        taken: list[QueuedJob] = []
+        needed = Fraction(0)
+        for job in self._ranked(pool.name):
+            if needed > room and len(taken) >= QUEUE_LOOK:
+                return tuple(taken), False
+            taken.append(job)
+            needed += auxiliary if job.slots == 0 and job.resources is None else max(1, job.slots)
+        return tuple(taken), True
+
+    def _ranked(self, pool: str) -> Iterator[QueuedJob]:
+        shards = [self._table.query(keys.queue(pool, n), page=QUEUE_PAGE) for n in range(keys.QUEUE_SHARDS)]
+        return map(items.queued_from, heapq.merge(*shards, key=lambda item: item["sk"]))
+
+    def put_images(self, pool: str, images: Mapping[str, str], now: datetime) -> None:
+        self._table.put({"pk": keys.pool(pool), "sk": keys.IMAGES, "images": dict(images), "resolved_at": to_text(now)})
+
+    def conclude(self, pool: str, epoch: int, conclusion: Conclusion) -> bool:
+        """Write what a pass concluded; False: a later pass has begun, and nothing was written.
+
+        News that came since the pass began keeps the pool due at once, whatever the conclusion says."""
+        try:
+            self._write(
+                pool, epoch, conclusion, _place(conclusion.due), "epoch = :epoch AND attribute_not_exists(dirty)"
+            )
+        except Conflict:
+            return self._conclude_beside_news(pool, epoch, conclusion)
+        return True
+
+    def _conclude_beside_news(self, pool: str, epoch: int, conclusion: Conclusion) -> bool:
+        try:
+            self._write(pool, epoch, conclusion, {"resting": False}, "epoch = :epoch")
+        except Conflict:
+            return False
+        return True
+
+    def _write(self, pool: str, epoch: int, conclusion: Conclusion, place: Item, condition: str) -> None:
+        since = conclusion.unfulfilled_since
+        written: Item = {
+            "summary": dict(conclusion.summary),
+            "reasons": [items.reason_document(reason) for reason in conclusion.reasons],
+            "unfulfilled_since": None if since is None else to_text(since),
+            **place,
+        }
+        kept = {name: value for name, value in written.items() if value is not None}
+        dropped = [name for name in written if name not in kept]
+        self._update_state(
+            pool,
+            "SET "
+            + ", ".join(f"{name} = :{name}" for name in kept)
+            + (f" REMOVE {', '.join(dropped)}" if dropped else ""),
+            condition=condition,
+            values={**{f":{name}": value for name, value in kept.items()}, ":epoch": epoch},
+        )
+
+    def due_at(self, pool: str, at: datetime) -> None:
+        """Have the tick look at the pool at `at`: for a pass that could not conclude. News that came since it began
+        keeps the pool due at once."""
+        try:
+            self._update_state(
+                pool,
+                "SET gpk = :due, gsk = :at, #pool = :pool",
+                condition="attribute_not_exists(dirty)",
+                names={"#pool": "pool"},
+                values={":due": keys.DUE, ":at": to_text(at), ":pool": pool},
+            )
+        except Conflict:
+            return
+
+    def _update_state(self, pool: str, expression: str, **expressions: Any) -> Item:
+        return self._table.insist(lambda: self._table.update(keys.pool(pool), keys.STATE, expression, **expressions))
+
+    def put_decision(self, pool: str, at: datetime, epoch: int, expires_at: datetime, decision: Item) -> None:
+        self._table.put(
+            {
+                **{"pk": keys.decisions(pool), "sk": f"{to_text(at)}#{epoch}", "pool": pool, "epoch": epoch},
+                **{"at": to_text(at), "expires_at": int(expires_at.timestamp()), **decision},
+            }
+        )
+
+
+def _of(found: Mapping[str, Sequence[Item]], prefix: str) -> Sequence[Item]:
+    return found.get(prefix.removesuffix("#"), ())
+
+
+def _place(due: datetime | None) -> Item:
+    """The pool's place in the list DUE, and whether it rests."""
+    if due is None:
+        return {"resting": True, "gpk": None, "gsk": None}
+    return {"resting": False, "gpk": keys.DUE, "gsk": to_text(due)}

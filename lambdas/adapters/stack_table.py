@@ -1,0 +1,69 @@
+"""What all pools of a stack share in the table: the control switch, the market's prices as last read."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from lambdas.adapters import keys
+from lambdas.adapters.table import Item, Table
+from lambdas.domain.instants import from_text, to_text
+from lambdas.domain.snapshot import MarketPrice
+
+_KEYS_A_CALL = 100
+"""Keys a BatchGetItem (DynamoDB's limit)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    closing: bool
+    """The stack is being deleted: nothing is launched."""
+    outage_ended_at: datetime | None
+    prices: tuple[MarketPrice, ...]
+    read_at: datetime | None
+    """When the oldest of the offerings asked for was last looked up; None: one of them never was."""
+
+
+class StackTable:
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def shared(self, offerings: Sequence[tuple[str, str]]) -> Shared:
+        """The control switch and the last read prices of these (instance type, zone); one call per 99 offerings."""
+        wanted = [(keys.STACK, keys.CONTROL)] + [(keys.MARKET, keys.market(*offering)) for offering in offerings]
+        found: list[Item] = []
+        for start in range(0, len(wanted), _KEYS_A_CALL):
+            found.extend(self._table.get_many(wanted[start : start + _KEYS_A_CALL]))
+        control: Item = next((item for item in found if item["pk"] == keys.STACK), {})
+        market = [item for item in found if item["pk"] == keys.MARKET]
+        ended = control.get("outage_ended_at")
+        return Shared(
+            closing="closing" in control,
+            outage_ended_at=None if ended is None else from_text(ended),
+            prices=tuple(_price(item) for item in market if "price" in item),
+            read_at=min((from_text(item["read_at"]) for item in market), default=None)
+            if len(market) == len(set(offerings))
+            else None,
+        )
+
+    def put_prices(self, offerings: Iterable[tuple[str, str]], prices: Iterable[MarketPrice], now: datetime) -> None:
+        """Remember what was read for these offerings; one that has no price is remembered as looked up."""
+        known = {(price.instance_type, price.zone): price for price in prices}
+        wanted = list(dict.fromkeys(offerings))
+        for start in range(0, len(wanted), _KEYS_A_CALL):
+            chunk = wanted[start : start + _KEYS_A_CALL]
+            self._table.transact([self._table.put_op(_market_item(o, known.get(o), now)) for o in chunk])
+
+
+def _price(item: Item) -> MarketPrice:
+    instance_type, zone = item["sk"].split("#")
+    return MarketPrice(
+        instance_type=instance_type, zone=zone, price=Decimal(item["price"]), seen_at=from_text(item["seen_at"])
+    )
+
+
+def _market_item(offering: tuple[str, str], price: MarketPrice | None, now: datetime) -> Item:
+    return {
+        **{"pk": keys.MARKET, "sk": keys.market(*offering), "read_at": to_text(now)},
+        **({} if price is None else {"price": str(price.price), "seen_at": to_text(price.seen_at)}),
+    }

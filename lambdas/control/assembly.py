@@ -1,0 +1,84 @@
+"""How the parts of a pass are put together: the one place where a Reconciler is made."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from lambdas.adapters.ec2 import Ec2, LaunchTemplate
+from lambdas.adapters.launch_table import LaunchTable
+from lambdas.adapters.pool_config import PoolConfig
+from lambdas.adapters.pool_table import PoolTable
+from lambdas.adapters.request_bucket import RequestBucket
+from lambdas.adapters.ssm import Images
+from lambdas.adapters.stack_table import StackTable
+from lambdas.adapters.table import Table
+from lambdas.control.ending import Ender
+from lambdas.control.gather import Gatherer
+from lambdas.control.launch import Launcher
+from lambdas.control.pass_report import Metrics, Reporter
+from lambdas.control.reconcile import Doorbell, Ledger, Reconciler
+from lambdas.domain.plan import Plan
+from lambdas.domain.pools import CapacityType
+from lambdas.domain.settings import Settings
+from lambdas.domain.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_ssm import SSMClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What the deployed stack tells its functions."""
+
+    stack: str
+    settings: Settings
+    subnets: tuple[tuple[str, str], ...]
+    """(zone, subnet id), one per zone."""
+    templates: Mapping[CapacityType, LaunchTemplate]
+
+
+def reconciler(
+    deployment: Deployment,
+    *,
+    table: Table,
+    ec2_client: "EC2Client",
+    ssm_client: "SSMClient",
+    ledger: Ledger,
+    doorbell: Doorbell,
+    metrics: Metrics,
+    decide: Callable[[Snapshot, datetime], Plan],
+    now: Callable[[], datetime],
+    new_id: Callable[[], str],
+) -> Reconciler:
+    settings = deployment.settings
+    ec2 = Ec2(ec2_client, deployment.stack, deployment.templates)
+    pools, launches = PoolTable(table), LaunchTable(table)
+    return Reconciler(
+        config=PoolConfig(table),
+        pools=pools,
+        gatherer=Gatherer(
+            pools=pools,
+            stack=StackTable(table),
+            prices=ec2,
+            images=Images(ssm_client),
+            settings=settings,
+            subnets=deployment.subnets,
+            now=now,
+        ),
+        launcher=Launcher(
+            table=launches,
+            bucket=RequestBucket(table, settings, now),
+            ec2=ec2,
+            settings=settings,
+            now=now,
+            new_id=new_id,
+        ),
+        ender=Ender(table=launches, ec2=ec2, now=now),
+        ledger=ledger,
+        doorbell=doorbell,
+        reporter=Reporter(pools=pools, metrics=metrics, settings=settings),
+        decide=decide,
+        now=now,
+    )

@@ -1,0 +1,119 @@
+"""What a pass leaves behind: the numbers after its answers, the reasons, the next look. Values; nothing is written."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from lambdas.adapters.items import reason_document
+from lambdas.adapters.pool_table import Conclusion
+from lambdas.control.outcomes import Outcome, Result, soonest
+from lambdas.domain.fleet import Instance
+from lambdas.domain.instants import to_text
+from lambdas.domain.plan import Numbers, Plan
+from lambdas.domain.pools import CapacityType
+from lambdas.domain.reasons import Reason, ReasonClass, merge_reasons
+from lambdas.domain.snapshot import Snapshot
+
+ENDED_STATES = frozenset({"shutting-down", "terminated", "gone"})
+"""EC2's states in which an instance costs nothing any more; `gone` is Lowtide's own."""
+
+_NOT_ABOUT_LAUNCHES = {ReasonClass.LIMIT, ReasonClass.STARTING, ReasonClass.NEVER_FITS, ReasonClass.PAUSED}
+"""Reasons that still hold when everything asked for came."""
+
+INCOMPLETE = "LaunchIncomplete"
+BLOCKING = {ReasonClass.PERMISSION, ReasonClass.CONFIGURATION, ReasonClass.QUOTA}
+
+
+def concluded(snapshot: Snapshot, plan: Plan, outcomes: Sequence[Outcome], now: datetime) -> Conclusion:
+    numbers = numbers_after(plan.numbers, outcomes)
+    since = (snapshot.unfulfilled_since or now) if numbers.unfulfilled else None
+    reasons = _reasons(snapshot, plan, outcomes, numbers, now)
+    return Conclusion(
+        summary=_summary(snapshot, numbers, reasons, since),
+        reasons=reasons,
+        unfulfilled_since=since,
+        due=_due(snapshot, plan, outcomes, now),
+    )
+
+
+def numbers_after(numbers: Numbers, outcomes: Sequence[Outcome]) -> Numbers:
+    """The plan's numbers with what its launches brought. What a repeated call brings was in flight before."""
+    came = sum(len(o.launched) + o.in_flight for o in outcomes if o.action == "launch")
+    launching = numbers.launching + came
+    return replace(numbers, launching=launching, unfulfilled=max(0, numbers.desired - numbers.running - launching))
+
+
+def _reasons(
+    snapshot: Snapshot, plan: Plan, outcomes: Sequence[Outcome], numbers: Numbers, now: datetime
+) -> tuple[Reason, ...]:
+    """The plan's and the answers'. When everything wanted came in the end, refusals on the way are no reasons."""
+    missing = numbers.unfulfilled > 0
+    planned = [r for r in plan.reasons if missing or r.reason_class in _NOT_ABOUT_LAUNCHES]
+    answered = [r for o in outcomes if missing or o.action in ("retire", "terminate") for r in o.reasons]
+    if missing and not planned and not answered:
+        answered = [_incomplete(outcomes, now)]
+    return merge_reasons(snapshot.reasons, [*planned, *answered], now)
+
+
+def _incomplete(outcomes: Sequence[Outcome], now: datetime) -> Reason:
+    """Nothing unfulfilled is ever without a reason: for launches that failed or were put off on our side."""
+    why = [f"{o.result}: {o.detail}" for o in outcomes if o.result is not Result.DONE and o.detail]
+    return Reason(
+        reason_class=ReasonClass.TRANSIENT,
+        code=INCOMPLETE,
+        message="Fewer instances were launched than wanted, " + ("; ".join(why) or "and EC2 gave no reason") + ".",
+        remedy="Nothing to do: Lowtide asks again by itself within a minute.",
+        since=now,
+        last_seen=now,
+    )
+
+
+def _due(snapshot: Snapshot, plan: Plan, outcomes: Sequence[Outcome], now: datetime) -> datetime | None:
+    """Never in the past: what is overdue is due now."""
+    unfinished = any(o.result in (Result.FAILED, Result.POSTPONED) for o in outcomes)
+    soon = now + snapshot.settings.look_again / 4 if unfinished else None
+    due = soonest([plan.due, soon, *(o.due for o in outcomes)])
+    return None if due is None else max(due, now)
+
+
+def _summary(snapshot: Snapshot, numbers: Numbers, reasons: Sequence[Reason], since: datetime | None) -> dict[str, Any]:
+    """What the tick, `status` and the metrics show of the pool without reading anything else."""
+    alarm_after = snapshot.pool.unfulfilled_alarm_after
+    alarm_at = since + alarm_after if since is not None and alarm_after is not None else None
+    headline = reasons[0] if reasons else None
+    spending = {kind: _hourly_cost(snapshot, kind) for kind in CapacityType}
+    told: dict[str, Any] = {
+        **{f.name: getattr(numbers, f.name) for f in fields(numbers)},
+        "oldest_queued_at": numbers.oldest_queued_at and to_text(numbers.oldest_queued_at),
+        "queue_complete": snapshot.queue_complete,
+        "unfulfilled_since": since and to_text(since),
+        "unfulfilled_alarm_at": alarm_at and to_text(alarm_at),
+        "reason": headline and _told(headline),
+        "blocked": any(reason.reason_class in BLOCKING for reason in reasons),
+        "hourly_cost_usd": str(sum(spending.values(), Decimal(0))),
+        "on_demand_hourly_cost_usd": str(spending[CapacityType.ON_DEMAND]),
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _told(reason: Reason) -> dict[str, Any]:
+    return {name: value for name, value in reason_document(reason).items() if value is not None}
+
+
+def _hourly_cost(snapshot: Snapshot, kind: CapacityType) -> Decimal:
+    """USD per hour of the pool's instances now; those whose price is not known are left out, so it may be too low."""
+    prices = {(price.instance_type, price.zone): price.price for price in snapshot.prices}
+    total = Decimal(0)
+    for instance in snapshot.instances:
+        if instance.capacity_type is kind and instance.observed_state not in ENDED_STATES:
+            total += _price(instance, snapshot, prices) or Decimal(0)
+    return total
+
+
+def _price(instance: Instance, snapshot: Snapshot, prices: dict[tuple[str, str], Decimal]) -> Decimal | None:
+    if instance.capacity_type is CapacityType.SPOT:
+        return prices.get((instance.instance_type, instance.zone))
+    facts = snapshot.pool.facts(instance.instance_type)
+    return facts and facts.on_demand_price

@@ -1,0 +1,91 @@
+"""Ending instances and their records: drain, terminate, forget. An instance that holds a lease is never ended here."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from lambdas.adapters.ec2 import Ec2, Ended
+from lambdas.adapters.launch_table import LaunchTable
+from lambdas.control.outcomes import Outcome, Result
+from lambdas.domain.fleet import InstanceState
+from lambdas.domain.plan import Close, Forget, Retire, Terminate
+from lambdas.domain.reasons import Reason
+from lambdas.domain.refusals import rule_for
+from lambdas.domain.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ender:
+    table: LaunchTable
+    ec2: Ec2
+    now: Callable[[], datetime]
+
+    def retire(self, action: Retire, snapshot: Snapshot) -> Outcome:
+        """Raises Superseded. An instance that took a job since the snapshot goes on."""
+        drained = self.table.drain(snapshot.pool.name, action.instance_ids, snapshot.epoch, action.why, self.now())
+        kept = len(action.instance_ids) - len(drained)
+        return self._terminate("retire", action.why, drained, snapshot, f"{kept} took a job meanwhile" if kept else "")
+
+    def terminate(self, action: Terminate, snapshot: Snapshot) -> Outcome:
+        """Raises Superseded. What is not draining yet is drained first, so that it takes no job on its way out."""
+        known = {instance.instance_id: instance for instance in snapshot.instances}
+        awake = [i for i in action.instance_ids if i in known and known[i].state is not InstanceState.DRAINING]
+        drained = set(
+            self.table.drain(snapshot.pool.name, awake, snapshot.epoch, action.why, self.now()) if awake else ()
+        )
+        ready = [i for i in action.instance_ids if i in known and (i not in awake or i in drained)]
+        return self._terminate("terminate", action.why, ready, snapshot)
+
+    def _terminate(
+        self, action: str, why: str, instance_ids: Sequence[str], snapshot: Snapshot, detail: str = ""
+    ) -> Outcome:
+        if not instance_ids:
+            return Outcome(action=action, why=why, result=Result.NOTHING, detail=detail)
+        ended = self.ec2.terminate(instance_ids)
+        self.table.termination_requested(snapshot.pool.name, ended.accepted, self.now())
+        before = {i.instance_id for i in snapshot.instances if i.termination_requested_at is not None}
+        return Outcome(
+            action=action,
+            why=why,
+            result=Result.REFUSED if ended.failures else Result.DONE,
+            detail="; ".join(filter(None, [detail, _unknown(ended)])),
+            ended=tuple(i for i in ended.accepted if i not in before),
+            reasons=self._reasons(ended),
+        )
+
+    def _reasons(self, ended: Ended) -> tuple[Reason, ...]:
+        now = self.now()
+        rules = [(failure, rule_for(failure.code, failure.message)) for failure in ended.failures]
+        return tuple(
+            Reason(
+                reason_class=rule.reason_class,
+                code=failure.code,
+                message=f"EC2 did not end instances that are no longer needed: {failure.message}",
+                remedy=rule.remedy,
+                since=now,
+                last_seen=now,
+            )
+            for failure, rule in rules
+        )
+
+    def forget(self, action: Forget, snapshot: Snapshot) -> Outcome:
+        gone = self.table.forget(snapshot.pool.name, action.instance_id)
+        return Outcome(
+            action="forget",
+            why=action.why,
+            result=Result.DONE if gone else Result.NOTHING,
+            detail=action.instance_id,
+        )
+
+    def close(self, action: Close) -> Outcome:
+        closed = self.table.close(action.intention)
+        return Outcome(
+            action="close",
+            why=action.why,
+            result=Result.DONE if closed else Result.NOTHING,
+            decision=action.intention.intention_id,
+        )
+
+
+def _unknown(ended: Ended) -> str:
+    return f"EC2 does not know {', '.join(ended.unknown)} (gone, or launched a moment ago)" if ended.unknown else ""

@@ -1,0 +1,123 @@
+"""What a pass reads before it decides: the queue's head, shared facts, prices and images. Nothing is decided here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from botocore.exceptions import ClientError
+
+from lambdas.adapters.pool_table import Begun, PoolTable, Records
+from lambdas.adapters.stack_table import Shared, StackTable
+from lambdas.adapters.table import Fault
+from lambdas.domain.pools import TypeFacts
+from lambdas.domain.settings import Settings
+from lambdas.domain.snapshot import MarketPrice, Snapshot
+
+IMAGES_KEPT = timedelta(days=1)
+"""How long resolved images are used: AWS publishes new ones every week or two."""
+PRICES_KEPT = 5
+"""How long spot prices are used, in `settings.look_again` (5 minutes). EC2's own history lags by minutes; one call
+serves every pool with the same types."""
+
+
+class SpotPrices(Protocol):
+    def spot_prices(self, instance_types: list[str], now: datetime) -> list[MarketPrice]: ...
+
+
+class ImageIds(Protocol):
+    def of(self, types: tuple[TypeFacts, ...]) -> dict[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    snapshot: Snapshot
+    notes: tuple[str, ...]
+    """What could not be read and what is used instead, for the log line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gatherer:
+    pools: PoolTable
+    stack: StackTable
+    prices: SpotPrices
+    images: ImageIds
+    settings: Settings
+    subnets: tuple[tuple[str, str], ...]
+    """(zone, subnet id) of the stack, for pools that name none."""
+    now: Callable[[], datetime]
+
+    def gather(self, begun: Begun, records: Records) -> Gathered:
+        pool = records.pool
+        subnets = pool.subnets or self.subnets
+        offerings = [(facts.name, zone) for facts in pool.types for zone, _ in subnets] if pool.spot else []
+        queue, complete = self.pools.queue_head(pool, _room(records))
+        shared = self.stack.shared(offerings)
+        growing = bool(queue) or len(records.instances) < pool.min_instances
+        notes: list[str] = []
+        prices = self._prices(offerings, shared, notes) if growing and not pool.deleted else shared.prices
+        images = self._images(records, notes) if growing and not pool.deleted else _known_images(records)
+        snapshot = Snapshot(
+            pool=pool,
+            epoch=begun.epoch,
+            instances=records.instances,
+            leases=records.leases,
+            intentions=records.intentions,
+            marks=records.marks,
+            queue=queue,
+            queue_complete=complete,
+            subnets=subnets,
+            images=images,
+            prices=prices,
+            reasons=begun.reasons,
+            unfulfilled_since=begun.unfulfilled_since,
+            stack_closing=shared.closing,
+            settings=self.settings,
+            outage_ended_at=shared.outage_ended_at,
+        )
+        return Gathered(snapshot=snapshot, notes=tuple(notes))
+
+    def _prices(self, offerings: list[tuple[str, str]], shared: Shared, notes: list[str]) -> tuple[MarketPrice, ...]:
+        """Those in the table while they are young; else EC2's, and the table's again where EC2 does not answer."""
+        now = self.now()
+        if not offerings or (
+            shared.read_at is not None and now - shared.read_at < PRICES_KEPT * self.settings.look_again
+        ):
+            return shared.prices
+        try:
+            found = self.prices.spot_prices(sorted({name for name, _ in offerings}), now)
+            self.stack.put_prices(offerings, found, now)
+        except (Fault, ClientError) as error:
+            notes.append(f"spot prices not read, the last known ones are used: {error}")
+            return shared.prices
+        wanted = set(offerings)
+        return tuple(price for price in found if (price.instance_type, price.zone) in wanted)
+
+    def _images(self, records: Records, notes: list[str]) -> tuple[tuple[str, str], ...]:
+        """The owner's image, those resolved within a day, else those that the public parameters name now."""
+        known, now, pool = _known_images(records), self.now(), records.pool
+        looked_up = dict(records.images) if records.images_at and now - records.images_at < IMAGES_KEPT else {}
+        if pool.image_id is not None or all(facts.name in looked_up for facts in pool.types):
+            return known
+        try:
+            found = self.images.of(pool.types)
+            self.pools.put_images(pool.name, {**{facts.name: "" for facts in pool.types}, **found}, now)
+        except (Fault, ClientError) as error:
+            notes.append(f"images not resolved, the last known ones are used: {error}")
+            return known
+        return tuple(sorted({**dict(known), **found}.items()))
+
+
+def _known_images(records: Records) -> tuple[tuple[str, str], ...]:
+    pool = records.pool
+    if pool.image_id is not None:
+        return tuple((facts.name, pool.image_id) for facts in pool.types)
+    resolved = {name: image for name, image in records.images if image}
+    return tuple(sorted({**dict(pool.images), **resolved}.items()))
+
+
+def _room(records: Records) -> int:
+    """Slots that the pool could still fill at its maximum: what it may grow by, and what its instances have free."""
+    pool = records.pool
+    most_slots = max((facts.slots for facts in pool.types), default=1)
+    return max(0, pool.max_instances * most_slots - sum(lease.slots for lease in records.leases))

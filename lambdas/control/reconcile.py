@@ -1,0 +1,171 @@
+"""One pass over one pool: begin, read, decide, act, conclude. The order is the safety of it:
+
+begin       raises the epoch and clears `dirty`, before anything is read: news that comes later asks for another pass
+gather      one strongly consistent query of the pool, the head of its queue, shared facts
+plan        pure
+act         each action's failure is an outcome; what decides is refused once a later pass has begun
+conclude    numbers, reasons and the next look, refused likewise
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from botocore.exceptions import ClientError
+
+from lambdas.adapters.launch_table import Superseded
+from lambdas.adapters.pool_config import PoolConfig
+from lambdas.adapters.pool_table import Begun, PoolTable
+from lambdas.adapters.table import Conflict, Fault
+from lambdas.control.conclusion import concluded
+from lambdas.control.ending import Ender
+from lambdas.control.gather import Gathered, Gatherer
+from lambdas.control.launch import Launcher
+from lambdas.control.outcomes import Outcome, Result
+from lambdas.control.pass_report import Reporter, Told
+from lambdas.domain.plan import (
+    Action,
+    Close,
+    Forget,
+    Launch,
+    ParkQueued,
+    Plan,
+    Repeat,
+    Retire,
+    ReturnJob,
+    Terminate,
+)
+from lambdas.domain.snapshot import Snapshot
+
+_log = logging.getLogger(__name__)
+
+LAUNCH_RESERVE = timedelta(seconds=30)
+"""Time a launch needs in the worst case: 2 s to connect, 25 s for EC2's answer, a second or two to record it."""
+ACTION_RESERVE = timedelta(seconds=10)
+"""The same for every other action: a handful of table calls."""
+
+
+class Ledger(Protocol):
+    """What a pass asks of the job ledger."""
+
+    def return_job(self, action: ReturnJob, now: datetime) -> bool: ...
+
+    def park_queued(self, pool: str, why: str, now: datetime) -> int: ...
+
+
+class Doorbell(Protocol):
+    def ring(self, pool: str, cause: str) -> object: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciler:
+    config: PoolConfig
+    pools: PoolTable
+    gatherer: Gatherer
+    launcher: Launcher
+    ender: Ender
+    ledger: Ledger
+    doorbell: Doorbell
+    reporter: Reporter
+    decide: Callable[[Snapshot, datetime], Plan]
+    now: Callable[[], datetime]
+
+    def reconcile(self, pool: str, time_left: Callable[[], timedelta]) -> None:
+        """One pass. Raises what is not an action's own failure: a fault in reading or concluding, or a bug."""
+        began_at = self.now()
+        begun = self.pools.begin(pool, began_at)
+        records = self.pools.records(pool)
+        if records is None:
+            self.config.forget_unknown(pool, begun.epoch)
+            _log.info("pass over an unknown pool", extra={"pool": pool})
+            return
+        gathered = self.gatherer.gather(begun, records)
+        plan = self.decide(gathered.snapshot, self.now())
+        outcomes = tuple(self._outcomes(plan, gathered.snapshot, time_left))
+        self._conclude(begun, gathered, plan, outcomes, began_at)
+
+    def _outcomes(self, plan: Plan, snapshot: Snapshot, time_left: Callable[[], timedelta]) -> Iterator[Outcome]:
+        """What became of each action in turn; the last one where a later pass has begun."""
+        for action in plan.actions:
+            outcome = self._outcome(action, snapshot, time_left())
+            yield outcome
+            if outcome.result is Result.SUPERSEDED:
+                return
+
+    def _outcome(self, action: Action, snapshot: Snapshot, left: timedelta) -> Outcome:
+        name = type(action).__name__.lower()
+        if left < (LAUNCH_RESERVE if isinstance(action, Launch | Repeat) else ACTION_RESERVE):
+            return Outcome(action=name, why=action.why, result=Result.POSTPONED, detail="no time left in this run")
+        try:
+            return self._execute(action, snapshot)
+        except Superseded:
+            return Outcome(action=name, why=action.why, result=Result.SUPERSEDED)
+        except (Fault, ClientError) as error:
+            return Outcome(action=name, why=action.why, result=Result.FAILED, detail=f"{type(error).__name__}: {error}")
+
+    def _execute(self, action: Action, snapshot: Snapshot) -> Outcome:
+        match action:
+            case Launch():
+                return self.launcher.launch(action, snapshot)
+            case Repeat():
+                return self.launcher.repeat(action, snapshot)
+            case Close():
+                return self.ender.close(action)
+            case Retire():
+                return self.ender.retire(action, snapshot)
+            case Terminate():
+                return self.ender.terminate(action, snapshot)
+            case Forget():
+                return self.ender.forget(action, snapshot)
+            case ReturnJob():
+                return self._return_job(action)
+            case ParkQueued():
+                return self._park_queued(action, snapshot)
+
+    def _return_job(self, action: ReturnJob) -> Outcome:
+        done = self.ledger.return_job(action, self.now())
+        result = Result.DONE if done else Result.NOTHING
+        return Outcome(action="returnjob", why=action.why, result=result, detail=action.job_id)
+
+    def _park_queued(self, action: ParkQueued, snapshot: Snapshot) -> Outcome:
+        parked = self.ledger.park_queued(snapshot.pool.name, action.why, self.now())
+        return Outcome(action="parkqueued", why=action.why, result=Result.DONE, detail=f"{parked} parked", again=True)
+
+    def _conclude(
+        self, begun: Begun, gathered: Gathered, plan: Plan, outcomes: tuple[Outcome, ...], began_at: datetime
+    ) -> None:
+        snapshot, now = gathered.snapshot, self.now()
+        conclusion = concluded(snapshot, plan, outcomes, now)
+        if not outcomes and _nothing_left(snapshot):
+            return self._remove(begun, snapshot)
+        standing = self.pools.conclude(snapshot.pool.name, begun.epoch, conclusion)
+        self.reporter.tell(
+            Told(
+                snapshot=snapshot,
+                outcomes=outcomes,
+                conclusion=conclusion,
+                notes=(*gathered.notes, *plan.notes),
+                was_resting=begun.resting,
+                superseded=not standing,
+                began_at=began_at,
+                ended_at=now,
+            )
+        )
+        if standing and any(outcome.again or outcome.result is Result.POSTPONED for outcome in outcomes):
+            self.doorbell.ring(snapshot.pool.name, f"pass#{begun.epoch}")
+        return None
+
+    def _remove(self, begun: Begun, snapshot: Snapshot) -> None:
+        """The pool is deleted and has nothing left. On news or a new version meanwhile, a later pass looks again."""
+        try:
+            self.config.remove(snapshot.pool, begun.epoch)
+        except Conflict:
+            self.pools.due_at(snapshot.pool.name, self.now())
+        _log.info("pool removed", extra={"pool": snapshot.pool.name, "epoch": begun.epoch})
+
+
+def _nothing_left(snapshot: Snapshot) -> bool:
+    busy = snapshot.instances or snapshot.leases or snapshot.intentions or snapshot.queue
+    return snapshot.pool.deleted and not busy

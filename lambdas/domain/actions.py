@@ -1,0 +1,75 @@
+"""What a pass may do: the actions of a plan, each a value with its why. What decides on them is plan.py."""
+
+from dataclasses import dataclass
+
+from lambdas.domain.fleet import Intention, LaunchRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """Ask EC2 for `request.count` instances. One CreateFleet call."""
+
+    request: LaunchRequest
+    why: str
+    replaces: bool = False
+    """True where it replaces capacity that EC2 announced to end: such requests get tokens first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """Make an unanswered intention's identical call again, with its token (`now` is before its `not_after`)."""
+
+    intention: Intention
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Close:
+    """Close an intention whose outcome is known from observations: what it launched has been adopted."""
+
+    intention: Intention
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retire:
+    """Drain each of these if it holds no lease at that moment, and terminate those that were drained."""
+
+    instance_ids: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminate:
+    """End instances that are draining and hold no lease (or never reported). Repeated until EC2 reports them gone."""
+
+    instance_ids: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnJob:
+    """End a lease and queue its job again: its instance is gone, or was silent for a full lease length."""
+
+    job_id: str
+    instance_id: str
+    fence: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forget:
+    """Drop the record of an instance that EC2 no longer has and that holds no lease."""
+
+    instance_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkQueued:
+    """The pool is deleted: park what waits in its queue with a reason."""
+
+    why: str
+
+
+Action = Launch | Repeat | Close | Retire | Terminate | ReturnJob | Forget | ParkQueued

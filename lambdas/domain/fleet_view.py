@@ -1,0 +1,158 @@
+"""A pool's fleet as one pass sees it: every instance put into the one group that the decisions are about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from lambdas.domain.fleet import Instance, InstanceState, Intention, Lease
+from lambdas.domain.packing import Room
+from lambdas.domain.pools import Pool, TypeFacts
+from lambdas.domain.settings import Settings
+from lambdas.domain.snapshot import Snapshot
+
+_NO_LONGER_THERE = frozenset({"terminated", "gone"})
+_ENDING_STATES = frozenset({"shutting-down", "stopping", "stopped"})
+"""EC2's states from which no worker comes back: Lowtide's instances terminate when they shut down."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetView:
+    gone: tuple[Instance, ...]
+    """EC2 has ended them."""
+    draining: tuple[Instance, ...]
+    """Take no new job: drained, asked to terminate, or announced or seen to end."""
+    launching: tuple[Instance, ...]
+    running: tuple[Instance, ...]
+    """Their workers have called, not long ago, and may be given jobs."""
+    silent: tuple[Instance, ...]
+    """Their workers called once, but not for a full lease length: no job will be taken there."""
+    leases: Mapping[str, tuple[Lease, ...]]
+    """By instance id; an id that is no instance of the pool's is among them."""
+
+    def busy(self, instance: Instance) -> bool:
+        return bool(self.leases.get(instance.instance_id))
+
+    @property
+    def present(self) -> tuple[Instance, ...]:
+        return (*self.running, *self.silent, *self.launching, *self.draining)
+
+
+def view(snapshot: Snapshot, now: datetime) -> FleetView:
+    groups: dict[str, list[Instance]] = {g: [] for g in ("gone", "draining", "launching", "running", "silent")}
+    for instance in sorted(snapshot.instances, key=lambda each: (each.launched_at, each.instance_id)):
+        groups[_group(instance, snapshot, now)].append(instance)
+    leases: dict[str, list[Lease]] = {}
+    for lease in sorted(snapshot.leases, key=lambda each: each.job_id):
+        leases.setdefault(lease.instance_id, []).append(lease)
+    return FleetView(
+        **{name: tuple(members) for name, members in groups.items()},
+        leases={instance_id: tuple(held) for instance_id, held in leases.items()},
+    )
+
+
+def _group(instance: Instance, snapshot: Snapshot, now: datetime) -> str:
+    if is_gone(instance, now, snapshot.settings):
+        return "gone"
+    if instance.state is InstanceState.DRAINING or is_ending(instance) or instance.termination_requested_at:
+        return "draining"
+    if instance.state is InstanceState.LAUNCHING:
+        return "launching"
+    return "silent" if _is_silent(instance, snapshot, now) else "running"
+
+
+def is_gone(instance: Instance, now: datetime, settings: Settings) -> bool:
+    """EC2 reported it terminated, or no longer lists it; not listed in its first five minutes means nothing yet."""
+    if instance.observed_state == "gone":
+        return now - instance.launched_at >= settings.unseen_grace
+    return instance.observed_state in _NO_LONGER_THERE
+
+
+def is_ending(instance: Instance) -> bool:
+    """EC2 has announced its end, or has begun with it."""
+    return instance.ends_at is not None or instance.observed_state in _ENDING_STATES
+
+
+def _is_silent(instance: Instance, snapshot: Snapshot, now: datetime) -> bool:
+    called = last_call(instance, snapshot)
+    return called is not None and now - called >= snapshot.settings.lease
+
+
+def last_call(instance: Instance, snapshot: Snapshot) -> datetime | None:
+    """When its worker last called, or the end of the last outage if that was later; None: it has never called."""
+    called = max((at for at in (instance.reported_at, instance.heartbeat_at) if at), default=None)
+    return called and max(called, snapshot.outage_ended_at or called)
+
+
+def counted(fleet: FleetView, intentions: tuple[Intention, ...]) -> int:
+    """Law 3: what counts against the maximum. All that is not known to be gone, save what EC2 announced to end, and
+    what open intentions may still bring."""
+    return sum(each.ends_at is None for each in fleet.present) + sum(map(awaited, intentions))
+
+
+def awaited(intention: Intention) -> int:
+    """Instances that an open intention may still bring."""
+    return max(0, intention.request.count - intention.adopted)
+
+
+def lease_expiry(lease: Lease, snapshot: Snapshot) -> datetime:
+    """A lease length after the last sign of it, or after the end of the last outage, whichever is later."""
+    signs = [at for at in (lease.renewed_at, snapshot.outage_ended_at) if at is not None]
+    return max(signs) + snapshot.settings.lease
+
+
+def rooms(fleet: FleetView, snapshot: Snapshot) -> tuple[Room, ...]:
+    """Free room of running and launching instances, then of open intentions."""
+    pool = snapshot.pool
+    return (
+        *(_room(each, fleet, pool, 0) for each in fleet.running),
+        *(_room(each, fleet, pool, 1) for each in fleet.launching),
+        *(room for intention in snapshot.intentions for room in _awaited_rooms(intention, pool)),
+    )
+
+
+def _room(instance: Instance, fleet: FleetView, pool: Pool, tier: int) -> Room:
+    held = fleet.leases.get(instance.instance_id, ())
+    return Room(
+        name=instance.instance_id,
+        facts=facts_of(instance, pool),
+        free_slots=max(0, instance.slots - sum(lease.slots for lease in held)),
+        free_aux=max(0, pool.max_aux_containers_per_agent - sum(lease.slots == 0 for lease in held)),
+        tier=tier,
+    )
+
+
+def facts_of(instance: Instance, pool: Pool) -> TypeFacts:
+    """The facts of its type, with the slots that the instance itself was launched with."""
+    known = pool.facts(instance.instance_type)
+    return replace(known, slots=instance.slots) if known else _unknown_type(instance)
+
+
+def _unknown_type(instance: Instance) -> TypeFacts:
+    """A type that the pool no longer names: its slots are known, its resources are not."""
+    return TypeFacts(
+        name=instance.instance_type,
+        vcpus=1,
+        memory_mib=1,
+        gpus=0,
+        architecture="x86_64",
+        on_demand_price=None,
+        slots=instance.slots,
+    )
+
+
+def _awaited_rooms(intention: Intention, pool: Pool) -> list[Room]:
+    """One room for each instance still to come, as large as the smallest type that it may turn out to be."""
+    asked = [facts for o in intention.request.overrides if (facts := pool.facts(o.instance_type))]
+    if not asked:
+        return []
+    smallest = min(asked, key=lambda facts: (facts.slots, facts.vcpus, facts.memory_mib))
+    return [
+        Room(
+            name=f"{intention.intention_id}/{number}",
+            facts=smallest,
+            free_slots=smallest.slots,
+            free_aux=pool.max_aux_containers_per_agent,
+            tier=2,
+        )
+        for number in range(awaited(intention))
+    ]

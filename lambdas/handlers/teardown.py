@@ -1,0 +1,41 @@
+"""CloudFormation, when the stack is made, changed or deleted: see control/teardown.py."""
+
+import logging
+import time
+from functools import cache
+from typing import Any
+
+from lambdas.adapters import cfn_answer
+from lambdas.adapters.ec2 import Ec2
+from lambdas.adapters.observations import Observations
+from lambdas.adapters.stack_switch import StackSwitch
+from lambdas.control.teardown import Closing, Result, physical_id, respond
+from lambdas.handlers import surroundings
+
+_log = logging.getLogger(__name__)
+
+
+@cache
+def _closing() -> Closing:
+    table, stack = surroundings.table(), surroundings.stack()
+    return Closing(
+        stack=stack,
+        switch=StackSwitch(table),
+        observations=Observations(table),
+        ec2=Ec2(surroundings.patient_ec2(), stack),
+        settings=surroundings.settings(),
+        now=surroundings.now,
+        pause=time.sleep,
+    )
+
+
+def handler(event: dict[str, Any], context: Any) -> None:
+    """Always answers: an unanswered request leaves the stack waiting until its time is over."""
+    closing = _closing()
+    try:
+        result = respond(closing, event["RequestType"], lambda: surroundings.time_left(context))
+    except Exception as error:
+        _log.exception("teardown failed")
+        result = Result(succeeded=False, reason=f"{type(error).__name__}: {error}")
+    _log.info("answering", extra={"request_type": event["RequestType"], "succeeded": result.succeeded})
+    cfn_answer.answer(event, succeeded=result.succeeded, reason=result.reason, physical_id=physical_id(closing.stack))

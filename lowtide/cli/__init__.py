@@ -1,0 +1,33 @@
+"""The `lowtide` command. Verbs are in a file each; `main` turns every failure into one sentence and an exit code."""
+
+import sys
+
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+
+from lambdas.adapters.table import Fault
+from lowtide.cli.errors import FAILED, Failure, sentence
+
+
+def main() -> None:
+    """The entry point: runs the verb and exits with its code."""
+    from lowtide.cli.app import (
+        app,
+    )  # kept out of import time: `lowtide --help` should not wait for every verb's imports
+
+    try:
+        app(prog_name="lowtide")
+    except Failure as error:
+        _end(str(error), error.exit_code)
+    except (ClientError, BotoCoreError, Fault) as error:
+        _end(sentence(error), FAILED)
+    except KeyboardInterrupt:
+        _end("stopped", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(FAILED)
+
+
+def _end(message: str, code: int) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]lowtide:[/red] {message}", markup=True)
+    sys.exit(code)

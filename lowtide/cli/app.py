@@ -1,0 +1,18 @@
+"""Every verb of the command line, put together."""
+
+import typer
+
+from lowtide.cli import demo, jobs, local, pools, submit
+
+app = typer.Typer(
+    name="lowtide",
+    help="Runs batch and training jobs on EC2 spot instances, without a server.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(pools.app, name="pools")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(local.app, name="local")
+app.command("submit")(submit.submit)
+app.command("demo")(demo.demo)

@@ -1,0 +1,162 @@
+"""`lowtide jobs`: what was asked of the queue, and what became of it."""
+
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from lambdas.adapters.ledger import Ledger
+from lambdas.domain.job_record import Attempt, JobRecord
+
+from lambdas.adapters.pool_config import PoolConfig
+from lambdas.domain.jobs import JobState
+from lambdas.domain.settings import Settings
+from lowtide.cli.connection import Deployment, utc_now
+from lowtide.cli.errors import Failure
+from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack
+from lowtide.cli.output import ago, console, print_json, print_rows
+
+app = typer.Typer(help="Jobs: list, show, wait.", no_args_is_help=True)
+
+ENDED = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PARKED}
+LIST_LIMIT = 100
+POLL_SECONDS = 2.0
+
+Id = Annotated[str, typer.Argument(help="Job id.")]
+
+
+@app.command("list")
+def list_jobs(
+    pool: Annotated[str | None, typer.Option(help="Only this pool's.")] = None,
+    state: Annotated[JobState | None, typer.Option(help="Only in this state.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = LIST_LIMIT,
+    stack: Stack = DEFAULT_STACK,
+    as_json: AsJson = False,
+) -> None:
+    """Jobs, the last changed first."""
+    deployment = Deployment(stack)
+    jobs = _listed(deployment, pool, state, limit)
+    if as_json:
+        print_json([_summary(job) for job in jobs])
+        return
+    now = utc_now()
+    rows = [{**_summary(job), "age": ago(job.submitted_at, now), "reason": job.reason} for job in jobs]
+    print_rows(("id", "pool", "state", "slots", "attempts", "interruptions", "age", "reason"), rows, empty="No jobs.")
+
+
+@app.command()
+def show(job_id: Id, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> None:
+    """One job with every attempt."""
+    ledger = _ledger(Deployment(stack))
+    document = described(ledger, _job(ledger, job_id))
+    if as_json:
+        print_json(document)
+        return
+    attempts = document.pop("attempts")
+    for key, value in document.items():
+        if value is not None:
+            console().print(f"{key.replace('_', ' '):<18} {value}", markup=False)
+    columns = (
+        "n",
+        "instance_id",
+        "instance_type",
+        "availability_zone",
+        "lifecycle",
+        "started_at",
+        "ended_at",
+        "outcome",
+    )
+    print_rows((*columns, "exit_code"), attempts, empty="No attempt yet.")
+
+
+@app.command()
+def wait(
+    job_ids: Annotated[list[str], typer.Argument(help="Job ids.")],
+    timeout: Annotated[float | None, typer.Option(help="Give up after so many seconds.", min=0)] = None,
+    stack: Stack = DEFAULT_STACK,
+) -> None:
+    """Wait until the jobs have ended; exit 0 only if every one succeeded."""
+    raise typer.Exit(wait_for(Deployment(stack), job_ids, timeout=timeout))
+
+
+def wait_for(deployment: Deployment, job_ids: Sequence[str], *, timeout: float | None = None) -> int:
+    """0 when every job succeeded, else 1. A job that the stack has not accepted yet is waited for too.
+
+    Raises Failure when the time is over."""
+    ledger = _ledger(deployment)
+    waiting = list(dict.fromkeys(job_ids))
+    give_up = None if timeout is None else utc_now() + timedelta(seconds=timeout)
+    failed = 0
+    while waiting:
+        for job_id in list(waiting):
+            job = ledger.job(job_id)
+            if job is not None and job.state in ENDED:
+                waiting.remove(job_id)
+                failed += job.state is not JobState.SUCCEEDED
+                console().print(f"{job_id} {job.state.value}" + (f": {job.reason}" if job.reason else ""), markup=False)
+        if waiting:
+            _pause(waiting, give_up)
+    return 1 if failed else 0
+
+
+def described(ledger: Ledger, job: JobRecord) -> dict[str, Any]:
+    """The job as `jobs show --json` prints it (contract section 3). Costs are not reckoned yet and are null."""
+    return {
+        **_summary(job),
+        "attempts": [_attempt(attempt) for attempt in ledger.attempts(job)],
+        "exit_code": job.exit_code,
+        "reason": job.reason,
+        "position": ledger.position(job) if job.state is JobState.QUEUED else None,
+        "cost_usd": None,
+        "on_demand_cost_usd": None,
+    }
+
+
+def _pause(waiting: Sequence[str], give_up: datetime | None) -> None:
+    if give_up is not None and utc_now() >= give_up:
+        raise Failure(f"still waiting for {', '.join(waiting[:3])}: see `lowtide jobs show {waiting[0]}`")
+    time.sleep(POLL_SECONDS)
+
+
+def _ledger(deployment: Deployment) -> Ledger:
+    return Ledger(deployment.table, jobs_kept=Settings().jobs_kept)
+
+
+def _job(ledger: Ledger, job_id: str) -> JobRecord:
+    if (job := ledger.job(job_id)) is None:
+        raise Failure(f"there is no job {job_id}: it was never accepted (see `lowtide jobs list`), or ended long ago")
+    return job
+
+
+def _listed(deployment: Deployment, pool: str | None, state: JobState | None, limit: int) -> list[JobRecord]:
+    ledger = _ledger(deployment)
+    pools = [pool] if pool else [found.name for found in PoolConfig(deployment.table).pools()]
+    jobs = [job for name in pools for job in _first(ledger.jobs(name, state=state), limit)]
+    return sorted(jobs, key=lambda job: job.finished_at or job.started_at or job.submitted_at, reverse=True)[:limit]
+
+
+def _first(jobs: Iterator[JobRecord], limit: int) -> Iterator[JobRecord]:
+    return (job for _, job in zip(range(limit), jobs, strict=False))
+
+
+def _summary(job: JobRecord) -> dict[str, Any]:
+    resources = job.resources and {
+        "vcpus": job.resources.vcpus,
+        "memory_mib": job.resources.memory_mib,
+        "gpus": job.resources.gpus,
+    }
+    return {
+        **{"id": job.job_id, "pool": job.pool, "state": job.state.value, "slots": job.slots, "resources": resources},
+        **{"priority": job.priority, "submitted_at": job.submitted_at, "started_at": job.started_at},
+        **{"finished_at": job.finished_at, "attempts": job.attempts, "interruptions": job.interruptions},
+    }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        **{"n": attempt.n, "instance_id": attempt.instance_id, "instance_type": attempt.instance_type},
+        **{"availability_zone": attempt.availability_zone, "lifecycle": attempt.lifecycle},
+        **{"started_at": attempt.started_at, "ended_at": attempt.ended_at},
+        **{"outcome": attempt.outcome and attempt.outcome.value, "exit_code": attempt.exit_code, "cost_usd": None},
+    }

@@ -1,0 +1,145 @@
+"""One instance's metadata service on loopback: IMDSv2 only, the paths that the worker and the AWS SDKs read."""
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from lowtide.hosts.spec import Spec
+
+TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
+TOKEN_HEADER = "X-aws-ec2-metadata-token"  # noqa: S105 - a header's name
+LONGEST_TTL = 21600
+CLOSING_POLL_SECONDS = 0.2
+
+RoleCredentials = Callable[[str, str], Mapping[str, str]]
+"""(role name, instance id) → AccessKeyId, SecretAccessKey, Token, Expiration. LookupError: no such role."""
+
+
+class MetadataService:
+    """Serves from construction until `close`. `endpoint` goes to the guest as AWS_EC2_METADATA_SERVICE_ENDPOINT."""
+
+    def __init__(self, spec: Spec, *, region: str, account: str, credentials: RoleCredentials) -> None:
+        self._spec = spec
+        self._region = region
+        self._account = account
+        self._credentials = credentials
+        self._notices: dict[str, str] = {}
+        self._tokens: dict[str, float] = {}
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(
+            target=self._server.serve_forever,
+            args=(CLOSING_POLL_SECONDS,),
+            name=f"metadata {spec.instance_id}",
+            daemon=True,
+        ).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def notice(self, action: str, at: datetime) -> None:
+        self._notices["meta-data/spot/instance-action"] = json.dumps({"action": action, "time": _text(at)})
+
+    def rebalance(self, at: datetime) -> None:
+        self._notices["meta-data/events/recommendations/rebalance"] = json.dumps({"noticeTime": _text(at)})
+
+    def new_token(self, ttl: str | None) -> str | None:
+        """None when `ttl` is not a number of seconds that EC2 takes."""
+        if ttl is None or not ttl.isdigit() or not 1 <= int(ttl) <= LONGEST_TTL:
+            return None
+        token = secrets.token_urlsafe(32)
+        self._tokens[token] = time.monotonic() + int(ttl)
+        return token
+
+    def knows(self, token: str | None) -> bool:
+        return token is not None and self._tokens.get(token, 0.0) > time.monotonic()
+
+    def read(self, path: str) -> str | None:
+        """The text at a path under `latest/`; None: 404."""
+        spec, role = self._spec, self._spec.role_name
+        if path in self._notices:
+            return self._notices[path]
+        if path == "user-data":
+            return spec.user_data.decode(errors="replace") or None
+        if path == "dynamic/instance-identity/document":
+            return self._identity()
+        if path == "meta-data/iam/security-credentials" and role:
+            return role
+        if path == f"meta-data/iam/security-credentials/{role}" and role:
+            return self._role_credentials(role)
+        fixed = {
+            "ami-id": spec.image_id,
+            "instance-id": spec.instance_id,
+            "instance-life-cycle": spec.lifecycle,
+            "instance-type": spec.instance_type,
+            "local-ipv4": spec.private_ip,
+            "placement/availability-zone": spec.zone,
+            "placement/region": self._region,
+            **spec.extra,
+        }
+        return fixed.get(path.removeprefix("meta-data/"))
+
+    def _identity(self) -> str:
+        spec = self._spec
+        return json.dumps(
+            {
+                "accountId": self._account,
+                "availabilityZone": spec.zone,
+                "imageId": spec.image_id,
+                "instanceId": spec.instance_id,
+                "instanceType": spec.instance_type,
+                "privateIp": spec.private_ip,
+                "region": self._region,
+                "version": "2017-09-30",
+            }
+        )
+
+    def _role_credentials(self, role: str) -> str | None:
+        try:
+            found = self._credentials(role, self._spec.instance_id)
+        except LookupError:
+            return None
+        return json.dumps({"Code": "Success", "LastUpdated": _text(_now()), "Type": "AWS-HMAC", **found})
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_PUT(self) -> None:
+                token = service.new_token(self.headers.get(TTL_HEADER)) if self.path == "/latest/api/token" else None
+                self._answer(200 if token else 400, token or "")
+
+            def do_GET(self) -> None:
+                if not service.knows(self.headers.get(TOKEN_HEADER)):
+                    self._answer(401, "")
+                    return
+                found = service.read(self.path.removeprefix("/latest/").rstrip("/"))
+                self._answer(404 if found is None else 200, found or "")
+
+            def _answer(self, status: int, text: str) -> None:
+                body = text.encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Nothing: a metadata service keeps no log."""
+
+        return Handler
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _text(instant: datetime) -> str:
+    """EC2's form, whole seconds; a fraction is written only when there is one, as after a notice of scaled length."""
+    form = "%Y-%m-%dT%H:%M:%S.%fZ" if instant.microsecond else "%Y-%m-%dT%H:%M:%SZ"
+    return instant.astimezone(UTC).strftime(form)

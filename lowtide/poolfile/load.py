@@ -1,0 +1,214 @@
+"""From a file's text to pool entries or to problems that name path, value and remedy. Nothing here asks AWS."""
+
+import difflib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from lowtide.poolfile.schema import (
+    IGNORED_POOL,
+    IGNORED_PROVIDER,
+    IGNORED_TOP,
+    CustomTag,
+    NetworkInterface,
+    OnDemandFallback,
+    PoolEntry,
+    Provider,
+    Schedule,
+    refused_keys,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing wrong with a file."""
+
+    path: str
+    """For example `resource_pools[0].provider.max_instances`; empty for the file as a whole."""
+    message: str
+    """A sentence with the value and the remedy."""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolFile:
+    """What a file says. Use it only when `problems` is empty."""
+
+    entries: tuple[PoolEntry, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+    """What the reader should know and need not mend: ignored keys, differences from Determined."""
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML that refuses a key given twice in one mapping, where PyYAML would silently keep the last."""
+
+
+def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    names = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    for name, times in Counter(map(str, names)).items():
+        if times > 1:
+            line = node.start_mark.line + 1
+            raise yaml.constructor.ConstructorError(None, None, f"the mapping at line {line} has {name!r} twice")
+    return loader.construct_mapping(node, deep)
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def read(path: Path) -> PoolFile:
+    """The pools of a YAML or JSON file. Raises OSError where it cannot be read; every other fault is a Problem."""
+    return parse(path.read_text(encoding="utf-8"))
+
+
+def parse(text: str) -> PoolFile:
+    try:
+        document = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader, with one check more)
+    except (yaml.YAMLError, RecursionError) as error:
+        return _failed(Problem(path="", message=f"the file is neither YAML nor JSON: {_one_line(str(error))}"))
+    if not isinstance(document, Mapping) or "resource_pools" not in document:
+        return _failed(Problem(path="", message="the file has no resource_pools: begin it with a list of that name"))
+    pools = document["resource_pools"]
+    if not isinstance(pools, list) or not pools:
+        return _failed(
+            Problem(path="resource_pools", message=f"is {_shown(pools)}; it takes a list of at least one pool")
+        )
+    problems, notes = _unknown_keys(document, {"resource_pools"}, IGNORED_TOP, "")
+    entries: list[PoolEntry] = []
+    for number, pool in enumerate(pools):
+        entry, wrong, told = _entry(pool, f"resource_pools[{number}]")
+        problems, notes = problems + wrong, notes + told
+        entries += [entry] if entry else []
+    problems += _doubled(pools)
+    return PoolFile(entries=tuple(entries), problems=tuple(problems), notes=tuple(dict.fromkeys(notes)))
+
+
+def _failed(problem: Problem) -> PoolFile:
+    return PoolFile(problems=(problem,))
+
+
+def _entry(pool: Any, path: str) -> tuple[PoolEntry | None, list[Problem], list[str]]:
+    if not isinstance(pool, Mapping):
+        return (
+            None,
+            [Problem(path=path, message=f"is {_shown(pool)}; it takes a mapping with pool_name and provider")],
+            [],
+        )
+    problems, notes = _unknown_keys(pool, set(PoolEntry.model_fields), IGNORED_POOL, path)
+    if isinstance(provider := pool.get("provider"), Mapping):
+        wrong, told = _provider_keys(provider, f"{path}.provider")
+        problems, notes = problems + wrong, notes + told
+    try:
+        entry = PoolEntry.model_validate(pool)
+    except ValidationError as error:
+        return None, problems + [_problem(path, detail) for detail in error.errors()], notes
+    problems += [
+        Problem(
+            path=f"{path}.provider.{key}", message=f"is {_shown(value)}; this version of Lowtide does not support it"
+        )
+        for key, value in refused_keys(entry.provider)
+    ]
+    return (None if problems else entry), problems, notes + _differences(entry)
+
+
+def _provider_keys(provider: Mapping[str, Any], path: str) -> tuple[list[Problem], list[str]]:
+    problems, notes = _unknown_keys(provider, set(Provider.model_fields), IGNORED_PROVIDER, path)
+    nested = {"network_interface": NetworkInterface, "on_demand_fallback": OnDemandFallback}
+    for key, model in nested.items():
+        if isinstance(inner := provider.get(key), Mapping):
+            problems += _unknown_keys(inner, set(model.model_fields), frozenset(), f"{path}.{key}")[0]
+    for key, model in {"custom_tags": CustomTag, "schedules": Schedule}.items():
+        if isinstance(rows := provider.get(key), list):
+            for number, row in enumerate(rows):
+                if isinstance(row, Mapping):
+                    problems += _unknown_keys(row, set(model.model_fields), frozenset(), f"{path}.{key}[{number}]")[0]
+    return problems, notes
+
+
+def _unknown_keys(
+    given: Mapping[Any, Any], known: set[str], ignored: frozenset[str], path: str
+) -> tuple[list[Problem], list[str]]:
+    problems: list[Problem] = []
+    notes: list[str] = []
+    for key in given:
+        place = f"{path}.{key}" if path else str(key)
+        if key in ignored:
+            notes.append(f"{place} belongs to Determined's master and agents and has no effect here")
+        elif key not in known:
+            problems.append(Problem(path=place, message=f"is not a known key{_nearest(str(key), known | ignored)}"))
+    return problems, notes
+
+
+def _nearest(name: str, known: set[str] | frozenset[str]) -> str:
+    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; known keys here are {', '.join(sorted(known))}"
+
+
+def _problem(path: str, detail: Any) -> Problem:
+    """pydantic's finding in this file's words: where, what was given, what is taken instead."""
+    place = path + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in _location(detail["loc"]))
+    if detail["type"] == "missing":
+        return Problem(path=place, message="is required; add it")
+    if detail["type"] == "value_error":
+        text = str(detail["ctx"]["error"])
+        whole = isinstance(detail["input"], Mapping)
+        return Problem(path=place, message=text if whole else f"{_shown(detail['input'])} {text}")
+    return Problem(path=place, message=f"is {_shown(detail['input'])}; {_wanted(detail)}")
+
+
+def _location(parts: Sequence[int | str]) -> list[int | str]:
+    """Without the names of a union's branches, which pydantic puts at the end (`int`, `literal['never']`)."""
+    return [part for part in parts if isinstance(part, int) or (part.isidentifier() and part not in {"int", "str"})]
+
+
+def _wanted(detail: Any) -> str:
+    patterns = {
+        "pool_name": "lower-case letters, digits and hyphens, at most 63, the first a letter or digit",
+        "instance_type": "an EC2 instance type such as g4dn.metal",
+        "instance_types": "EC2 instance types such as g4dn.metal",
+        "image_id": "an image id such as ami-0abc1234",
+        "subnet_ids": "subnet ids such as subnet-0abc1234",
+    }
+    if detail["type"] == "string_pattern_mismatch":
+        name = next((part for part in reversed(detail["loc"]) if isinstance(part, str)), "")
+        return f"it takes {patterns.get(name, 'text of the form ' + str(detail['ctx']['pattern']))}"
+    text = str(detail["msg"])
+    return "it" + text[5:].replace(" should be", " should be", 1) if text.startswith("Input") else _lower(text)
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _doubled(pools: Sequence[Any]) -> list[Problem]:
+    times = Counter(str(pool["pool_name"]) for pool in pools if isinstance(pool, Mapping) and "pool_name" in pool)
+    return [
+        Problem(path="resource_pools", message=f"has {n} pools named {name!r}; give each pool a name of its own")
+        for name, n in times.items()
+        if n > 1
+    ]
+
+
+def _differences(entry: PoolEntry) -> list[str]:
+    """Where this pool means something else than in Determined, one sentence each."""
+    notes: list[str] = []
+    if entry.provider.ssh_key_name is None:
+        notes.append("ssh_key_name is optional here (Determined requires it); instances are reached through SSM")
+    return notes
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,159 @@
+"""From a pool entry to the pool that is stored: facts and prices filled in, what only AWS can know checked."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from lambdas.adapters.catalogue import TypeListing
+from lambdas.domain.pools import Pool, TypeFacts
+from lowtide.poolfile.load import Problem
+from lowtide.poolfile.schema import PoolEntry, Provider
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What AWS said, asked once for all pools of a file."""
+
+    region: str
+    listings: Mapping[str, TypeListing]
+    prices: Mapping[str, Decimal | None]
+    zones_of_subnets: Mapping[str, str]
+    """subnet id -> zone name; a subnet that does not exist is absent."""
+
+
+def types_of(entries: Sequence[PoolEntry]) -> list[str]:
+    """Every instance type that the entries name, each once."""
+    return sorted({name for entry in entries for name in entry.provider.types()})
+
+
+def resolve(entry: PoolEntry, path: str, facts: Facts, now: datetime) -> tuple[Pool | None, list[Problem]]:
+    """The pool of one entry (version 1: the store numbers it), or what is wrong with it in this account and Region."""
+    provider = entry.provider
+    problems = [
+        *_region(provider, path, facts),
+        *_unknown_types(provider, path, facts),
+        *_subnets(provider, path, facts),
+    ]
+    if problems:
+        return None, problems
+    types = tuple(_facts(provider, name, facts) for name in provider.types())
+    if (
+        not any(kind.slots for kind in types)
+        and provider.cpu_slots_allowed is False
+        and not entry.max_aux_containers_per_agent
+    ):
+        reason = "gives no slots: cpu_slots_allowed is false, its types have no GPU and it takes no auxiliary jobs"
+        return None, [Problem(path=f"{path}.provider", message=f"{reason}; nothing could ever run there")]
+    return _pool(entry, types, facts, now), []
+
+
+def _region(provider: Provider, path: str, facts: Facts) -> list[Problem]:
+    if provider.region in (None, facts.region):
+        return []
+    remedy = f"remove the key, or deploy a stack in {provider.region}"
+    return [
+        Problem(
+            path=f"{path}.provider.region", message=f'is "{provider.region}"; the stack is in {facts.region}: {remedy}'
+        )
+    ]
+
+
+def _unknown_types(provider: Provider, path: str, facts: Facts) -> list[Problem]:
+    if provider.instance_slots is not None:
+        return []
+    key = "instance_types" if provider.instance_types else "instance_type"
+    return [
+        Problem(path=f"{path}.provider.{key}", message=_unknown_type(name, facts))
+        for name in provider.types()
+        if name not in facts.listings
+    ]
+
+
+def _unknown_type(name: str, facts: Facts) -> str:
+    close = difflib.get_close_matches(name, sorted(facts.listings), n=1, cutoff=0.6)
+    nearest = f"; did you mean {close[0]}?" if close else ""
+    own = "(or set instance_slots for a type of your own)"
+    return f'is "{name}", which EC2 does not list in {facts.region}{nearest} {own}'
+
+
+def _subnets(provider: Provider, path: str, facts: Facts) -> list[Problem]:
+    problems: list[Problem] = []
+    by_zone: dict[str, str] = {}
+    for number, subnet in enumerate(provider.subnet_ids or []):
+        place = f"{path}.provider.subnet_ids[{number}]"
+        zone = facts.zones_of_subnets.get(subnet)
+        if zone is None:
+            problems.append(Problem(path=place, message=f'is "{subnet}", which does not exist in {facts.region}'))
+        elif zone in by_zone:
+            both = f"is in {zone}, as {by_zone[zone]} is; EC2 refuses two subnets of one zone in one request: keep one"
+            problems.append(Problem(path=place, message=both))
+        else:
+            by_zone[zone] = subnet
+    return problems
+
+
+def _facts(provider: Provider, name: str, facts: Facts) -> TypeFacts:
+    listing = facts.listings.get(name)
+    slots = provider.instance_slots
+    if listing is None:
+        # A type that EC2 does not list is taken at the owner's word; EC2 itself refuses it at launch if it is wrong.
+        return TypeFacts(
+            name=name,
+            vcpus=0,
+            memory_mib=0,
+            gpus=0,
+            architecture="x86_64",
+            on_demand_price=None,
+            slots=slots or 0,
+        )
+    if slots is None:
+        slots = listing.gpus or int(_cpu_slots_allowed(provider, facts))
+    return TypeFacts(
+        name=name,
+        vcpus=listing.vcpus,
+        memory_mib=listing.memory_mib,
+        gpus=listing.gpus,
+        architecture=listing.architecture,
+        on_demand_price=facts.prices.get(name),
+        slots=slots,
+        bare_metal=listing.bare_metal,
+    )
+
+
+def _cpu_slots_allowed(provider: Provider, facts: Facts) -> bool:
+    """The owner's word; else true where no type of the pool has a GPU, since no default job could ever run there."""
+    if provider.cpu_slots_allowed is not None:
+        return provider.cpu_slots_allowed
+    return not any(facts.listings[name].gpus for name in provider.types() if name in facts.listings)
+
+
+def _pool(entry: PoolEntry, types: tuple[TypeFacts, ...], facts: Facts, now: datetime) -> Pool:
+    provider = entry.provider
+    price = provider.spot_max_price
+    return Pool(
+        name=entry.pool_name,
+        description=entry.description,
+        spot=provider.spot,
+        spot_max_price=price if isinstance(price, Decimal) else None,
+        types=types,
+        subnets=tuple((facts.zones_of_subnets[subnet], subnet) for subnet in provider.subnet_ids or []),
+        min_instances=provider.min_instances,
+        max_instances=provider.max_instances,
+        max_aux_containers_per_agent=entry.max_aux_containers_per_agent,
+        max_idle_agent_period=provider.max_idle_agent_period,
+        max_agent_starting_period=provider.starting_period(),
+        allocation_strategy=provider.allocation_strategy,
+        image_id=provider.image_id,
+        unfulfilled_alarm_after=provider.unfulfilled_alarm_after,
+        paused=provider.paused,
+        applied_at=now,
+    )
+
+
+def most_per_hour(pool: Pool) -> Decimal | None:
+    """USD per hour of `max_instances` of the dearest type, each at its price limit; None where a price is unknown."""
+    limits = [pool.price_limit(kind) if pool.spot else kind.on_demand_price for kind in pool.types]
+    known = [limit for limit in limits if limit is not None]
+    return max(known) * pool.max_instances if len(known) == len(limits) else None

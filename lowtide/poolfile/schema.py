@@ -1,0 +1,250 @@
+"""The pool file as pydantic models: every key of contract section 2 with its type, default and bounds.
+
+Names, defaults and bounds of the keys that come from Determined are Determined's (its master configuration reference);
+the rest are Lowtide's own. What a key does is docs/pools.md; which keys have no meaning here is `IGNORED`.
+"""
+
+import re
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import durationpy
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+PRICE_FLOOR = Decimal("0.001")
+"""EC2 refuses a MaxPrice that is not above this (InvalidParameterValue)."""
+
+SpotStrategy = Literal[
+    "price-capacity-optimized", "capacity-optimized", "capacity-optimized-prioritized", "diversified", "lowest-price"
+]
+"""As EC2 Fleet names them for spot."""
+
+IGNORED_PROVIDER = frozenset(
+    {
+        *("master_url", "master_cert_name", "agent_docker_image", "agent_docker_network", "agent_docker_runtime"),
+        *("agent_reconnect_attempts", "agent_reconnect_backoff", "agent_config_file_contents", "agent_fluent_image"),
+        *("log_group", "log_stream", "use_cloud_logging"),
+    }
+)
+"""Determined's keys of `provider` that speak of its master and agents: accepted, reported once, without effect."""
+
+IGNORED_POOL = frozenset(
+    {"scheduler", "agent_reattach_enabled", "agent_reconnect_wait", "task_container_defaults", "kubernetes_namespace"}
+)
+IGNORED_TOP = frozenset(
+    {
+        *(
+            "resource_manager",
+            "db",
+            "port",
+            "security",
+            "task_container_defaults",
+            "checkpoint_storage",
+            "log",
+            "telemetry",
+        ),
+        *(
+            "logging",
+            "config_file",
+            "root",
+            "enable_cors",
+            "cluster_name",
+            "webhooks",
+            "scim",
+            "observability",
+            "cache",
+        ),
+        *("additional_resource_managers", "retention_policy", "ui_customization", "tensorboard_timeout"),
+    }
+)
+
+NOT_YET = {
+    "root_volume_size": 200,
+    "ssh_key_name": None,
+    "iam_instance_profile_arn": None,
+    "network_interface": None,
+    "tag_key": None,
+    "tag_value": None,
+    "custom_tags": [],
+    "instance_name": None,
+    "startup_script": None,
+    "container_startup_script": None,
+    "launch_error_timeout": timedelta(0),
+    "launch_error_retries": 0,
+    "on_demand_fallback": None,
+    "on_demand_base": 0,
+    "schedules": [],
+    "warm_instances": 0,
+    "max_hourly_cost": None,
+    "max_instance_lifetime": None,
+    "starvation_after": timedelta(minutes=10),
+    "job_role_arn": None,
+}
+"""Keys that are checked but have no behaviour in this version, with the one value that changes nothing."""
+
+
+def _duration(value: Any) -> Any:
+    """A Go duration (`90s`, `1h30m`) as a timedelta; whatever else is left for pydantic to refuse."""
+    if isinstance(value, str):
+        try:
+            return durationpy.from_str(value)
+        except durationpy.DurationError as error:
+            raise ValueError("is not a duration; write one as 90s, 20m or 1h30m") from error
+    if isinstance(value, timedelta):
+        return value
+    raise ValueError("is not a duration; write one as 90s, 20m or 1h30m")
+
+
+def _never(value: Any) -> Any:
+    return None if value == "never" else _duration(value)
+
+
+def _price(value: Any) -> Any:
+    """USD per instance-hour as a Decimal (a number's shortest text, so 0.35 is 0.35), or `NN%` as it stands."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        raise ValueError("is not a price; write US dollars per instance-hour, for example 0.35")
+    text = str(value).strip()
+    if re.fullmatch(r"\d+(\.\d+)?%", text):
+        return text
+    if not re.fullmatch(r"\d*\.?\d+|\d+\.", text):
+        raise ValueError("is not a price; write US dollars per instance-hour, for example 0.35 (no sign, no currency)")
+    price = Decimal(text)
+    if price <= PRICE_FLOOR:
+        raise ValueError(f"is too low; EC2 takes only prices above ${PRICE_FLOOR} an hour")
+    return price
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+DurationOrNever = Annotated[timedelta | None, BeforeValidator(_never)]
+Price = Annotated[Decimal | str, BeforeValidator(_price)]
+Money = Annotated[Decimal, Field(gt=0)]
+InstanceType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$")]
+Count = Annotated[int, Field(ge=0, le=100_000, strict=True)]
+
+
+class _Strict(BaseModel):
+    """Unknown keys are found by load.py, which can say which known key is nearest; here they are passed over."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, str_strip_whitespace=True)
+
+
+class NetworkInterface(_Strict):
+    public_ip: bool = True
+    subnet_id: str | None = Field(default=None, pattern=r"^subnet-[0-9a-z]+$")
+    security_group_id: str | None = Field(default=None, pattern=r"^sg-[0-9a-z]+$")
+
+
+class CustomTag(_Strict):
+    key: str = Field(min_length=1, max_length=128)
+    value: str = Field(max_length=256)
+
+
+class OnDemandFallback(_Strict):
+    after: DurationOrNever = None
+    after_interruptions: int | Literal["never"] = "never"
+    max_instances: Count = 2
+    return_after: Duration = timedelta(minutes=30)
+
+
+class Schedule(_Strict):
+    name: str = Field(min_length=1)
+    start: str
+    duration: Duration
+    timezone: str = "UTC"
+    min_instances: Count | None = None
+    max_instances: Count | None = None
+    spot_max_price: Price | None = None
+
+
+class Provider(_Strict):
+    type: Literal["aws"]
+    region: str | None = None
+    min_instances: Count = 0
+    max_instances: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 5
+    instance_type: InstanceType | None = None
+    instance_types: Annotated[list[InstanceType], Field(min_length=1, max_length=60)] | None = None
+    instance_slots: Annotated[int, Field(ge=0, le=1024, strict=True)] | None = None
+    cpu_slots_allowed: bool | None = None
+    spot: bool = False
+    spot_max_price: Price | None = None
+    image_id: str | None = Field(default=None, pattern=r"^ami-[0-9a-z]+$")
+    root_volume_size: Annotated[int, Field(ge=100, le=65_536, strict=True)] = 200
+    ssh_key_name: str | None = None
+    iam_instance_profile_arn: str | None = Field(
+        default=None, pattern=r"^arn:aws[a-z-]*:iam::\d{12}:instance-profile/.+$"
+    )
+    network_interface: NetworkInterface | None = None
+    tag_key: str | None = None
+    tag_value: str | None = None
+    custom_tags: list[CustomTag] = []
+    instance_name: str | None = None
+    startup_script: str | None = None
+    container_startup_script: str | None = None
+    max_idle_agent_period: Duration = timedelta(minutes=20)
+    max_agent_starting_period: Duration | None = None
+    launch_error_timeout: Duration = timedelta(0)
+    launch_error_retries: Count = 0
+    subnet_ids: Annotated[list[Annotated[str, Field(pattern=r"^subnet-[0-9a-z]+$")]], Field(min_length=1)] | None = None
+    allocation_strategy: SpotStrategy = "price-capacity-optimized"
+    on_demand_fallback: OnDemandFallback | None = None
+    on_demand_base: Count = 0
+    schedules: list[Schedule] = []
+    warm_instances: Count = 0
+    max_hourly_cost: Money | None = None
+    max_instance_lifetime: DurationOrNever = None
+    unfulfilled_alarm_after: DurationOrNever = timedelta(minutes=10)
+    starvation_after: Duration = timedelta(minutes=10)
+    job_role_arn: str | None = Field(default=None, pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")
+    paused: bool = False
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "Provider":
+        if (self.instance_type is None) == (self.instance_types is None):
+            given = "both are given" if self.instance_type else "neither is given"
+            raise ValueError(f"takes instance_type or instance_types, one of the two; {given}")
+        if self.min_instances > self.max_instances:
+            raise ValueError(
+                f"has min_instances {self.min_instances} above max_instances {self.max_instances}; "
+                "lower one or raise the other"
+            )
+        if self.instance_types and len(set(self.instance_types)) < len(self.instance_types):
+            raise ValueError("names an instance type twice in instance_types; name each once")
+        if self.subnet_ids and self.network_interface and self.network_interface.subnet_id:
+            raise ValueError("takes subnet_ids or network_interface.subnet_id, not both")
+        if self.spot_max_price is not None and not self.spot:
+            raise ValueError("has spot_max_price without spot: true; set spot: true or remove the price")
+        for key in ("max_idle_agent_period", "max_agent_starting_period"):
+            if (period := getattr(self, key)) is not None and period <= timedelta(0):
+                raise ValueError(f"has {key} {period.total_seconds():g}s; it must be above 0")
+        return self
+
+    def types(self) -> list[str]:
+        """The pool's instance types, in the owner's order."""
+        return self.instance_types or [self.instance_type or ""]
+
+    def starting_period(self) -> timedelta:
+        """20 minutes, 40 where a bare-metal type is among the pool's (they boot that long)."""
+        if self.max_agent_starting_period is not None:
+            return self.max_agent_starting_period
+        metal = any(".metal" in name for name in self.types())
+        return timedelta(minutes=40 if metal else 20)
+
+
+class PoolEntry(_Strict):
+    pool_name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    description: str = Field(default="", max_length=1024)
+    max_aux_containers_per_agent: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 100
+    provider: Provider
+
+
+def refused_keys(provider: Provider) -> list[tuple[str, Any]]:
+    """The keys of this provider that ask for what this version does not do yet, with their values."""
+    asked = [
+        (key, value)
+        for key, nothing in NOT_YET.items()
+        if key in provider.model_fields_set and (value := getattr(provider, key)) != nothing
+    ]
+    if isinstance(provider.spot_max_price, str):
+        asked.append(("spot_max_price", provider.spot_max_price))
+    return asked

@@ -1,0 +1,36 @@
+"""The documents say what the code does."""
+
+import re
+from pathlib import Path
+
+from lowtide.poolfile.load import parse
+from lowtide.poolfile.schema import NOT_YET, PoolEntry, Provider
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def rows(document: str) -> dict[str, str]:
+    """First cell in back quotes -> the whole row, of every table row that begins so."""
+    found = re.findall(r"^\| `([a-z_]+)` (\|.*)$", (DOCS / document).read_text(encoding="utf-8"), re.M)
+    return dict(found)
+
+
+def test_the_pools_reference_has_every_key_and_no_other() -> None:
+    assert set(rows("pools.md")) == set(PoolEntry.model_fields) | set(Provider.model_fields)
+
+
+def test_the_pools_reference_marks_what_does_not_work_yet_and_only_that() -> None:
+    marked = {key for key, row in rows("pools.md").items() if "*not yet*" in row}
+    assert marked == set(NOT_YET) | {"spot_max_price"}
+
+
+def test_the_example_in_the_pools_reference_is_valid() -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "pools.md").read_text(encoding="utf-8"), re.S)
+    assert not parse(example).problems
+
+
+def test_the_jobs_reference_has_every_field_of_a_message() -> None:
+    from lambdas.domain.job_message import READERS
+
+    fields = {name for name in rows("jobs.md") if name.islower()}
+    assert fields == set(READERS)

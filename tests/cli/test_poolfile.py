@@ -1,0 +1,216 @@
+"""The pool file: what is valid stands as it is, what is wrong names path, value and remedy."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambdas.adapters.catalogue import TypeListing
+from lambdas.domain.pools import Pool
+from lowtide.poolfile.difference import changes, cost_line
+from lowtide.poolfile.load import parse
+from lowtide.poolfile.resolve import Facts, resolve
+from lowtide.poolfile.template import TEMPLATE
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+
+SEED = """
+resource_pools:
+  - pool_name: aws-spot-g4dn-metal
+    provider:
+      type: aws
+      max_instances: 10
+      instance_type: g4dn.metal
+      spot: true
+"""
+
+
+def listing(name: str, *, gpus: int = 0, architecture: str = "x86_64") -> TypeListing:
+    return TypeListing(
+        name=name, vcpus=4, memory_mib=16384, gpus=gpus, architecture=architecture, bare_metal=name.endswith("metal")
+    )
+
+
+FACTS = Facts(
+    region="us-east-1",
+    listings={"g4dn.metal": listing("g4dn.metal", gpus=8), "m7i.large": listing("m7i.large")},
+    prices={"g4dn.metal": Decimal("7.824"), "m7i.large": Decimal("0.1008")},
+    zones_of_subnets={"subnet-a": "us-east-1a", "subnet-b": "us-east-1b", "subnet-a2": "us-east-1a"},
+)
+
+
+def pool_of(**provider: object) -> str:
+    return yaml.safe_dump({"resource_pools": [{"pool_name": "p", "provider": {"type": "aws", **provider}}]})
+
+
+def problems_of(text: str) -> list[str]:
+    return [str(problem) for problem in parse(text).problems]
+
+
+def resolved(text: str, facts: Facts = FACTS) -> Pool:
+    (entry,) = parse(text).entries
+    pool, problems = resolve(entry, "resource_pools[0]", facts, NOW)
+    assert pool, problems
+    return pool
+
+
+def refused(text: str, facts: Facts = FACTS) -> str:
+    (entry,) = parse(text).entries
+    pool, (problem,) = resolve(entry, "resource_pools[0]", facts, NOW)
+    assert pool is None
+    return str(problem)
+
+
+def test_a_determined_fragment_stands_as_it_is_and_means_what_it_means_there() -> None:
+    pool = resolved(SEED)
+    assert (pool.name, pool.spot, pool.spot_max_price, pool.min_instances) == ("aws-spot-g4dn-metal", True, None, 0)
+    assert (pool.max_instances, pool.types[0].slots, pool.max_aux_containers_per_agent) == (10, 8, 100)
+    assert pool.max_idle_agent_period == timedelta(minutes=20)
+    assert pool.price_limit(pool.types[0]) == Decimal("7.824")
+
+
+def test_bare_metal_gets_forty_minutes_to_start() -> None:
+    assert resolved(SEED).max_agent_starting_period == timedelta(minutes=40)
+    assert resolved(pool_of(instance_type="m7i.large")).max_agent_starting_period == timedelta(minutes=20)
+
+
+def test_the_file_that_init_writes_is_valid() -> None:
+    assert problems_of(TEMPLATE) == []
+    assert [entry.provider.spot for entry in parse(TEMPLATE).entries] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "words"),
+    [
+        ("", "", "no resource_pools"),
+        ("a: [", "", "neither YAML nor JSON"),
+        ("resource_pools: 3", "resource_pools", "is 3; it takes a list"),
+        ("resource_pools: [7]", "resource_pools[0]", "is 7"),
+        (
+            pool_of(instance_type="m7i.large", max_instnces=3),
+            "resource_pools[0].provider.max_instnces",
+            "did you mean max_",
+        ),
+        (
+            pool_of(instance_type="m7i.large", max_instances=0),
+            "resource_pools[0].provider.max_instances",
+            "is 0; it should",
+        ),
+        (pool_of(instance_type="m7i.large", max_instances="5"), "resource_pools[0].provider.max_instances", 'is "5"'),
+        (pool_of(instance_type="m7i.large", min_instances=9), "resource_pools[0].provider", "above max_instances 5"),
+        (pool_of(), "resource_pools[0].provider", "neither is given"),
+        (
+            pool_of(instance_type="m7i.large", instance_types=["m7i.large"]),
+            "resource_pools[0].provider",
+            "both are given",
+        ),
+        (pool_of(instance_types=["a.b", "a.b"]), "resource_pools[0].provider", "twice"),
+        (pool_of(instance_type="m7i.large", max_idle_agent_period="5 minutes"), ".max_idle_agent_period", "90s, 20m"),
+        (pool_of(instance_type="m7i.large", spot=True, spot_max_price=0.001), ".spot_max_price", "above $0.001"),
+        (pool_of(instance_type="m7i.large", spot=True, spot_max_price="$1"), ".spot_max_price", "no currency"),
+        (pool_of(instance_type="m7i.large", spot_max_price=1), "resource_pools[0].provider", "without spot: true"),
+        (pool_of(instance_type="m7i.large", allocation_strategy="cheap"), ".allocation_strategy", 'is "cheap"'),
+        (
+            pool_of(instance_type="m7i.large", network_interface={"public_pi": True}),
+            ".public_pi",
+            "did you mean public_ip",
+        ),
+        (SEED.replace("aws-spot", "AWS_spot"), "resource_pools[0].pool_name", "lower-case letters"),
+        (SEED + SEED.split("resource_pools:\n")[1], "resource_pools", "2 pools named 'aws-spot-g4dn-metal'"),
+        (SEED + "      spot: false\n", "", "twice"),
+    ],
+)
+def test_a_wrong_file_names_the_path_the_value_and_the_remedy(text: str, path: str, words: str) -> None:
+    problems = parse(text).problems
+    assert [p for p in problems if p.path.endswith(path) and words in p.message], problems
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("spot_max_price", "60%"), ("warm_instances", 1), ("max_hourly_cost", 3), ("on_demand_base", 1)),
+        *(("startup_script", "echo"), ("custom_tags", [{"key": "a", "value": "b"}]), ("root_volume_size", 300)),
+        ("schedules", [{"name": "day", "start": "0 9 * * 1-5", "duration": "8h"}]),
+    ],
+)
+def test_a_key_without_behaviour_is_refused_by_name(key: str, value: object) -> None:
+    (problem,) = problems_of(pool_of(instance_type="m7i.large", spot=True, **{key: value}))
+    assert f"provider.{key}: is " in problem
+    assert "does not support it" in problem
+
+
+def test_a_key_without_behaviour_may_say_what_is_the_case_anyway() -> None:
+    assert problems_of(pool_of(instance_type="m7i.large", root_volume_size=200, warm_instances=0)) == []
+
+
+def test_a_key_of_determined_without_meaning_here_is_told_once_and_ignored() -> None:
+    found = parse(pool_of(instance_type="m7i.large", master_url="http://x", agent_docker_image="y"))
+    assert not found.problems
+    assert sum("master_url" in note for note in found.notes) == 1
+
+
+def test_every_problem_of_a_file_is_told_at_once() -> None:
+    text = pool_of(instance_type="m7i.large", max_instances=0, max_idle_agent_period="x", foo=1)
+    assert len(problems_of(text)) == 3
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+        max_leaves=8,
+    )
+)
+def test_no_provider_whatever_is_in_it_ends_in_a_traceback(provider: object) -> None:
+    text = yaml.safe_dump({"resource_pools": [{"pool_name": "p", "provider": provider}]})
+    assert parse(text).problems
+
+
+def test_an_unknown_type_names_the_nearest_that_ec2_lists() -> None:
+    assert "did you mean g4dn.metal?" in refused(pool_of(instance_type="g4dn.metall"))
+
+
+def test_an_unknown_type_with_slots_of_its_owners_is_taken_at_his_word() -> None:
+    assert resolved(pool_of(instance_type="x9.large", instance_slots=4)).types[0].slots == 4
+
+
+def test_a_pool_without_gpus_gets_one_slot_an_instance_unless_it_says_otherwise() -> None:
+    assert resolved(pool_of(instance_type="m7i.large")).types[0].slots == 1
+    assert resolved(pool_of(instance_type="m7i.large", cpu_slots_allowed=False)).types[0].slots == 0
+
+
+def test_in_a_pool_with_gpus_a_cpu_type_has_no_slots() -> None:
+    pool = resolved(pool_of(instance_types=["g4dn.metal", "m7i.large"]))
+    assert [kind.slots for kind in pool.types] == [8, 0]
+
+
+def test_the_region_must_be_the_stacks() -> None:
+    assert "the stack is in us-east-1" in refused(pool_of(instance_type="m7i.large", region="eu-west-1"))
+
+
+@pytest.mark.parametrize(
+    ("subnets", "words"),
+    [(["subnet-a", "subnet-a2"], "two subnets of one zone"), (["subnet-zz"], "does not exist")],
+)
+def test_subnets_are_one_per_zone_and_exist(subnets: list[str], words: str) -> None:
+    assert words in refused(pool_of(instance_type="m7i.large", subnet_ids=subnets))
+
+
+def test_a_pool_survives_its_stored_form() -> None:
+    pool = resolved(pool_of(instance_type="g4dn.metal", spot=True, spot_max_price="1.25", subnet_ids=["subnet-b"]))
+    assert Pool.from_document(pool.to_document()) == pool
+
+
+def test_a_change_is_shown_as_old_and_new() -> None:
+    old, new = resolved(SEED), resolved(SEED.replace("10", "12"))
+    assert changes(old, new) == ["max_instances: 10 -> 12"]
+    assert changes(old, old) == []
+
+
+def test_the_most_a_pool_can_cost_is_its_limit_times_its_maximum() -> None:
+    assert cost_line(resolved(SEED)) == "spot; at most 10 instances, $78.24 per hour"
+    limited = resolved(pool_of(instance_type="g4dn.metal", spot=True, spot_max_price="2", max_instances=3))
+    assert "$6.00 per hour" in cost_line(limited)

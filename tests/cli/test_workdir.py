@@ -1,0 +1,56 @@
+"""A directory as an input: same content, same bytes; what is not needed stays out."""
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from lowtide.workdir import TooLarge, pack
+
+
+def names_in(data: bytes) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as tar:
+        return tar.getnames()
+
+
+def make(directory: Path, **files: str) -> Path:
+    directory.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (directory / name.replace("_", ".")).write_text(text)
+    return directory
+
+
+def test_the_same_content_packs_to_the_same_bytes_whenever_and_wherever(tmp_path: Path) -> None:
+    first = make(tmp_path / "a", train_py="x", data_txt="y")
+    second = make(tmp_path / "b", data_txt="y", train_py="x")
+    os.utime(second / "train.py", (1, 1))
+    assert pack(first).sha256 == pack(second).sha256
+
+
+def test_changed_content_has_another_name(tmp_path: Path) -> None:
+    before = pack(make(tmp_path / "a", train_py="x")).key
+    assert pack(make(tmp_path / "a", train_py="z")).key != before
+
+
+def test_the_ignore_file_keeps_things_out(tmp_path: Path) -> None:
+    directory = make(tmp_path / "a", train_py="x", big_bin="y")
+    (directory / ".lowtideignore").write_text("*.bin\n")
+    (directory / ".git").mkdir()
+    (directory / ".git" / "config").write_text("z")
+    assert names_in(pack(directory).data) == [".lowtideignore", "train.py"]
+
+
+def test_a_link_out_of_the_directory_is_kept_out(tmp_path: Path) -> None:
+    directory = make(tmp_path / "a", train_py="x")
+    (directory / "secret").symlink_to("/etc/passwd")
+    assert names_in(pack(directory).data) == ["train.py"]
+
+
+def test_a_directory_above_the_limit_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    directory = tmp_path / "a"
+    directory.mkdir()
+    (directory / "noise").write_bytes(os.urandom(2**20 + 4096))
+    with pytest.raises(TooLarge, match=r"\.lowtideignore"):
+        pack(directory, largest_mib=1)

@@ -1,0 +1,57 @@
+from typing import Any
+
+import pytest
+
+from infra.options import BOOT_POWER_OFF_SECONDS, Options
+from lambdas.domain.settings import Settings
+
+
+def read(context: dict[str, Any] | None = None, **environment: str) -> Options:
+    return Options.read((context or {}).get, environment)
+
+
+def test_without_options_it_is_the_default_stack_on_arm64_and_python_3_13_with_a_network_of_its_own() -> None:
+    assert read() == Options(stack="Lowtide", python="3.13", arch="arm64", vpc_id=None, keep_data=True)
+
+
+def test_the_stack_name_comes_from_the_option_before_the_environment() -> None:
+    assert read(LOWTIDE_STACK="Night").stack == "Night"
+    assert read({"stack": "Day"}, LOWTIDE_STACK="Night").stack == "Day"
+
+
+def test_lists_come_from_the_command_line_or_from_cdk_json() -> None:
+    assert read({"worker_roles": "a, team/b"}).worker_roles == ("a", "team/b")
+    assert read({"worker_roles": ["a", "team/b"]}).worker_roles == ("a", "team/b")
+
+
+def test_settings_pass_through_as_json_text() -> None:
+    assert read({"settings": '{"lease": 300}'}).settings == '{"lease": 300}'
+    assert read({"settings": {"lease": 300}}).settings == '{"lease": 300}'
+
+
+@pytest.mark.parametrize(
+    ("context", "words"),
+    [
+        ({"python": "3.9"}, "-c python=3.9 is unknown; it takes 3.11, 3.12, 3.13."),
+        ({"arch": "amd64"}, "-c arch=amd64 is unknown; it takes arm64, x86_64."),
+        ({"retention": "forever"}, "it takes keep, delete"),
+        ({"log_days": "12"}, "it takes 1, 7, 30, 90, 365"),
+        ({"settings": "{lease: 3}"}, "-c settings is not JSON"),
+        ({"settings": "[3]"}, "not an object"),
+        ({"stack": "a_b"}, "-c stack=a_b is not a name"),
+        ({"worker_roles": "a*"}, "-c worker_roles=a* is not a name"),
+        ({"vpc_id": "vpc-1"}, "go together"),
+        ({"subnet_ids": "subnet-1"}, "go together"),
+        ({"vpc_id": "vpc-1", "subnet_ids": "subnet-1,subnet-1"}, "names a subnet twice"),
+    ],
+)
+def test_a_wrong_option_is_refused_with_its_value_and_what_it_takes(context: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=r"^-c ") as refused:
+        read(context)
+    assert words in str(refused.value)
+
+
+def test_the_boot_timer_is_the_settings_own() -> None:
+    assert Settings().boot_power_off.total_seconds() == BOOT_POWER_OFF_SECONDS
+    assert read().boot_power_off_seconds == BOOT_POWER_OFF_SECONDS
+    assert read({"settings": '{"boot_power_off": 45.5}'}).boot_power_off_seconds == 45.5

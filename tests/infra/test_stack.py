@@ -1,0 +1,235 @@
+"""Storage, network, alarms, outputs, and how the stack goes away."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from aws_cdk import assertions
+
+from lambdas import names
+from tests.infra.template import ACCOUNT, REGION, ROOT, ZONES, Template, as_list, stack, synthesized, text
+
+# --- storage ---
+
+
+def test_the_table_is_keyed_indexed_and_forgetful_as_the_code_expects(template: Template) -> None:
+    (table,) = template.properties("AWS::DynamoDB::GlobalTable")
+    assert table["KeySchema"] == _keys(names.TABLE_PK, names.TABLE_SK)
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["TimeToLiveSpecification"] == {"AttributeName": names.TABLE_TTL, "Enabled": True}
+    (index,) = table["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == names.INDEX
+    assert index["KeySchema"] == _keys(names.INDEX_PK, names.INDEX_SK)
+    assert index["Projection"] == {"ProjectionType": "INCLUDE", "NonKeyAttributes": list(names.INDEX_ATTRIBUTES)}
+    (replica,) = table["Replicas"]
+    assert replica["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+def _keys(pk: str, sk: str) -> list[dict[str, str]]:
+    return [{"AttributeName": pk, "KeyType": "HASH"}, {"AttributeName": sk, "KeyType": "RANGE"}]
+
+
+def test_the_bucket_is_private_encrypted_and_takes_tls_only(template: Template) -> None:
+    (bucket,) = template.properties("AWS::S3::Bucket")
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    (policy,) = template.properties("AWS::S3::BucketPolicy")
+    refused = [s["Condition"] for s in policy["PolicyDocument"]["Statement"] if s["Effect"] == "Deny"]
+    assert {"Bool": {"aws:SecureTransport": "false"}} in refused
+
+
+def test_what_nobody_will_read_again_leaves_the_bucket(template: Template) -> None:
+    (bucket,) = template.properties("AWS::S3::Bucket")
+    rules = {rule["Id"]: rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
+    assert rules["unfinished-uploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 2}
+    assert (rules["checkpoints"]["Prefix"], rules["checkpoints"]["ExpirationInDays"]) == ("checkpoints/", 90)
+    assert (rules["inputs"]["Prefix"], rules["inputs"]["ExpirationInDays"]) == ("inputs/", names.INPUTS_KEPT_DAYS)
+    assert {rule["Status"] for rule in rules.values()} == {"Enabled"}
+
+
+@pytest.mark.parametrize(("retention", "policy"), [("keep", "Retain"), ("delete", "Delete")])
+def test_table_and_bucket_outlive_the_stack_unless_the_owner_says_otherwise(retention: str, policy: str) -> None:
+    template = synthesized(retention=retention)
+    kept = {r["Type"] for r in template.resources.values() if r.get("DeletionPolicy", "Delete") == "Retain"}
+    data = {"AWS::DynamoDB::GlobalTable", "AWS::S3::Bucket"}
+    assert kept == (data if policy == "Retain" else set())
+
+
+# --- network ---
+
+
+def test_its_own_network_has_a_public_subnet_in_every_zone_and_no_nat_gateway(template: Template) -> None:
+    subnets = template.properties("AWS::EC2::Subnet")
+    assert sorted(s["AvailabilityZone"] for s in subnets) == sorted(ZONES)
+    assert {s["MapPublicIpOnLaunch"] for s in subnets} == {True}
+    assert not template.of_type("AWS::EC2::NatGateway")
+    assert not template.of_type("AWS::EC2::EIP")
+
+
+def test_s3_and_dynamodb_are_reached_through_gateway_endpoints_from_every_subnet(template: Template) -> None:
+    endpoints = template.properties("AWS::EC2::VPCEndpoint")
+    assert {text(e["ServiceName"]).rsplit(".", 1)[-1] for e in endpoints} == {"s3", "dynamodb"}
+    for endpoint in endpoints:
+        assert endpoint["VpcEndpointType"] == "Gateway"
+        assert len(endpoint["RouteTableIds"]) == len(ZONES)
+
+
+def test_zones_can_be_named() -> None:
+    subnets = synthesized(zones="us-east-1b,us-east-1d").properties("AWS::EC2::Subnet")
+    assert sorted(s["AvailabilityZone"] for s in subnets) == ["us-east-1b", "us-east-1d"]
+
+
+def _vpc(**zones: str) -> dict[str, Any]:
+    """What CDK's look-up remembers of a VPC with these subnets (id: zone), all private."""
+    return {
+        f"vpc-provider:account={ACCOUNT}:filter.vpc-id=vpc-1:region={REGION}:returnAsymmetricSubnets=true": {
+            "vpcId": "vpc-1",
+            "vpcCidrBlock": "10.0.0.0/16",
+            "ownerAccountId": ACCOUNT,
+            "availabilityZones": [],
+            "subnetGroups": [
+                {
+                    "name": "Private",
+                    "type": "Private",
+                    "subnets": [
+                        {"subnetId": name, "cidr": "10.0.0.0/24", "availabilityZone": zone, "routeTableId": "rtb-1"}
+                        for name, zone in zones.items()
+                    ],
+                }
+            ],
+        },
+        "vpc_id": "vpc-1",
+    }
+
+
+def test_an_owners_private_subnets_are_used_as_they_are() -> None:
+    context = {**_vpc(one="us-east-1a", two="us-east-1b", three="us-east-1b"), "subnet_ids": "one,two"}
+    template = Template(assertions.Template.from_stack(stack(context)).to_json())
+    variables = template.function("reconcile")[1]["Environment"]["Variables"]
+    assert json.loads(variables[names.ENV_SUBNETS]) == {"us-east-1a": "one", "us-east-1b": "two"}
+    launch_from = template.statement("reconcile", "LaunchFrom")
+    subnets = {r.rsplit("/", 1)[-1] for r in map(text, as_list(launch_from["Resource"])) if ":subnet/" in r}
+    assert subnets == {"one", "two"}
+    (group,) = template.properties("AWS::EC2::SecurityGroup")
+    assert group["VpcId"] == "vpc-1"
+    assert not template.of_type("AWS::EC2::VPC")
+    assert not template.of_type("AWS::EC2::Subnet")
+
+
+@pytest.mark.parametrize(
+    ("subnet_ids", "words"),
+    [
+        ("two,three", "two and three are both in us-east-1b; name one per zone"),
+        ("one,four", "subnet four is not in vpc-1, which has one, three, two"),
+    ],
+)
+def test_subnets_that_cannot_serve_fail_the_synthesis(subnet_ids: str, words: str) -> None:
+    context = {**_vpc(one="us-east-1a", two="us-east-1b", three="us-east-1b"), "subnet_ids": subnet_ids}
+    errors = assertions.Annotations.from_stack(stack(context)).find_error("*", assertions.Match.any_value())
+    assert [words in error.entry.data for error in errors] == [True]
+
+
+# --- alarms ---
+
+
+def alarms(template: Template) -> dict[str, dict[str, Any]]:
+    """Alarms by the metric they watch."""
+    return {a["MetricName"]: a for a in template.properties("AWS::CloudWatch::Alarm")}
+
+
+def test_each_alarm_watches_one_metric_of_this_stack() -> None:
+    for alarm in alarms(synthesized(stack="Night")).values():
+        assert "Metrics" not in alarm, "neither metric maths nor composites"
+        assert alarm["Namespace"] == names.NAMESPACE
+        assert alarm["Dimensions"] == [{"Name": names.DIMENSION_STACK, "Value": "Night"}]
+
+
+@pytest.mark.parametrize("metric", [names.METRIC_UNFULFILLED_TOO_LONG, names.METRIC_PARKED])
+def test_one_pool_or_message_is_enough_for_an_alarm_within_a_minute(template: Template, metric: str) -> None:
+    alarm = alarms(template)[metric]
+    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
+    assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["Statistic"]) == (60, 1, "Maximum")
+    assert alarm["TreatMissingData"] == "ignore"
+
+
+def test_five_minutes_without_a_completed_tick_are_an_alarm_also_when_there_is_no_data_at_all(
+    template: Template,
+) -> None:
+    alarm = alarms(template)[names.METRIC_TICKS]
+    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "LessThanThreshold")
+    assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]) == (60, 5, 5)
+    assert alarm["TreatMissingData"] == "breaching"
+
+
+def test_every_alarm_says_what_to_do_and_where_the_runbook_says_more(template: Template) -> None:
+    for alarm in alarms(template).values():
+        assert "Do: " in alarm["AlarmDescription"]
+        section = re.search(r"Runbook: docs/operations\.md#([a-z-]+)$", alarm["AlarmDescription"])
+        assert section is not None
+        assert section[1] in names.RUNBOOK_SECTIONS.values()
+
+
+def test_every_section_that_an_alarm_names_is_in_the_runbook() -> None:
+    headings = re.findall(r"^## (.+)$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    assert set(names.RUNBOOK_SECTIONS.values()) <= {heading.lower().replace(" ", "-") for heading in headings}
+
+
+def test_every_alarm_and_its_end_go_to_the_topic(template: Template) -> None:
+    (topic,) = template.of_type("AWS::SNS::Topic")
+    for alarm in alarms(template).values():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": topic}]
+
+
+def test_the_topic_takes_alarms_of_this_account_and_tls_only(template: Template) -> None:
+    (policy,) = template.properties("AWS::SNS::TopicPolicy")
+    statements = policy["PolicyDocument"]["Statement"]
+    (allow,) = (s for s in statements if s["Effect"] == "Allow")
+    assert allow["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert allow["Action"] == "sns:Publish"
+    assert allow["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    (deny,) = (s for s in statements if s["Effect"] == "Deny")
+    assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+# --- outputs ---
+
+
+def test_the_outputs_are_those_of_the_contract(template: Template) -> None:
+    assert set(template.content["Outputs"]) == {
+        value for name, value in vars(names).items() if name.startswith("OUTPUT_")
+    }
+
+
+def test_nothing_has_a_name_of_its_own_so_that_several_stacks_can_stand_in_one_account(template: Template) -> None:
+    fixed = {
+        *("TableName", "BucketName", "QueueName", "TopicName", "RoleName", "ManagedPolicyName", "FunctionName"),
+        *("LogGroupName", "LaunchTemplateName", "AlarmName", "DashboardName", "InstanceProfileName", "GroupName"),
+    }
+    named_by_another = {"AWS::Lambda::Permission", "AWS::Lambda::EventSourceMapping", "AWS::Lambda::EventInvokeConfig"}
+    assert [
+        name
+        for name, r in template.resources.items()
+        if r["Type"] not in named_by_another and fixed & r.get("Properties", {}).keys()
+    ] == []
+
+
+# --- going away ---
+
+
+def test_instances_end_before_anything_else_of_the_stack_is_deleted(template: Template) -> None:
+    (teardown,) = template.of_type("Custom::LowtideInstances")
+    assert template.needs(teardown) == template.resources.keys() - {teardown}
+
+
+def test_nothing_waits_for_the_end_of_instances_by_mistake(template: Template) -> None:
+    (teardown,) = template.of_type("Custom::LowtideInstances")
+    assert [name for name in template.resources if name != teardown and teardown in template.needs(name)] == []
+
+
+def test_the_end_of_instances_has_a_bound_that_its_function_keeps(template: Template) -> None:
+    (resource,) = template.properties("Custom::LowtideInstances")
+    name, function = template.function("teardown")
+    assert resource["ServiceToken"] == {"Fn::GetAtt": [name, "Arn"]}
+    assert int(resource["ServiceTimeout"]) >= function["Timeout"] == 900

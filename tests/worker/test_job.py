@@ -1,0 +1,220 @@
+"""One attempt as real processes: every way in which it can end."""
+
+import os
+import signal
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.worker.control import Control, lease
+from worker import boot, processes
+from worker.inputs import Fetcher
+from worker.isolation import Account
+from worker.job import Attempt, Runner
+from worker.leases import Key, Lease, NeverStarted, Stop
+
+KEYS = boot.Credentials("AKID", "secret", "", "2099-01-01T00:00:00Z")
+READY = "touch $TMPDIR/ready"
+
+
+def until(condition: Callable[[], Any], seconds: float = 15.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition never came true"
+        time.sleep(0.01)
+
+
+class Bench:
+    def __init__(self, state: Path, account: Account | None = None, gpus: int = 0) -> None:
+        self.state = state
+        self.runner = Runner(
+            state,
+            fetcher=Fetcher("us-east-1", lambda: KEYS),
+            account=account or Account(),
+            gpus=gpus,
+            now=lambda: datetime.now(UTC),
+            log=lambda event, **fields: None,
+        )
+
+    def start(self, script: str, *, devices: tuple[int, ...] = (), **changes: Any) -> Attempt:
+        given = {"command": ["/bin/sh", "-c", script]} | changes
+        return self.runner.start(Lease.parse(lease(**given)), devices)
+
+    def started(self, script: str, **changes: Any) -> Attempt:
+        """Returns when the script has touched its ready file."""
+        attempt = self.start(script, **changes)
+        until(lambda: list(self.state.glob("jobs/*/*/tmp/ready")))
+        return attempt
+
+    def run(self, script: str, **changes: Any) -> Any:
+        return self.outcome(self.start(script, **changes))
+
+    def outcome(self, attempt: Attempt) -> Any:
+        until(lambda: attempt.outcome is not None)
+        return attempt.outcome
+
+    def file(self, name: str) -> str:
+        return next(self.state.glob(f"jobs/*/*/{name}")).read_text()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.runner.clear_leftovers()
+
+
+def test_a_job_that_exits_0_ends_with_0(bench: Bench) -> None:
+    found = bench.run("true")
+    assert (found.exit_code, found.signal, found.stopped, found.done, found.error) == (0, None, None, False, None)
+
+
+def test_a_job_that_fails_tells_its_code_and_the_end_of_its_output(bench: Bench) -> None:
+    found = bench.run("echo working; echo no luck >&2; exit 3")
+    assert (found.exit_code, found.signal, found.error) == (3, None, "working\nno luck")
+
+
+def test_a_job_that_dies_of_a_signal_tells_the_signal(bench: Bench) -> None:
+    found = bench.run("kill -SEGV $$")
+    assert (found.exit_code, found.signal) == (None, signal.SIGSEGV)
+
+
+def test_a_command_that_does_not_exist_ends_with_127(bench: Bench) -> None:
+    found = bench.run("", command=["/no/such/program"])
+    assert found.exit_code == 127
+    assert "/no/such/program" in found.error
+
+
+def test_a_command_that_is_no_program_ends_with_126(bench: Bench) -> None:
+    assert bench.run("", command=["/etc/passwd"]).exit_code == 126
+
+
+def test_the_time_that_earlier_attempts_used_counts_towards_the_timeout(bench: Bench) -> None:
+    found = bench.run("exec sleep 60", timeout_seconds=3600.0, used_seconds=3599.8)
+    assert (found.signal, found.stopped) == (signal.SIGTERM, Stop.TIMED_OUT)
+    body = found.body(Key("job-1", 1))
+    assert (body["timed_out"], body["interrupted"]) == (True, False)
+
+
+def test_a_job_that_ignores_sigterm_is_killed_when_its_grace_is_over(bench: Bench) -> None:
+    attempt = bench.started(f"trap '' TERM; {READY}; while :; do sleep 0.05; done")
+    attempt.stop(Stop.INTERRUPTED, kill_after=0.3)
+    found = bench.outcome(attempt)
+    assert (found.signal, found.stopped) == (signal.SIGKILL, Stop.INTERRUPTED)
+
+
+def test_a_notice_brings_the_kill_of_an_earlier_stop_forward(bench: Bench) -> None:
+    attempt = bench.started(f"trap '' TERM; {READY}; while :; do sleep 0.05; done")
+    attempt.stop(Stop.CANCELLED, kill_after=60.0)
+    attempt.stop(Stop.INTERRUPTED, kill_after=0.1)
+    assert bench.outcome(attempt).stopped is Stop.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("at_term", "code", "number", "done"),
+    [
+        ("exit 0", 0, None, False),
+        ("echo yes > $LOWTIDE_DONE_FILE; exit 0", 0, None, True),
+        ("exit 1", 1, None, False),
+        ("exit 143", 143, None, False),
+        ("trap - TERM; kill -TERM $$", None, signal.SIGTERM, False),
+    ],
+)
+def test_an_interrupted_job_tells_how_it_ended_and_whether_it_was_done(
+    bench: Bench, at_term: str, code: int | None, number: int | None, done: bool
+) -> None:
+    attempt = bench.started(f"trap '{at_term}' TERM; {READY}; while :; do sleep 0.02; done")
+    attempt.stop(Stop.INTERRUPTED)
+    body = bench.outcome(attempt).body(attempt.key)
+    assert (body["interrupted"], body["exit_code"], body["signal"], body["done"]) == (True, code, number, done)
+
+
+def test_an_empty_done_file_says_nothing(bench: Bench) -> None:
+    assert bench.run(": > $LOWTIDE_DONE_FILE").done is False
+
+
+def test_every_process_of_a_job_gets_the_sigterm(bench: Bench) -> None:
+    attempt = bench.started(
+        f"(trap 'touch $TMPDIR/told; exit' TERM; {READY}; while :; do sleep 0.02; done) & trap : TERM; wait; wait"
+    )
+    attempt.stop(Stop.INTERRUPTED)
+    bench.outcome(attempt)
+    assert list(bench.state.glob("jobs/*/*/tmp/told"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes outside the group are found through /proc")
+def test_nothing_of_a_job_outlives_it_even_in_a_session_of_its_own(bench: Bench) -> None:
+    bench.run("setsid sleep 300 & (setsid sh -c 'sleep 300; true' &) ; exit 0")
+    assert processes.running_under(bench.state) == []
+
+
+def test_a_job_sees_its_own_environment_and_nothing_of_the_workers(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDSECRET")
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9")
+    bench.run("env > seen", env={"SEED": "1", "LOWTIDE_JOB_ID": "forged"}, attempt=3)
+    seen = dict(line.split("=", 1) for line in bench.file("work/seen").splitlines())
+    expected = {"SEED": "1", "LOWTIDE_JOB_ID": "job-1", "LOWTIDE_POOL": "cpu", "LOWTIDE_ATTEMPT": "3"}
+    assert expected.items() <= seen.items()
+    assert Path(seen["LOWTIDE_CHECKPOINT_DIR"]).is_dir()
+    assert not [name for name in seen if name.startswith("AWS")]
+    assert set(seen) <= {*expected, "LOWTIDE_CHECKPOINT_DIR", "LOWTIDE_DONE_FILE"} | {
+        *("PATH", "LANG", "HOME", "TMPDIR", "PWD", "_", "SHLVL", "OLDPWD")
+    }
+
+
+def test_a_job_sees_the_gpus_that_are_its_own(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, gpus=4)
+    bench.run("echo $CUDA_VISIBLE_DEVICES > seen", devices=(1, 3))
+    assert bench.file("work/seen") == "1,3\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the user")
+def test_a_job_of_a_root_worker_runs_as_another_user_and_owns_its_directories() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder)
+        state.chmod(stat.S_IRWXU | stat.S_IXOTH | stat.S_IROTH)
+        bench = Bench(state, Account(64917, 64917, ()))
+        found = bench.run("id -u > seen; id -G >> seen; touch $LOWTIDE_CHECKPOINT_DIR/x $HOME/x $TMPDIR/x")
+        assert found.exit_code == 0, found.error
+        assert bench.file("work/seen") == "64917\n64917\n"
+
+
+def test_a_lease_that_is_stopped_before_its_process_starts_is_given_back(
+    bench: Bench, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    attempt = bench.start("true", inputs=[{"s3": "s3://b/k", "path": "."}])
+    attempt.stop(Stop.INTERRUPTED)
+    assert isinstance(bench.outcome(attempt), NeverStarted)
+
+
+def test_a_bad_input_is_the_jobs_failure_and_its_command_never_runs(bench: Bench, control: Control) -> None:
+    control.objects["/b/k"] = b"x"
+    found = bench.run("touch ran", inputs=[{"s3": "s3://b/k", "path": "k", "sha256": "0" * 64}])
+    assert found.exit_code is None
+    assert found.error.startswith("input: s3://b/k")
+    assert not list(bench.state.glob("jobs/*/*/work/ran"))
+
+
+def test_what_an_attempt_leaves_is_removed_but_its_output_stays(bench: Bench) -> None:
+    attempt = bench.start("echo kept")
+    bench.outcome(attempt)
+    attempt.forget()
+    assert not list(bench.state.glob("jobs/*"))
+    assert [file.read_text() for file in bench.state.glob("outputs/*")] == ["kept\n"]
+
+
+def test_a_new_worker_ends_the_jobs_of_the_one_before(bench: Bench) -> None:
+    attempt = bench.started(f"{READY}; exec sleep 300")
+    assert bench.runner.clear_leftovers() == [("job-1", 1)]
+    assert bench.outcome(attempt).signal == signal.SIGKILL
+    assert processes.running_under(bench.state) == []
