@@ -48,7 +48,7 @@ from lowtide.market.unkindness import Unkindness
 HISTORY_KEPT = 20_000
 """Happenings kept for reports: a demo makes some hundreds."""
 STRIKE_AGAIN = timedelta(seconds=1)
-"""A strike that finds too few victims looks again after so long, in real time: asking hosts what they run costs them."""
+"""A strike that finds too few victims looks again after so long, in real time: asking hosts what runs costs them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

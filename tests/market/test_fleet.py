@@ -273,3 +273,9 @@ def test_an_answer_never_exceeds_target_capacity_or_quota_and_explains_every_sho
     assert all(
         len(born) <= dict(zip((A, B, C), capacities, strict=True))[o.offering.zone] for o, born in answer.granted
     )
+
+
+def test_an_even_share_that_one_cannot_give_comes_from_the_others():
+    world = market(conditions=steady(capacities={A: 1}))
+    answer = world.create_fleet(spot(offer(A), offer(B), offer(C), target=9, strategy="diversified"), START)
+    assert {override.offering.zone: len(born) for override, born in answer.granted} == {A: 1, B: 5, C: 3}

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from lowtide.market.fleet import Refused
 from lowtide.market.instances import RebalanceAdvised, State, StateChanged, Warned
-from lowtide.market.model import ALL, Offering, Seeded
+from lowtide.market.model import ALL, Offering, Recorded, Seeded, Trace
 from lowtide.market.script import parse
 from lowtide.market.unkindness import Unkindness
-from tests.market.worlds import START, TYPE, A, B, launched, market, offer, on_demand, seconds, spot
+from tests.market.worlds import START, TYPE, A, B, Steady, launched, market, offer, on_demand, seconds, spot
 
 CALM = replace(Unkindness.none(), shutting_down=seconds(20))
 
@@ -77,6 +77,16 @@ def test_a_script_strikes_only_instances_that_run_a_job_and_waits_for_them():
     working.add(second.instance_id)
     assert [w.instance_id for w in warnings(world.advance(START + seconds(40)))] == [second.instance_id]
     assert first.interruption is None
+
+
+def test_an_outage_of_the_model_warns_when_it_begins_however_late_anybody_looks():
+    trace = Trace.from_document({"gap_seconds": 60, "spot_price": 1, "on_demand_price": 4, "avail": "1110"})
+    recorded = Recorded(traces={Offering(TYPE, A): trace}, otherwise=Steady(), epoch=START)
+    world = market(conditions=recorded, unkindness=CALM)
+    [instance] = launched(world.create_fleet(spot(), START))
+    [warning] = warnings(world.advance(START + timedelta(hours=1)))
+    assert warning.at == START + seconds(180)
+    assert instance.ended_at == START + seconds(300)
 
 
 def test_an_interruption_without_notice_says_nothing_and_ends_at_once():
@@ -218,6 +228,10 @@ def played(seed: int, instants: list[float]) -> list:
 @given(seed=st.integers(0, 2**32), instants=st.lists(st.floats(0, 600), max_size=30))
 def test_how_often_the_clock_is_looked_at_changes_nothing(seed, instants):
     assert played(seed, instants) == played(seed, [])
+
+
+def test_a_restless_clock_changes_nothing_either():
+    assert played(11, [n / 2 for n in range(1200)]) == played(11, [])
 
 
 def test_another_seed_is_another_market():
