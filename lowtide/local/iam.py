@@ -22,9 +22,22 @@ _EC2_ID = re.compile(r"^(?:InstanceId|ResourceId|LaunchTemplateId|VolumeId|Netwo
 _EQUALITY = re.compile(r"^\s*\(?\s*(#?\w+)\s*=\s*(:\w+)")
 
 
+_PUBLIC_PARAMETERS = "/aws/service/"
+"""Public parameters are nobody's: their ARN has no account."""
+_CHECKED_AS = {
+    "sqs:SendMessageBatch": "sqs:SendMessage",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+}
+"""Operations without a permission of their own: IAM's action is that of the single one. Stock asks for a name that no
+policy can grant on AWS."""
+
+
 def install(replacements: Replacements) -> None:
-    """Adds the missing condition keys to those that ministack resolves for a request."""
+    """Adds the missing condition keys to those that ministack resolves for a request; names batches as IAM does."""
     actions = upstream("core.iam_actions")
+    _name_batches_as_iam_does(replacements, actions)
+    _name_parameters_as_ssm_does(replacements, actions)
     stock = actions.request_tag_context
 
     def context(service: str, iam_action: str, body: bytes, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,6 +51,54 @@ def install(replacements: Replacements) -> None:
         return found
 
     replacements.replace(actions, "request_tag_context", context)
+
+
+def _name_batches_as_iam_does(replacements: Replacements, actions: Any) -> None:
+    stock = actions.extract_iam_action
+
+    def extract_iam_action(
+        service: str, method: str, path: str, headers: Mapping[str, str], body: bytes, query_params: Mapping[str, Any]
+    ) -> str | None:
+        action: str | None = stock(service, method, path, headers, body, query_params)
+        return action if action is None else _CHECKED_AS.get(action, action)
+
+    replacements.replace(actions, "extract_iam_action", extract_iam_action)
+
+
+def _name_parameters_as_ssm_does(replacements: Replacements, actions: Any) -> None:
+    """GetParameters is checked on what it names (stock: on `*`, which a right policy does not grant). AWS checks every
+    name; here one stands for all: the first that is not public, since a public one is the likelier to be granted."""
+    stock = actions.extract_resource_arn
+
+    def extract_resource_arn(
+        service: str,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        query_params: Mapping[str, Any],
+        region: str,
+        account_id: str,
+    ) -> str:
+        arn: str = stock(service, method, path, headers, body, query_params, region, account_id)
+        if service != "ssm" or arn != "*":
+            return arn
+        return _parameters_arn(body, region, account_id) or arn
+
+    replacements.replace(actions, "extract_resource_arn", extract_resource_arn)
+
+
+def _parameters_arn(body: bytes, region: str, account: str) -> str | None:
+    try:
+        request = json.loads(body or b"{}")
+    except ValueError:
+        return None
+    names: list[str] = [str(name) for name in request.get("Names") or []]
+    if not names:
+        return None
+    name = min(names, key=lambda given: given.startswith(_PUBLIC_PARAMETERS))
+    owner = "" if name.startswith(_PUBLIC_PARAMETERS) else account
+    return f"arn:aws:ssm:{region}:{owner}:parameter/{name.lstrip('/')}"
 
 
 def enforce(
