@@ -13,9 +13,9 @@ from tests.local.conftest import role
 TAGGED = {"StringEquals": {"ec2:ResourceTag/lowtide:stack": "Ours"}}
 
 
-def as_role(world: World, service: str, policy: dict[str, Any]) -> Any:
+def as_role(world: World, service: str, policy: dict[str, Any], **forged: str) -> Any:
     """A client with an instance's credentials of a new role that has this one statement."""
-    keys = world.role_credentials(role(world, policy, service="ec2.amazonaws.com"), "i-0123")
+    keys = {**world.role_credentials(role(world, policy, service="ec2.amazonaws.com"), "i-0123"), **forged}
     session: Any = boto3.session.Session()
     return session.client(
         service,
@@ -50,6 +50,13 @@ def test_an_instances_credentials_name_the_role_and_the_instance(world: World) -
     assert caller["Arn"].endswith("/i-0123")
     assert caller["UserId"].startswith("AROA")
     assert caller["UserId"].endswith(":i-0123")
+
+
+@pytest.mark.parametrize("part", ["SecretAccessKey", "Token"])
+def test_an_instances_credentials_cannot_be_forged(world: World, part: str) -> None:
+    everything = {"Action": "*", "Resource": "*"}
+    assert refused(as_role(world, "sqs", everything).list_queues) is None
+    assert refused(as_role(world, "sqs", everything, **{part: "guessed"}).list_queues) is not None
 
 
 def test_an_instance_profile_stands_for_its_role(world: World) -> None:

@@ -7,7 +7,6 @@ import tempfile
 from decimal import Decimal
 from pathlib import Path
 
-import boto3
 import psutil
 import pytest
 from botocore.exceptions import ClientError
@@ -77,14 +76,6 @@ def test_a_port_in_use_is_told() -> None:
 def test_a_pace_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="pace is 0"):
         World(pace=0)
-
-
-def test_only_the_worlds_own_secret_opens_it() -> None:
-    with World() as world:
-        keys = {"aws_access_key_id": "lowtide-local", "aws_secret_access_key": "guessed"}
-        stranger = boto3.client("sqs", endpoint_url=world.endpoint, region_name=world.region, **keys)
-        with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
-            stranger.list_queues()
 
 
 def test_the_price_list_tells_the_price_that_is_charged() -> None:
