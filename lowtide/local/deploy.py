@@ -7,6 +7,7 @@ hash of everything it is made from, so that a second deploy of unchanged sources
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -114,8 +115,8 @@ class Deployment:
 
     def command(self) -> str:
         """What a person types in another shell, with the world's variables exported, to deploy the same."""
-        words = [f"-c {name}={_quoted(value)}" for name, value in self.context.items()]
-        return " ".join(["node_modules/.bin/cdk deploy --require-approval never", *words])
+        words = ["node_modules/.bin/cdk", "deploy", "--require-approval", "never", *self._context_arguments()]
+        return f'PATH="{NODE_HOME / "bin"}:$PATH" {shlex.join(words)}'
 
     def _context_arguments(self) -> list[str]:
         return [word for name, value in self.context.items() for word in ("-c", f"{name}={value}")]
@@ -174,7 +175,3 @@ def _files(root: Path) -> Iterator[Path]:
         place = root / source
         found = [place] if place.is_file() else sorted(place.rglob("*")) if place.is_dir() else []
         yield from (path for path in found if path.is_file() and not _NOT_SOURCE & set(path.parts))
-
-
-def _quoted(value: str) -> str:
-    return value if value.replace(".", "").replace("_", "").replace("-", "").isalnum() else f"'{value}'"

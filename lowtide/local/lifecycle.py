@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import psutil
 
@@ -192,10 +193,23 @@ def _end(places: Places) -> bool:
     server = state.process() if state is not None else None
     if server is not None:
         _end_server(server)
-    orphans = end_orphans(places.run / INSTANCES)
+    orphans = end_orphans(places.run / INSTANCES) + _end_functions(places)
     places.state.unlink(missing_ok=True)
     shutil.rmtree(places.run, ignore_errors=True)
     return server is not None or orphans > 0
+
+
+def _end_functions(places: Places) -> int:
+    """Kills what still works on a function's invocation after its server crashed: how many did."""
+    left = [process for process in psutil.process_iter(["cwd"]) if _is_below(process.info["cwd"], places.run)]
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    return len(left)
+
+
+def _is_below(directory: str | None, place: Path) -> bool:
+    return directory is not None and Path(directory).is_relative_to(place)
 
 
 def _end_server(server: psutil.Process) -> None:

@@ -1,0 +1,135 @@
+"""What a role may do, by condition keys that stock ministack does not resolve, and checks made on EC2's behalf."""
+
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from lowtide.local.world import World
+from tests.local.conftest import role
+
+TAGGED = {"StringEquals": {"ec2:ResourceTag/lowtide:stack": "Ours"}}
+
+
+def as_role(world: World, service: str, policy: dict[str, Any], **forged: str) -> Any:
+    """A client with an instance's credentials of a new role that has this one statement."""
+    keys = {**world.role_credentials(role(world, policy, service="ec2.amazonaws.com"), "i-0123"), **forged}
+    session: Any = boto3.session.Session()
+    return session.client(
+        service,
+        region_name=world.region,
+        endpoint_url=world.endpoint,
+        aws_access_key_id=keys["AccessKeyId"],
+        aws_secret_access_key=keys["SecretAccessKey"],
+        aws_session_token=keys["Token"],
+    )
+
+
+def refused(call: Any, **arguments: Any) -> str | None:
+    """The error code of a call; None if it was answered."""
+    try:
+        call(**arguments)
+    except ClientError as error:
+        return error.response["Error"]["Code"]
+    return None
+
+
+def volume(world: World, stack: str) -> str:
+    tags = [{"Key": "lowtide:stack", "Value": stack}]
+    answer = world.client("ec2").create_volume(
+        AvailabilityZone="us-east-1a", Size=1, TagSpecifications=[{"ResourceType": "volume", "Tags": tags}]
+    )
+    return answer["VolumeId"]
+
+
+def test_an_instances_credentials_name_the_role_and_the_instance(world: World) -> None:
+    caller = as_role(world, "sts", {"Action": "s3:ListAllMyBuckets", "Resource": "*"}).get_caller_identity()
+    assert caller["Arn"].startswith(f"arn:aws:sts::{world.account}:assumed-role/role-")
+    assert caller["Arn"].endswith("/i-0123")
+    assert caller["UserId"].startswith("AROA")
+    assert caller["UserId"].endswith(":i-0123")
+
+
+@pytest.mark.parametrize("part", ["SecretAccessKey", "Token"])
+def test_an_instances_credentials_cannot_be_forged(world: World, part: str) -> None:
+    everything = {"Action": "*", "Resource": "*"}
+    assert refused(as_role(world, "sqs", everything).list_queues) is None
+    assert refused(as_role(world, "sqs", everything, **{part: "guessed"}).list_queues) is not None
+
+
+def test_an_instance_profile_stands_for_its_role(world: World) -> None:
+    iam, name = world.client("iam"), f"p-{uuid4().hex[:8]}"
+    arn = iam.create_instance_profile(InstanceProfileName=name)["InstanceProfile"]["Arn"]
+    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=role(world).rsplit("/", 1)[-1])
+    assert world.role_credentials(name, "i-1")["AccessKeyId"] != world.role_credentials(arn, "i-1")["AccessKeyId"]
+
+
+def test_credentials_of_a_role_that_is_not_there_are_refused(world: World) -> None:
+    with pytest.raises(LookupError, match="nobody"):
+        world.role_credentials("nobody", "i-1")
+
+
+def test_a_resource_tag_decides(world: World) -> None:
+    ours, theirs = volume(world, "Ours"), volume(world, "Theirs")
+    ec2 = as_role(world, "ec2", {"Action": "ec2:DeleteVolume", "Resource": "*", "Condition": TAGGED})
+    assert refused(ec2.delete_volume, VolumeId=theirs) == "UnauthorizedOperation"
+    assert refused(ec2.delete_volume, VolumeId=ours) is None
+
+
+def test_the_namespace_of_a_metric_decides(world: World) -> None:
+    condition = {"StringEquals": {"cloudwatch:namespace": "Ours"}}
+    cloudwatch = as_role(
+        world, "cloudwatch", {"Action": "cloudwatch:PutMetricData", "Resource": "*", "Condition": condition}
+    )
+    data = [{"MetricName": "M", "Value": 1.0}]
+    assert refused(cloudwatch.put_metric_data, Namespace="Ours", MetricData=data) is None
+    assert "AccessDenied" in str(refused(cloudwatch.put_metric_data, Namespace="Theirs", MetricData=data))
+
+
+def test_the_leading_keys_of_every_kind_of_request_decide(world: World) -> None:
+    table = f"t-{uuid4().hex[:8]}"
+    world.client("dynamodb").create_table(
+        TableName=table,
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    condition = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["mine*"]}}
+    dynamodb = as_role(world, "dynamodb", {"Action": "dynamodb:*", "Resource": "*", "Condition": condition})
+
+    def all_calls(key: str) -> list[str | None]:
+        item = {"pk": {"S": key}}
+        put = {"Put": {"TableName": table, "Item": item}}
+        return [
+            refused(dynamodb.put_item, TableName=table, Item=item),
+            refused(dynamodb.get_item, TableName=table, Key=item),
+            refused(
+                dynamodb.query,
+                TableName=table,
+                KeyConditionExpression="#k = :k",
+                ExpressionAttributeNames={"#k": "pk"},
+                ExpressionAttributeValues={":k": {"S": key}},
+            ),
+            refused(dynamodb.transact_write_items, TransactItems=[put]),
+            refused(dynamodb.batch_get_item, RequestItems={table: {"Keys": [item]}}),
+            refused(dynamodb.batch_write_item, RequestItems={table: [{"PutRequest": {"Item": item}}]}),
+        ]
+
+    assert all_calls("mine-1") == [None] * 6
+    assert all_calls("yours-1") == ["AccessDeniedException"] * 6
+
+
+def test_a_check_on_ec2s_behalf_follows_the_callers_policy_and_says_who_may_not_what(world: World) -> None:
+    arn = role(world, {"Action": "ec2:RunInstances", "Resource": "*", "Condition": TAGGED}, service="ec2.amazonaws.com")
+    keys = world.role_credentials(arn, "i-1")
+    scope = f"{keys['AccessKeyId']}/20260101/us-east-1/ec2/aws4_request"
+    headers = {"authorization": f"AWS4-HMAC-SHA256 Credential={scope}"}
+    resource = f"arn:aws:ec2:us-east-1:{world.account}:instance/*"
+    tag = "ec2:ResourceTag/lowtide:stack"
+    assert world.enforce(headers, "ec2:RunInstances", resource, {tag: "Ours"}) is None
+    denied = world.enforce(headers, "ec2:RunInstances", resource, {tag: "Theirs"})
+    assert denied is not None
+    assert f"is not authorized to perform: ec2:RunInstances on resource: {resource}" in denied.message
+    assert "because no identity-based policy allows" in denied.message
