@@ -1,6 +1,7 @@
 """What a pass may do: the actions of a plan, each a value with its why. What decides on them is plan.py."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from lambdas.domain.fleet import Intention, LaunchRequest
 
@@ -55,6 +56,8 @@ class ReturnJob:
     instance_id: str
     fence: int
     why: str
+    renewed_at: datetime | None = None
+    """The last renewal that was seen: a lease renewed since is left alone. None: it is ended whatever it says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,13 @@ def returned(snapshot: Snapshot, fleet: FleetView, now: datetime) -> list[Return
     there = {each.instance_id for each in fleet.present}
     found = [(lease, _why_lost(lease, there, snapshot, now)) for held in fleet.leases.values() for lease in held]
     return [
-        ReturnJob(job_id=lease.job_id, instance_id=lease.instance_id, fence=lease.fence, why=why)
+        ReturnJob(
+            job_id=lease.job_id,
+            instance_id=lease.instance_id,
+            fence=lease.fence,
+            why=why,
+            renewed_at=lease.renewed_at,
+        )
         for lease, why in found
         if why
     ]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lambdas.adapters import keys
+from lambdas.adapters.faults import Conflict
 from lambdas.control.worker_calls import Claim
 from lambdas.domain.jobs import JobState, Resources
 from tests.ledger.world import World, pool
@@ -123,6 +124,16 @@ def test_an_instance_that_began_to_drain_since_it_was_read_gets_no_lease(world: 
     asked = Claim(request_id="r-1", free_slots=8, free_aux_slots=0, most=1)
     assert world.api.claims.claim(seat, asked, world.clock()).granted == ()
     assert world.record().state == JobState.QUEUED
+
+
+def test_a_job_that_ran_and_came_back_since_it_was_read_is_not_granted_under_an_old_fence(world: World) -> None:
+    job = world.job()
+    slow, quick = world.workers.seat(world.instance(1)), world.instance(2)
+    world.claim(quick)
+    world.finish(quick, exit_code=1, interrupted=True)
+    with pytest.raises(Conflict):
+        world.leases.grant(job, slow.instance, slots=1, most_aux=0, request_id="r", now=world.clock())
+    assert (world.record().state, world.record().fence) == (JobState.QUEUED, 1)
 
 
 @pytest.mark.parametrize("change", [{"paused": True}, {"deleted": True}])
