@@ -1,12 +1,13 @@
 """A pool's fleet as one pass sees it: every instance put into the one group that the decisions are about."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
+from lambdas.domain.fit import slots_taken
 from lambdas.domain.fleet import Instance, InstanceState, Intention, Lease
 from lambdas.domain.packing import Room
-from lambdas.domain.pools import Pool, TypeFacts
+from lambdas.domain.pools import Pool
 from lambdas.domain.settings import Settings
 from lambdas.domain.snapshot import Snapshot
 
@@ -25,7 +26,7 @@ class FleetView:
     running: tuple[Instance, ...]
     """Their workers have called, not long ago, and may be given jobs."""
     silent: tuple[Instance, ...]
-    """Their workers called once, but not for a full lease length: no job will be taken there."""
+    """Their workers called once, but have not for a full lease length when they should: no job is taken there."""
     leases: Mapping[str, tuple[Lease, ...]]
     """By instance id; an id that is no instance of the pool's is among them."""
 
@@ -73,8 +74,28 @@ def is_ending(instance: Instance) -> bool:
 
 
 def _is_silent(instance: Instance, snapshot: Snapshot, now: datetime) -> bool:
+    """No call for a lease length, although there was cause for one."""
     called = last_call(instance, snapshot)
-    return called is not None and now - called >= snapshot.settings.lease
+    if called is None or now - called < snapshot.settings.lease:
+        return False
+    return _ought_to_have_called(instance, called, snapshot, now)
+
+
+def _ought_to_have_called(instance: Instance, called: datetime, snapshot: Snapshot, now: datetime) -> bool:
+    """An idle worker's polls that find nothing are not written down, so their absence alone says nothing. But a worker
+    with a job heartbeats, and one with room claims what fits within `poll_most`, far below a lease length."""
+    period = snapshot.settings.lease
+    if any(lease.instance_id == instance.instance_id for lease in snapshot.leases):
+        return True
+    idle_since = instance.idle_since or called
+    if idle_since - called >= period:
+        return True
+    facts = snapshot.pool.facts(instance.instance_type)
+    since = max(at for at in (idle_since, snapshot.pool.applied_at, snapshot.outage_ended_at) if at)
+    return facts is not None and any(
+        now - max(job.queued_at, since) >= period and slots_taken(job.slots, job.resources, facts) is not None
+        for job in snapshot.queue
+    )
 
 
 def last_call(instance: Instance, snapshot: Snapshot) -> datetime | None:
@@ -104,40 +125,24 @@ def rooms(fleet: FleetView, snapshot: Snapshot) -> tuple[Room, ...]:
     """Free room of running and launching instances, then of open intentions."""
     pool = snapshot.pool
     return (
-        *(_room(each, fleet, pool, 0) for each in fleet.running),
-        *(_room(each, fleet, pool, 1) for each in fleet.launching),
+        *_rooms_of(fleet.running, fleet, pool, 0),
+        *_rooms_of(fleet.launching, fleet, pool, 1),
         *(room for intention in snapshot.intentions for room in _awaited_rooms(intention, pool)),
     )
 
 
-def _room(instance: Instance, fleet: FleetView, pool: Pool, tier: int) -> Room:
-    held = fleet.leases.get(instance.instance_id, ())
-    return Room(
-        name=instance.instance_id,
-        facts=facts_of(instance, pool),
-        free_slots=max(0, instance.slots - sum(lease.slots for lease in held)),
-        free_aux=max(0, pool.max_aux_containers_per_agent - sum(lease.slots == 0 for lease in held)),
-        tier=tier,
-    )
-
-
-def facts_of(instance: Instance, pool: Pool) -> TypeFacts:
-    """The facts of its type, with the slots that the instance itself was launched with."""
-    known = pool.facts(instance.instance_type)
-    return replace(known, slots=instance.slots) if known else _unknown_type(instance)
-
-
-def _unknown_type(instance: Instance) -> TypeFacts:
-    """A type that the pool no longer names: its slots are known, its resources are not."""
-    return TypeFacts(
-        name=instance.instance_type,
-        vcpus=1,
-        memory_mib=1,
-        gpus=0,
-        architecture="x86_64",
-        on_demand_price=None,
-        slots=instance.slots,
-    )
+def _rooms_of(instances: Iterable[Instance], fleet: FleetView, pool: Pool, tier: int) -> Iterator[Room]:
+    """An instance of a type that the pool no longer names gets no job, and so has no room."""
+    for instance in instances:
+        held = fleet.leases.get(instance.instance_id, ())
+        if (facts := pool.facts(instance.instance_type)) is not None:
+            yield Room(
+                name=instance.instance_id,
+                facts=facts,
+                free_slots=max(0, instance.slots - sum(lease.slots for lease in held)),
+                free_aux=max(0, pool.max_aux_containers_per_agent - sum(lease.slots == 0 for lease in held)),
+                tier=tier,
+            )
 
 
 def _awaited_rooms(intention: Intention, pool: Pool) -> list[Room]:

@@ -90,6 +90,12 @@ def test_a_job_that_fits_nothing_holds_up_nothing() -> None:
     assert len(packing.bins) == 1
 
 
+def test_the_gaps_that_large_jobs_leave_go_to_jobs_of_lower_rank() -> None:
+    jobs = [*demand(3, 3), *demand(1, 4)]
+    packing = pack(jobs, [room("i-1", 5), room("i-2", 5)], [], aux=100, most=0)
+    assert sum(job.slots for taken in packing.used.values() for job in taken) == 10
+
+
 def test_jobs_of_resources_share_an_instance_by_their_largest_share() -> None:
     wants = Resources(vcpus=Decimal(24), memory_mib=1, gpus=0)
     packing = pack(demand(1, 5, resources=wants), [], [candidate(8, "1")], aux=100, most=5)

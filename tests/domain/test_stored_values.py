@@ -1,0 +1,54 @@
+"""Pools and settings read back as they were written."""
+
+import json
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from lambdas.domain.pools import Pool
+from lambdas.domain.settings import Settings
+from tests.domain.build import NOW, kind, pool
+
+FULL = pool(
+    description="training",
+    version=7,
+    types=(kind(), kind("c7g.large", 1, None, gpus=0, architecture="arm64", bare_metal=True)),
+    subnets=(("us-west-2a", "subnet-1"),),
+    images=(("g4dn.metal", "ami-1"),),
+    min_instances=1,
+    max_instances=9,
+    unfulfilled_alarm_after=None,
+    paused=True,
+    applied_at=NOW,
+)
+
+
+def test_a_pool_reads_back_from_its_document_through_json() -> None:
+    assert Pool.from_document(json.loads(json.dumps(FULL.to_document()))) == FULL
+
+
+def test_a_pool_reads_back_from_numbers_as_the_table_gives_them() -> None:
+    document = json.loads(json.dumps(FULL.to_document()), parse_int=Decimal, parse_float=Decimal)
+    read = Pool.from_document(document)
+    assert read == FULL
+    assert all(type(facts.slots) is int and type(facts.vcpus) is int for facts in read.types)
+
+
+def test_settings_read_back_from_what_differs() -> None:
+    changed = Settings(lease=timedelta(seconds=30), cooldown_scale=0.1)
+    assert json.loads(changed.to_json()) == {"cooldown_scale": 0.1, "lease": 30.0}
+    assert Settings.from_json(changed.to_json()) == changed
+    assert Settings.from_json(None) == Settings()
+
+
+def test_pacing_shortens_every_wait_and_leaves_retention_and_rates() -> None:
+    quick = Settings().paced(10)
+    assert (quick.lease, quick.look_again, quick.cooldown_scale) == (timedelta(seconds=30), timedelta(seconds=6), 0.1)
+    assert (quick.jobs_kept, quick.ec2_refill_per_second) == (Settings().jobs_kept, 2.0)
+
+
+@pytest.mark.parametrize("text", ['{"leese": 3}', '{"lease": 0}', '{"lease": "5m"}', '{"lease": true}'])
+def test_a_wrong_setting_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ValueError, match=r"settings\.le"):
+        Settings.from_json(text)
