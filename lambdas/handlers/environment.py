@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -17,21 +17,30 @@ import boto3
 from botocore.config import Config
 
 from lambdas import names
+from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.queues import Doorbell, Queue
 from lambdas.adapters.table import Table
 from lambdas.domain.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_sqs import SQSClient
 
 QUICK = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
 """For calls that take milliseconds (DynamoDB, SQS): three attempts, at most some 22 s in all, below every function's
 timeout."""
+PATIENT = Config(connect_timeout=2, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
+"""For EC2's Describe and Terminate, which take seconds for a large fleet."""
 
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def time_left(context: Any) -> timedelta:
+    """Until Lambda kills this invocation."""
+    return timedelta(milliseconds=context.get_remaining_time_in_millis())
 
 
 class Environment:
@@ -69,6 +78,11 @@ class Environment:
         return boto3.client("sqs", config=QUICK)
 
     @cached_property
+    def ec2(self) -> "EC2Client":
+        """For reading and ending; launching takes a client that never repeats a call by itself (ec2.ONE_ATTEMPT)."""
+        return boto3.client("ec2", config=PATIENT)
+
+    @cached_property
     def table(self) -> Table:
         return Table(self.dynamodb, self[names.ENV_TABLE])
 
@@ -79,6 +93,10 @@ class Environment:
     @cached_property
     def parked_queue(self) -> Queue:
         return Queue(self.sqs, self[names.ENV_PARKED_QUEUE])
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        return Metrics(self.stack, now=now)
 
     @cached_property
     def random(self) -> SystemRandom:

@@ -1,21 +1,25 @@
 """EventBridge, what EC2 says of instances: see control/news.py."""
 
+import logging
 from functools import cache
 from typing import Any
 
 from lambdas.adapters.observations import Observations
 from lambdas.control.news import Newsroom, take_in
-from lambdas.handlers import surroundings
+from lambdas.handlers.environment import environment, now
+
+logging.getLogger().setLevel(logging.INFO)
 
 
 @cache
 def _newsroom() -> Newsroom:
+    given = environment()
     return Newsroom(
-        observations=Observations(surroundings.table()),
-        doorbell=surroundings.doorbell(),
-        metrics=surroundings.metrics(),
-        settings=surroundings.settings(),
-        now=surroundings.now,
+        observations=Observations(given.table),
+        doorbell=given.doorbell,
+        metrics=given.metrics,
+        settings=given.settings,
+        now=now,
     )
 
 

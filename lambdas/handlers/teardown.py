@@ -10,21 +10,22 @@ from lambdas.adapters.ec2 import Ec2
 from lambdas.adapters.observations import Observations
 from lambdas.adapters.stack_switch import StackSwitch
 from lambdas.control.teardown import Closing, Result, physical_id, respond
-from lambdas.handlers import surroundings
+from lambdas.handlers.environment import environment, now, time_left
 
+logging.getLogger().setLevel(logging.INFO)
 _log = logging.getLogger(__name__)
 
 
 @cache
 def _closing() -> Closing:
-    table, stack = surroundings.table(), surroundings.stack()
+    given = environment()
     return Closing(
-        stack=stack,
-        switch=StackSwitch(table),
-        observations=Observations(table),
-        ec2=Ec2(surroundings.patient_ec2(), stack),
-        settings=surroundings.settings(),
-        now=surroundings.now,
+        stack=given.stack,
+        switch=StackSwitch(given.table),
+        observations=Observations(given.table),
+        ec2=Ec2(given.ec2, given.stack),
+        settings=given.settings,
+        now=now,
         pause=time.sleep,
     )
 
@@ -33,7 +34,7 @@ def handler(event: dict[str, Any], context: Any) -> None:
     """Always answers: an unanswered request leaves the stack waiting until its time is over."""
     closing = _closing()
     try:
-        result = respond(closing, event["RequestType"], lambda: surroundings.time_left(context))
+        result = respond(closing, event["RequestType"], lambda: time_left(context))
     except Exception as error:
         _log.exception("teardown failed")
         result = Result(succeeded=False, reason=f"{type(error).__name__}: {error}")

@@ -1,7 +1,7 @@
 """EventBridge, every minute: see control/tick.py."""
 
+import logging
 import uuid
-from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -11,35 +11,33 @@ from lambdas.adapters.observations import Observations
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.control.observe import Eyes
 from lambdas.control.tick import Works, tick
-from lambdas.handlers import surroundings
+from lambdas.handlers.environment import environment, now, time_left
+
+logging.getLogger().setLevel(logging.INFO)
 
 
 @cache
 def _works() -> Works:
-    table = surroundings.table()
+    given = environment()
     return Works(
         eyes=Eyes(
-            observations=Observations(table),
-            clockwork=Clockwork(table),
-            ec2=Ec2(surroundings.patient_ec2(), surroundings.stack()),
-            pools=PoolConfig(table),
-            doorbell=surroundings.doorbell(),
-            settings=surroundings.settings(),
-            now=surroundings.now,
+            observations=Observations(given.table),
+            clockwork=Clockwork(given.table),
+            ec2=Ec2(given.ec2, given.stack),
+            pools=PoolConfig(given.table),
+            doorbell=given.doorbell,
+            settings=given.settings,
+            now=now,
         ),
-        metrics=surroundings.metrics(),
-        now=surroundings.now,
+        metrics=given.metrics,
+        now=now,
         new_id=lambda: uuid.uuid4().hex,
     )
 
 
 def handler(event: dict[str, Any], context: Any) -> None:
     works = _works()
-
-    def time_left() -> timedelta:
-        return surroundings.time_left(context)
-
     try:
-        tick(works, event.get("id") or works.new_id(), time_left)
+        tick(works, event.get("id") or works.new_id(), lambda: time_left(context))
     finally:
         works.metrics.flush()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lambdas import names
-from lambdas.handlers import news, surroundings, tick
+from lambdas.handlers import environment, news, tick
 from lowtide.sim.calls import Recorder
 from tests.observe.conftest import World, warning
 
@@ -24,9 +24,8 @@ def deployed(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setenv(names.ENV_RECONCILE_QUEUE, world.queue_url)
     monkeypatch.setenv(names.ENV_SETTINGS, json.dumps({"warning_lead": 60}))
     clients = {"dynamodb": world.dynamodb, "sqs": world.sqs, "ec2": world.ec2}
-    monkeypatch.setattr(surroundings.boto3, "client", lambda service, **_: clients[service])
-    made = (tick._works, news._newsroom, surroundings.settings, surroundings.table, surroundings.doorbell)
-    for maker in (*made, surroundings.patient_ec2, surroundings.metrics):
+    monkeypatch.setattr(environment.boto3, "client", lambda service, **_: clients[service])
+    for maker in (tick._works, news._newsroom, environment.environment):
         maker.cache_clear()
     return world
 
@@ -36,7 +35,7 @@ def metrics_in(text: str) -> dict[str, Any]:
 
 
 def test_the_clocks_event_makes_a_tick_and_its_metrics(deployed: World, capsys: pytest.CaptureFixture[str]) -> None:
-    deployed.run("i-1", launched_at=surroundings.now())
+    deployed.run("i-1", launched_at=environment.now())
     tick.handler({"id": "event-1", "source": "aws.events"}, Context())
     assert deployed.known("i-1").pool == "gpu"
     assert metrics_in(capsys.readouterr().out)[names.METRIC_TICKS] == [1]
