@@ -14,7 +14,7 @@ from lowtide.hosts.spec import Spec
 TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
 TOKEN_HEADER = "X-aws-ec2-metadata-token"  # noqa: S105 - a header's name
 LONGEST_TTL = 21600
-CLOSING_POLL_SECONDS = 0.5
+CLOSING_POLL_SECONDS = 0.1
 
 RoleCredentials = Callable[[str, str], Mapping[str, str]]
 """(role name, instance id) → AccessKeyId, SecretAccessKey, Token, Expiration. LookupError: no such role."""

@@ -1,7 +1,7 @@
 """The commands of an instance that are stand-ins here, and nothing else is: what would touch the machine itself.
 
-systemctl, systemd-run   really supervise units and timers, for the few settings that a worker's unit has
-shutdown, poweroff, …    end the instance
+systemctl                really supervises units, for the few settings that a worker's unit has
+shutdown, poweroff, …    end the instance, at once or after minutes
 useradd                  really adds the user where the instance has an /etc/passwd and user ids of its own, else fails
 nvidia-smi               lists the instance type's GPUs; missing where it has none
 python3                  the interpreter that runs the local AWS
@@ -54,31 +54,19 @@ for argument; do
   esac
 done
 timer=$machine/run/shutdown.pid
-if [ -f "$$timer" ]; then
-  kill "$$(cat "$$timer")" 2> /dev/null
+cancel() {
+  [ ! -f "$$timer" ] || kill "$$(cat "$$timer")" 2> /dev/null
   rm -f "$$timer"
-fi
+}
 case "$$when" in
-  cancel) ;;
+  cancel) cancel ;;
   now | +0) kill -TERM "$$(cat $machine/run/init.pid)" ;;
-  *) $machine/bin/lowtide-timer shutdown $$(($${when#+} * 60)) poweroff > /dev/null 2>&1 < /dev/null & ;;
+  *)
+    cancel
+    $machine/bin/lowtide-timer shutdown $$(($${when#+} * 60)) $machine/bin/poweroff > /dev/null 2>&1 < /dev/null &
+    ;;
 esac
 exit 0
-"""
-
-_SYSTEMD_RUN = """#!/bin/sh
-# systemd-run --unit=NAME --on-active=SECONDS COMMAND...: a timer that `systemctl stop NAME.timer` ends.
-unit=run-$$$$ seconds=0
-while :; do
-  case "$$1" in
-    --unit=*) unit=$${1#*=} ;;
-    --on-active=*) seconds=$${1#*=} ;;
-    -*) ;;
-    *) break ;;
-  esac
-  shift
-done
-$machine/bin/lowtide-timer "$$unit.timer" "$${seconds%s}" "$$@" > /dev/null 2>&1 < /dev/null &
 """
 
 _SYSTEMCTL = """#!/bin/sh
@@ -99,7 +87,7 @@ for argument; do
 done
 name=$${unit##*/}
 case "$$name" in
-  '' | *.service | *.timer) ;;
+  '' | *.service) ;;
   *) name=$$name.service ;;
 esac
 pid_file=$machine/run/$$name.pid
@@ -175,7 +163,6 @@ def write(directory: Path, *, machine: str, root: str, own_users: bool, python: 
     """Fills `directory` (to be first on the guest's PATH). `machine` and `root` are paths as the guest sees them."""
     texts = {
         "systemctl": _SYSTEMCTL,
-        "systemd-run": _SYSTEMD_RUN,
         "lowtide-supervise": _SUPERVISE,
         "lowtide-timer": _TIMER,
         "useradd": _USERADD if own_users else _NO_USERADD,

@@ -52,6 +52,14 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return found
 
 
+def commands(hosts: Hosts) -> list[list[str]]:
+    found: list[list[str]] = []
+    for process in hosts.processes(ID):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append(process.cmdline())
+    return found
+
+
 def test_user_data_runs_and_its_files_stay_its_own(hosts: Hosts) -> None:
     launch(
         hosts,
@@ -129,23 +137,23 @@ def test_a_terminated_instance_is_not_reported_as_powered_off(make_hosts: Make) 
     assert told == []
 
 
-def test_the_boot_time_power_off_ends_an_instance_unless_it_is_stopped(make_hosts: Make) -> None:
+def test_a_scheduled_shutdown_ends_the_instance_unless_it_is_cancelled(make_hosts: Make) -> None:
     hosts = make_hosts()
     told: list[str] = []
     hosts.on_shutdown = told.append
-    arm = "systemd-run --unit=boot-power-off --on-active=0.3 systemctl poweroff\n"
-    launch(hosts, arm + "systemctl stop boot-power-off.timer; sleep 1000", instance_id="i-kept")
+    armed = "until [ -e $(dirname $(command -v poweroff))/../run/shutdown.pid ]; do :; done\n"
+    arm = "lowtide-timer shutdown 0.3 poweroff &\n" + armed
+    launch(hosts, arm + "shutdown -c; sleep 1000", instance_id="i-kept")
     launch(hosts, arm + "sleep 1000", instance_id="i-ended")
     until(lambda: told == ["i-ended"])
     time.sleep(0.5)
     assert told == ["i-ended"]
 
 
-def test_a_scheduled_shutdown_can_be_cancelled(make_hosts: Make) -> None:
+def test_a_shutdown_in_minutes_waits_for_them(make_hosts: Make) -> None:
     hosts = make_hosts()
-    launch(hosts, "shutdown -P +5\nuntil ls /machine/run/shutdown.pid; do :; done; shutdown -c; echo done")
-    says(hosts, "done")
-    until(lambda: all("lowtide-timer" not in " ".join(process.cmdline()) for process in hosts.processes(ID)))
+    launch(hosts, "shutdown -h +5; sleep 1000")
+    until(lambda: ["sleep", "300"] in commands(hosts))
 
 
 def test_a_service_is_run_again_when_it_dies_and_not_after_it_was_stopped(hosts: Hosts) -> None:
