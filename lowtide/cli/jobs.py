@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
-from lambdas.adapters.ledger import Ledger
-from lambdas.domain.job_record import Attempt, JobRecord
 
+from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
+from lambdas.domain.job_record import Attempt, JobRecord
 from lambdas.domain.jobs import JobState
 from lambdas.domain.settings import Settings
 from lowtide.cli.connection import Deployment, utc_now
