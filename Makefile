@@ -6,6 +6,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := .venv-lambda
+PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadgroup
 PYTHON ?= $(shell sh tools/find-python)
 # The tests and the demo must not meet the caller's own account, and never write byte code into what is shipped.
 export PYTHONDONTWRITEBYTECODE := 1
