@@ -27,6 +27,10 @@ def command(seconds: float, exit_code: int = 0) -> list[str]:
     return ["run", str(seconds), str(exit_code)]
 
 
+def _unread(event: str, **fields: Any) -> None:
+    """The agent's log."""
+
+
 class Attempt:
     """A job on a host, from its start to its outcome."""
 
@@ -83,24 +87,38 @@ class Host:
         self._turn_at = self.boots_at
         self._watch_at: datetime | None = None
         facts = catalogue.facts(instance.offering.instance_type)
-        self._agent = Agent(
+        self._machine = Machine(
+            boot_id=f"boot-{instance.instance_id}",
+            worker="simulated",
+            vcpus=facts.vcpus if facts else 1,
+            memory_mib=facts.memory_mib if facts else 1,
+            gpus=facts.gpus if facts else 0,
+        )
+        self._power_off_seconds = settings.idle_power_off.total_seconds()
+        self._chance = Random(f"{seed}/{instance.instance_id}")  # noqa: S311 - a simulation, no secret
+        self._agent = self._started()
+
+    def _started(self) -> Agent:
+        agent = Agent(
             api=self,
             notices=self,
             runner=self,
             power=self,
             clock=self,
-            machine=Machine(
-                boot_id=f"boot-{instance.instance_id}",
-                worker="simulated",
-                vcpus=facts.vcpus if facts else 1,
-                memory_mib=facts.memory_mib if facts else 1,
-                gpus=facts.gpus if facts else 0,
-            ),
-            first_power_off_seconds=settings.idle_power_off.total_seconds(),
-            chance=Random(f"{seed}/{instance.instance_id}"),  # noqa: S311 - a simulation, no secret
-            log=lambda event, **fields: None,  # noqa: ARG005 - the agent's log, unread
+            machine=self._machine,
+            first_power_off_seconds=self._power_off_seconds,
+            chance=self._chance,
+            log=_unread,
             wake=self._wake,
         )
+        agent.prepare()
+        return agent
+
+    def restart(self) -> None:
+        """The worker dies and its service starts it anew; what it ran is ended by the new one."""
+        self._agent = self._started()
+        self.attempts = []
+        self._wake()
 
     @property
     def busy(self) -> bool:
@@ -162,7 +180,7 @@ class Host:
         return self.attempts[-1]
 
     def clear_leftovers(self) -> list[tuple[str, int]]:
-        return []
+        return [(attempt.lease.key.job_id, attempt.lease.key.fence) for attempt in self.attempts]
 
     def off(self, why: str) -> None:  # noqa: ARG002 - the switch's signature
         self._shut_down(self.instance_id)

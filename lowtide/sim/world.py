@@ -349,7 +349,7 @@ class World:
                 self.hosts[instance.instance_id] = Host(
                     instance,
                     now=self.clock,
-                    call=self._call_api,
+                    call=self.call_api,
                     shut_down=lambda instance_id: self.market.shut_down(instance_id, self.clock()),
                     settings=self.settings,
                     seed=self._seed,
@@ -363,18 +363,19 @@ class World:
                 if item.state in (State.SHUTTING_DOWN, State.TERMINATED):
                     self.hosts.pop(item.instance_id, None)
                 detail = {"instance-id": item.instance_id, "state": str(item.state)}
-                self._publish("EC2 Instance State-change Notification", detail, item.at)
+                self.publish("EC2 Instance State-change Notification", detail, item.at)
             case Warned():
                 if host is not None:
                     host.notice(item.ends_at)
                 detail = {"instance-id": item.instance_id, "instance-action": "terminate"}
-                self._publish("EC2 Spot Instance Interruption Warning", detail, item.at)
+                self.publish("EC2 Spot Instance Interruption Warning", detail, item.at)
             case RebalanceAdvised():
                 if host is not None:
                     host.advise(item.at)
-                self._publish("EC2 Instance Rebalance Recommendation", {"instance-id": item.instance_id}, item.at)
+                self.publish("EC2 Instance Rebalance Recommendation", {"instance-id": item.instance_id}, item.at)
 
-    def _publish(self, kind: str, detail: Mapping[str, str], at: datetime) -> None:
+    def publish(self, kind: str, detail: Mapping[str, str], at: datetime) -> None:
+        """An event of EC2's goes to EventBridge's rules."""
         event = {
             **{"id": f"event-{next(self._events)}", "source": "aws.ec2", "detail-type": kind, "account": ACCOUNT},
             **{"time": to_text(at), "resources": [], "detail": detail},
@@ -390,7 +391,7 @@ class World:
         else:
             self.at(self.clock() + retries[0], partial(self._tell_function, event, retries[1:]))
 
-    def _call_api(self, instance_id: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def call_api(self, instance_id: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """A worker's call through the function URL, and what its answer means to worker.api.Api."""
         arn = f"arn:aws:sts::{ACCOUNT}:assumed-role/{ROLE}/{instance_id}"
         identity = {"accountId": ACCOUNT, "userArn": arn, "userId": f"AROAEXAMPLE:{instance_id}"}
@@ -440,10 +441,12 @@ class _Relay:
         world = self._world
         if operation == "ec2.create_fleet":
             world.launched()
-        if world.current is None:
+        if (function := world.current) is None:
             return
+        world.current = None  # what observers look at is no call of the function's
         for observer in world.observers:
-            observer.called(world.current, operation, request)
+            observer.called(function, operation, request)
+        world.current = function
         if world.hook is not None:
             world.hook.before(operation, request)
 
