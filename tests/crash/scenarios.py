@@ -14,6 +14,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from lambdas import names
 from lambdas.adapters import keys
+from lambdas.domain.instants import to_text
 from lambdas.domain.pools import Pool, TypeFacts
 from lambdas.domain.settings import Settings
 from lowtide.market import catalogue
@@ -57,7 +58,7 @@ def facts(name: str, slots: int) -> TypeFacts:
 def cpu(**changes: Any) -> Pool:
     given: dict[str, Any] = {
         **{"spot": True, "spot_max_price": Decimal("0.06"), "types": (facts(CPU, 2),), "max_instances": 2},
-        **{"max_idle_agent_period": 2 * MINUTE, "max_agent_starting_period": 3 * MINUTE, **changes},
+        **{"max_idle_agent_period": 2 * MINUTE, "max_agent_starting_period": 5 * MINUTE, **changes},
     }
     return Pool(name="cpu", **given)
 
@@ -295,7 +296,7 @@ def prepare_boot_failure() -> World:
     send(made)
     assert made.run(lambda: bool(made.alive("cpu")), MINUTE)
     made.market.unkindness = replace(made.market.unkindness, boot_failure=0.0)
-    made.run_for(170 * SECOND)
+    made.run_for(290 * SECOND)
     return made
 
 
@@ -419,6 +420,35 @@ class _KillAfter(KillAt):
             super().after(operation, request, response)
 
 
+def rung_while_dirty(of: World) -> None:
+    """Everybody rings for a pool that is dirty and due later, as a failed pass leaves one that was rung meanwhile."""
+    instance_id = instance_of(of)
+    of.held |= {Function.RECONCILE, Function.TICK}
+    _dirty_and_due_later(of)
+    of.publish("EC2 Instance Rebalance Recommendation", {"instance-id": instance_id}, of.clock())
+    of.run_for(SECOND)
+    _dirty_and_due_later(of)
+    send(of)
+    of.run_for(SECOND)
+    _dirty_and_due_later(of)
+    of.hosts[instance_id].advise(of.clock())
+    of.run_for(6 * SECOND)
+    of.held |= {Function.NEWS}
+    of.held -= {Function.TICK}
+    of.market.interrupt(instance_id, of.clock(), notice=False)
+    _dirty_and_due_later(of)
+    next_tick(of)
+
+
+def _dirty_and_due_later(of: World) -> None:
+    of.table.update(
+        keys.pool("cpu"),
+        keys.STATE,
+        "SET dirty = :cause, gpk = :due, gsk = :later",
+        values={":cause": "a ring", ":due": keys.DUE, ":later": to_text(of.clock() + 5 * MINUTE)},
+    )
+
+
 def prepare_deleted_pool() -> World:
     made = world()
     send(made, 2)
@@ -485,6 +515,8 @@ SCENARIOS: dict[str, Scenario] = {
     "orphan": Scenario(prepare_orphan, next_tick),
     "pages": Scenario(prepare_pages, next_tick),
     "resumed look": Scenario(prepare_resumed_look, next_tick),
+    "at rest with instances": Scenario(lambda: world(cpu(min_instances=1)), next_tick),
+    "rung while dirty": Scenario(running, rung_while_dirty),
     "deleted pool": Scenario(prepare_deleted_pool, passes),
     "create stack": Scenario(world, create_stack),
     "delete stack": Scenario(prepare_teardown, delete_stack, ends=False),
