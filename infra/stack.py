@@ -69,7 +69,7 @@ class LowtideStack(Stack):
             identity=identity,
             worker=instances,
         )
-        Events(self, "Events", tick=loop.tick, news=loop.news)
+        Events(self, "Events", tick=loop.tick, news=loop.news, worker_api=api.function)
         watch = Watch(self, "Watch", stack_name=self.stack_name)
         worker_logs = log_group(self, "WorkerLogs", days=options.log_days)
         Teardown(self, "Teardown", functions=code, storage=storage, before=list(self.node.children))
