@@ -4,7 +4,6 @@ The queue is FIFO with the pool as message group and a batch size of 1, so a poo
 waits for another. A pass that fails is no failed message: the pool is looked at again soon, its group goes on.
 """
 
-import logging
 import uuid
 from collections.abc import Mapping
 from datetime import timedelta
@@ -22,8 +21,6 @@ from lambdas.control.passes import Passes
 from lambdas.domain.plan import plan
 from lambdas.domain.pools import CapacityType
 from lambdas.handlers.environment import QUICK, Environment, environment, now
-
-logging.getLogger().setLevel(logging.INFO)
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, list[Any]]:

@@ -12,7 +12,6 @@ from lambdas.adapters.stack_switch import StackSwitch
 from lambdas.control.teardown import Closing, Result, physical_id, respond
 from lambdas.handlers.environment import environment, now, time_left
 
-logging.getLogger().setLevel(logging.INFO)
 _log = logging.getLogger(__name__)
 
 

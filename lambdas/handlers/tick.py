@@ -1,6 +1,5 @@
 """EventBridge, every minute: see control/tick.py."""
 
-import logging
 import uuid
 from functools import cache
 from typing import Any
@@ -12,8 +11,6 @@ from lambdas.adapters.pool_config import PoolConfig
 from lambdas.control.observe import Eyes
 from lambdas.control.tick import Works, tick
 from lambdas.handlers.environment import environment, now, time_left
-
-logging.getLogger().setLevel(logging.INFO)
 
 
 @cache

@@ -1,5 +1,6 @@
 """The worker API behind its function URL; called once a minute by a schedule too, which keeps its pulse (pulse.py)."""
 
+import logging
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,9 @@ from lambdas.adapters.workers import Workers
 from lambdas.control.claiming import Claims
 from lambdas.control.worker_api import WorkerApi
 from lambdas.control.worker_http import WorkerHttp
-from lambdas.handlers.environment import environment, now, say
+from lambdas.handlers.environment import environment, now
+
+_log = logging.getLogger(__name__)
 
 
 @cache
@@ -36,13 +39,15 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
         http.pulse.beat(now())
         return None
     reply = http.reply(event, account=context.invoked_function_arn.split(":")[4])
-    say(
-        "INFO" if reply.status == 200 else "WARNING",
-        "worker-api",
-        path=reply.path,
-        instance_id=reply.instance_id,
-        status=reply.status,
-        error=reply.body.get("error"),
-        leases=len(reply.body["leases"]) if reply.body.get("leases") else None,
+    _log.log(
+        logging.INFO if reply.status == 200 else logging.WARNING,
+        "worker api",
+        extra={
+            "path": reply.path,
+            "instance_id": reply.instance_id,
+            "status": reply.status,
+            "error": reply.body.get("error"),
+            "leases": len(reply.body.get("leases") or ()),
+        },
     )
     return reply.to_response()
