@@ -85,6 +85,7 @@ class LowtideStack(Stack):
                 names.OUTPUT_CONTROL_LOG_GROUP_NAME: code.log_group.log_group_name,
                 names.OUTPUT_WORKER_POLICY_ARN: instances.policy.managed_policy_arn,
                 names.OUTPUT_WORKER_API_URL: api.url.url,
+                names.OUTPUT_RETAINED: storage.retained,
             }
         )
 

@@ -25,6 +25,7 @@ from lambdas.domain.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
 # The runtime gives the root logger the function's level, INFO, at which boto3 writes lines with every cold start.
@@ -80,6 +81,10 @@ class Environment:
     @cached_property
     def sqs(self) -> "SQSClient":
         return boto3.client("sqs", config=QUICK)
+
+    @cached_property
+    def s3(self) -> "S3Client":
+        return boto3.client("s3", config=PATIENT)
 
     @cached_property
     def ec2(self) -> "EC2Client":

@@ -6,10 +6,11 @@ from functools import cache
 from typing import Any
 
 from lambdas.adapters import cfn_answer
+from lambdas.adapters.bucket import Bucket
 from lambdas.adapters.ec2 import Ec2
 from lambdas.adapters.observations import Observations
 from lambdas.adapters.stack_switch import StackSwitch
-from lambdas.control.teardown import Closing, Result, physical_id, respond
+from lambdas.control.teardown import Closing, Request, Result, physical_id, respond
 from lambdas.handlers.environment import environment, now, time_left
 
 _log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ def _closing() -> Closing:
         settings=given.settings,
         now=now,
         pause=time.sleep,
+        bucket=lambda name: Bucket(given.s3, name),
     )
 
 
@@ -33,9 +35,12 @@ def handler(event: dict[str, Any], context: Any) -> None:
     """Always answers: an unanswered request leaves the stack waiting until its time is over."""
     closing = _closing()
     try:
-        result = respond(closing, event["RequestType"], lambda: time_left(context))
+        result = respond(closing, Request.of(event), lambda: time_left(context))
     except Exception as error:
         _log.exception("teardown failed")
         result = Result(succeeded=False, reason=f"{type(error).__name__}: {error}")
-    _log.info("answering", extra={"request_type": event["RequestType"], "succeeded": result.succeeded})
+    _log.info(
+        "answering",
+        extra={"request_type": event["RequestType"], "succeeded": result.succeeded, "reason": result.reason},
+    )
     cfn_answer.answer(event, succeeded=result.succeeded, reason=result.reason, physical_id=physical_id(closing.stack))
