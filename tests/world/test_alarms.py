@@ -17,6 +17,9 @@ def letters(stack: Stack) -> str:
     sqs, sns = stack.aws.world.client("sqs"), stack.aws.world.client("sns")
     url = sqs.create_queue(QueueName="subscriber")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    allow = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage"}
+    policy = {"Version": "2012-10-17", "Statement": [{**allow, "Resource": arn}]}
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
     sns.subscribe(TopicArn=stack.outputs[names.OUTPUT_ALARM_TOPIC_ARN], Protocol="sqs", Endpoint=arn)
     return url
 
