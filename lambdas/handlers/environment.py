@@ -5,8 +5,8 @@ EC2's alone costs a third of a second.
 """
 
 import json
+import logging
 import os
-import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -27,8 +27,13 @@ from lambdas.domain.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
+
+# The runtime gives the root logger the function's level, INFO, at which boto3 writes lines with every cold start.
+logging.getLogger().setLevel(logging.WARNING)
+logging.getLogger("lambdas").setLevel(logging.INFO)
 
 QUICK = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
 """For calls that take milliseconds (DynamoDB, SQS): three attempts, at most some 22 s in all, below every function's
@@ -94,6 +99,10 @@ class Environment:
         return boto3.client("sqs", config=QUICK)
 
     @cached_property
+    def s3(self) -> "S3Client":
+        return boto3.client("s3", config=PATIENT)
+
+    @cached_property
     def ec2(self) -> "EC2Client":
         """For reading and ending; launching takes `launching_ec2`."""
         return boto3.client("ec2", config=PATIENT)
@@ -134,10 +143,3 @@ class Environment:
 def environment() -> Environment:
     """This process's own."""
     return Environment(os.environ)
-
-
-def say(level: str, what: str, **told: Any) -> None:
-    """One line of the function's log: a JSON object, as CloudWatch Logs finds fields in it."""
-    line = {"level": level, "what": what, **{key: value for key, value in told.items() if value is not None}}
-    sys.stdout.write(json.dumps(line, default=str) + "\n")
-    sys.stdout.flush()

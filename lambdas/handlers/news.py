@@ -1,14 +1,11 @@
 """EventBridge, what EC2 says of instances: see control/news.py."""
 
-import logging
 from functools import cache
 from typing import Any
 
 from lambdas.adapters.observations import Observations
 from lambdas.control.news import Newsroom, take_in
 from lambdas.handlers.environment import Environment, environment
-
-logging.getLogger().setLevel(logging.INFO)
 
 
 def newsroom(given: Environment) -> Newsroom:

@@ -4,7 +4,6 @@ The queue is FIFO with the pool as message group and a batch size of 1, so a poo
 waits for another. A pass that fails is no failed message: the pool is looked at again soon, its group goes on.
 """
 
-import logging
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -17,8 +16,6 @@ from lambdas.control.passes import Passes
 from lambdas.domain.plan import plan
 from lambdas.domain.pools import CapacityType
 from lambdas.handlers.environment import Environment, environment, time_left
-
-logging.getLogger().setLevel(logging.INFO)
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, list[Any]]:

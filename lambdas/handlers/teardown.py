@@ -5,13 +5,13 @@ from functools import cache
 from typing import Any
 
 from lambdas.adapters import cfn_answer
+from lambdas.adapters.bucket import Bucket
 from lambdas.adapters.ec2 import Ec2
 from lambdas.adapters.observations import Observations
 from lambdas.adapters.stack_switch import StackSwitch
-from lambdas.control.teardown import Closing, Result, physical_id, respond
+from lambdas.control.teardown import Closing, Request, Result, physical_id, respond
 from lambdas.handlers.environment import Environment, environment, time_left
 
-logging.getLogger().setLevel(logging.INFO)
 _log = logging.getLogger(__name__)
 
 
@@ -24,6 +24,7 @@ def closing(given: Environment) -> Closing:
         settings=given.settings,
         now=given.now,
         pause=given.pause,
+        bucket=lambda name: Bucket(given.s3, name),
     )
 
 
@@ -36,9 +37,12 @@ def handler(event: dict[str, Any], context: Any) -> None:
     """Always answers: an unanswered request leaves the stack waiting until its time is over."""
     function = _closing()
     try:
-        result = respond(function, event["RequestType"], lambda: time_left(context))
+        result = respond(function, Request.of(event), lambda: time_left(context))
     except Exception as error:
         _log.exception("teardown failed")
         result = Result(succeeded=False, reason=f"{type(error).__name__}: {error}")
-    _log.info("answering", extra={"request_type": event["RequestType"], "succeeded": result.succeeded})
+    _log.info(
+        "answering",
+        extra={"request_type": event["RequestType"], "succeeded": result.succeeded, "reason": result.reason},
+    )
     cfn_answer.answer(event, succeeded=result.succeeded, reason=result.reason, physical_id=physical_id(function.stack))

@@ -1,6 +1,5 @@
 """EventBridge, every minute: see control/tick.py."""
 
-import logging
 from functools import cache
 from typing import Any
 
@@ -11,8 +10,6 @@ from lambdas.adapters.pool_config import PoolConfig
 from lambdas.control.observe import Eyes
 from lambdas.control.tick import Works, tick
 from lambdas.handlers.environment import Environment, environment, time_left
-
-logging.getLogger().setLevel(logging.INFO)
 
 
 def works(given: Environment) -> Works:

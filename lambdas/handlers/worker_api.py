@@ -1,5 +1,6 @@
 """The worker API behind its function URL; called once a minute by a schedule too, which keeps its pulse (pulse.py)."""
 
+import logging
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,9 @@ from lambdas.adapters.workers import Workers
 from lambdas.control.claiming import Claims
 from lambdas.control.worker_api import WorkerApi
 from lambdas.control.worker_http import WorkerHttp
-from lambdas.handlers.environment import Environment, environment, say
+from lambdas.handlers.environment import Environment, environment
+
+_log = logging.getLogger(__name__)
 
 
 def worker_http(given: Environment) -> WorkerHttp:
@@ -42,13 +45,15 @@ def serve(http: WorkerHttp, event: dict[str, Any], context: Any) -> dict[str, An
         http.pulse.beat(http.now())
         return None
     reply = http.reply(event, account=context.invoked_function_arn.split(":")[4])
-    say(
-        "INFO" if reply.status == 200 else "WARNING",
-        "worker-api",
-        path=reply.path,
-        instance_id=reply.instance_id,
-        status=reply.status,
-        error=reply.body.get("error"),
-        leases=len(reply.body["leases"]) if reply.body.get("leases") else None,
+    _log.log(
+        logging.INFO if reply.status == 200 else logging.WARNING,
+        "worker api",
+        extra={
+            "path": reply.path,
+            "instance_id": reply.instance_id,
+            "status": reply.status,
+            "error": reply.body.get("error"),
+            "leases": len(reply.body.get("leases") or ()),
+        },
     )
     return reply.to_response()
