@@ -25,7 +25,7 @@ from lowtide.sim.world import World
 
 UNKNOWN_MOST = 3
 """Law 5: ticks that an instance with the stack's tag may stay unknown."""
-AFTERWARDS = 3
+AFTERWARDS = 2
 """Law 10: further ticks that must change nothing."""
 
 
@@ -165,7 +165,7 @@ class Audit:
         self._count_born()
         if function is Function.TICK and not crashed:
             self._count_unknown()
-        if crashed or function is Function.TICK:
+        if crashed:
             self._found(standing(self._world))
 
     def _found(self, violations: Iterator[Violation] | list[Violation]) -> None:
@@ -180,9 +180,9 @@ class Audit:
 
     def _count_unknown(self) -> None:
         """Law 5, after each tick that came to its end."""
-        known, now = Ledger(self._world).instances, self._world.clock()
+        now = self._world.clock()
         alive = {i.instance_id for i in self._world.alive() if i.visible_at <= now}
-        unknown = alive - known.keys()
+        unknown = alive - Ledger(self._world).instances.keys() if alive else set[str]()
         self._unknown = Counter({each: self._unknown[each] + 1 for each in unknown})
         for instance_id, ticks in self._unknown.items():
             if ticks > UNKNOWN_MOST:

@@ -133,6 +133,7 @@ class World:
         self.hosts: dict[str, Host] = {}
         """Every instance that has its power, by id."""
         self.sent: list[Sent] = []
+        self._decoded: dict[tuple[str, str], tuple[dict[str, Any], Item]] = {}
         self.ticks = 0
         """Ticks that came to their end."""
         self.table = Table(self._client(self.dynamodb), TABLE, pause=lambda _: None)
@@ -181,8 +182,13 @@ class World:
     # --- what there is ------------------------------------------------------------------------------------------------
 
     def stored(self) -> list[Item]:
-        """Every item of the table."""
-        return [decode(item) for item in self.dynamodb.everything(TABLE)]
+        """Every item of the table; not to be changed, since an item that stays as it is is decoded once."""
+        before, self._decoded = self._decoded, {}
+        for item in self.dynamodb.everything(TABLE):
+            place = (item[names.TABLE_PK]["S"], item[names.TABLE_SK]["S"])
+            known = before.get(place)
+            self._decoded[place] = known if known is not None and known[0] is item else (item, decode(item))
+        return [decoded for _, decoded in self._decoded.values()]
 
     def alive(self, pool: str | None = None) -> list[Instance]:
         """The stack's instances that EC2 has not begun to end, of one pool or of all."""

@@ -213,6 +213,11 @@ def adopt(of: World) -> None:
     next_tick(of)
 
 
+def adopt_alone(of: World) -> None:
+    of.held -= {Function.TICK, Function.NEWS}
+    only_tick(of)
+
+
 def prepare_closing() -> World:
     """The instances are adopted; one more clean look and the intention is closed."""
     made = prepare_adoption()
@@ -386,10 +391,15 @@ def prepare_pages() -> World:
 
 def next_tick(of: World) -> None:
     """The next tick and the passes that it asks for; no worker is heard meanwhile."""
-    of.held.add(Function.WORKER_API)
+    only_tick(of)
+    passes(of)
+
+
+def only_tick(of: World) -> None:
+    """The next tick alone; what it asks for waits."""
+    of.held |= {Function.WORKER_API, Function.RECONCILE}
     before = of.ticks
     of.run(lambda: of.ticks > before, 61 * SECOND)
-    passes(of)
 
 
 def prepare_resumed_look() -> World:
@@ -437,7 +447,7 @@ def rung_while_dirty(of: World) -> None:
     of.held -= {Function.TICK}
     of.market.interrupt(instance_id, of.clock(), notice=False)
     _dirty_and_due_later(of)
-    next_tick(of)
+    only_tick(of)
 
 
 def _dirty_and_due_later(of: World) -> None:
@@ -500,7 +510,7 @@ SCENARIOS: dict[str, Scenario] = {
     "lost answer": Scenario(prepare_lost_answer, passes),
     "adoption": Scenario(prepare_adoption, adopt),
     "closing": Scenario(prepare_closing, next_tick),
-    "warned before known": Scenario(prepare_warned_unknown, adopt),
+    "warned before known": Scenario(prepare_warned_unknown, adopt_alone),
     "failing pass": Scenario(prepare_launch, passes, faults=failing_pass),
     "claim": Scenario(prepare_claim, claim),
     "finish": Scenario(prepare_finish, finish),
@@ -512,10 +522,10 @@ SCENARIOS: dict[str, Scenario] = {
     "silent worker": Scenario(prepare_silent, lambda of: of.run(lambda: jobs(of, "running") == 0, 3 * MINUTE)),
     "unnamed lease": Scenario(prepare_unnamed, unnamed),
     "restarted worker": Scenario(prepare_restart, restart),
-    "orphan": Scenario(prepare_orphan, next_tick),
-    "pages": Scenario(prepare_pages, next_tick),
-    "resumed look": Scenario(prepare_resumed_look, next_tick),
-    "at rest with instances": Scenario(lambda: world(cpu(min_instances=1)), next_tick),
+    "orphan": Scenario(prepare_orphan, only_tick),
+    "pages": Scenario(prepare_pages, only_tick),
+    "resumed look": Scenario(prepare_resumed_look, only_tick),
+    "at rest with instances": Scenario(lambda: world(cpu(min_instances=1)), only_tick),
     "rung while dirty": Scenario(running, rung_while_dirty),
     "deleted pool": Scenario(prepare_deleted_pool, passes),
     "create stack": Scenario(world, create_stack),
