@@ -22,6 +22,7 @@ LAUNCHING = [
     *(("MakeTagged", action) for action in ("ec2:CreateFleet", "ec2:RunInstances")),
     *(("LaunchFrom", action) for action in ("ec2:CreateFleet", "ec2:RunInstances")),
     *(("TagAtLaunch", "ec2:CreateTags"), ("GiveInstancesTheirRole", "iam:PassRole")),
+    ("FindImages", "ssm:GetParameters"),
 ]
 """Every statement that a launch rests on, by action."""
 
@@ -73,14 +74,6 @@ def test_a_permission_that_a_launch_lacks_is_a_reason_that_names_it(
         )
     assert reasons[0]["class"] == "permission", "the first reason is the one to act on"
     assert action in reasons[0]["remedy"]
-
-
-def test_without_the_right_to_find_newer_images_the_pools_last_known_ones_are_used(stack: Stack) -> None:
-    pool = "old-image"
-    stack.apply(steady(pool_name=pool, min_instances=0, max_idle_agent_period="1s"))
-    with without(stack, "ControlReconcile", "FindImages", "ssm:GetParameters"):
-        job_id = stack.send({"pool": pool, "command": "true"})
-        assert stack.ended(job_id).state is JobState.SUCCEEDED
 
 
 def test_once_the_permission_is_there_each_job_runs_by_itself(stack: Stack, waiting: dict[str, str]) -> None:
