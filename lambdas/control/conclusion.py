@@ -26,10 +26,13 @@ INCOMPLETE = "LaunchIncomplete"
 BLOCKING = {ReasonClass.PERMISSION, ReasonClass.CONFIGURATION, ReasonClass.QUOTA}
 
 
-def concluded(snapshot: Snapshot, plan: Plan, outcomes: Sequence[Outcome], now: datetime) -> Conclusion:
+def concluded(
+    snapshot: Snapshot, plan: Plan, outcomes: Sequence[Outcome], now: datetime, refused: Sequence[Reason] = ()
+) -> Conclusion:
+    """`refused`: what could not even be read for the plan (gather.Gathered)."""
     numbers = numbers_after(plan.numbers, outcomes)
     since = (snapshot.unfulfilled_since or now) if numbers.unfulfilled else None
-    reasons = _reasons(snapshot, plan, outcomes, numbers, now)
+    reasons = _reasons(snapshot, plan, outcomes, numbers, now, refused)
     return Conclusion(
         summary=_summary(snapshot, numbers, reasons, since),
         reasons=reasons,
@@ -46,7 +49,12 @@ def numbers_after(numbers: Numbers, outcomes: Sequence[Outcome]) -> Numbers:
 
 
 def _reasons(
-    snapshot: Snapshot, plan: Plan, outcomes: Sequence[Outcome], numbers: Numbers, now: datetime
+    snapshot: Snapshot,
+    plan: Plan,
+    outcomes: Sequence[Outcome],
+    numbers: Numbers,
+    now: datetime,
+    refused: Sequence[Reason],
 ) -> tuple[Reason, ...]:
     """The plan's and the answers'. When everything wanted came in the end, refusals on the way are no reasons; when
     nothing came, nothing is starting."""
@@ -57,7 +65,7 @@ def _reasons(
     answered = [r for o in outcomes if missing or o.action in ("retire", "terminate") for r in o.reasons]
     if missing and not planned and not answered:
         answered = [_incomplete(outcomes, now)]
-    return merge_reasons(snapshot.reasons, [*planned, *answered], now)
+    return merge_reasons(snapshot.reasons, [*planned, *answered, *(refused if missing else ())], now)
 
 
 def _incomplete(outcomes: Sequence[Outcome], now: datetime) -> Reason:

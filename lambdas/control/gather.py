@@ -10,7 +10,10 @@ from botocore.exceptions import ClientError
 from lambdas.adapters.pool_table import Begun, PoolTable, Records
 from lambdas.adapters.stack_table import Shared, StackTable
 from lambdas.adapters.table import Fault
-from lambdas.domain.pools import TypeFacts
+from lambdas.domain.pools import Pool, TypeFacts
+from lambdas.domain.reasons import Reason, ReasonClass
+from lambdas.domain.refusal_words import explain
+from lambdas.domain.refusals import rule_for
 from lambdas.domain.settings import Settings
 from lambdas.domain.snapshot import MarketPrice, Snapshot
 
@@ -34,6 +37,8 @@ class Gathered:
     snapshot: Snapshot
     notes: tuple[str, ...]
     """What could not be read and what is used instead, for the log line."""
+    refused: tuple[Reason, ...] = ()
+    """What the function may not read, as reasons; they count where the pool lacks instances."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +60,9 @@ class Gatherer:
         shared = self.stack.shared(offerings, self.now())
         growing = bool(queue) or len(records.instances) < pool.min_instances
         notes: list[str] = []
+        refused: list[Reason] = []
         prices = self._prices(offerings, shared, notes) if growing and not pool.deleted else shared.prices
-        images = self._images(records, notes) if growing and not pool.deleted else _known_images(records)
+        images = self._images(records, notes, refused) if growing and not pool.deleted else _known_images(records)
         snapshot = Snapshot(
             pool=pool,
             epoch=begun.epoch,
@@ -75,7 +81,7 @@ class Gatherer:
             settings=self.settings,
             outage_ended_at=shared.outage_ended_at,
         )
-        return Gathered(snapshot=snapshot, notes=tuple(notes))
+        return Gathered(snapshot=snapshot, notes=tuple(notes), refused=tuple(refused))
 
     def _prices(self, offerings: list[tuple[str, str]], shared: Shared, notes: list[str]) -> tuple[MarketPrice, ...]:
         """Those in the table while they are young; else EC2's, and the table's again where EC2 does not answer."""
@@ -93,7 +99,7 @@ class Gatherer:
         wanted = set(offerings)
         return tuple(price for price in found if (price.instance_type, price.zone) in wanted)
 
-    def _images(self, records: Records, notes: list[str]) -> tuple[tuple[str, str], ...]:
+    def _images(self, records: Records, notes: list[str], refused: list[Reason]) -> tuple[tuple[str, str], ...]:
         """The owner's image, those resolved within a day, else those that the public parameters name now."""
         known, now, pool = _known_images(records), self.now(), records.pool
         looked_up = dict(records.images) if records.images_at and now - records.images_at < IMAGES_KEPT else {}
@@ -104,8 +110,22 @@ class Gatherer:
             self.pools.put_images(pool.name, {**{facts.name: "" for facts in pool.types}, **found}, now)
         except (Fault, ClientError) as error:
             notes.append(f"images not resolved, the last known ones are used: {error}")
+            refused.extend(_forbidden(error, pool, now))
             return known
         return tuple(sorted({**dict(known), **found}.items()))
+
+
+def _forbidden(error: Exception, pool: Pool, now: datetime) -> list[Reason]:
+    """The reason that names the missing permission, if that is what the error is about."""
+    if not isinstance(error, ClientError):
+        return []
+    said = error.response.get("Error", {})
+    code, message = said.get("Code", ""), said.get("Message", "")
+    rule = rule_for(code, message)
+    if rule.reason_class is not ReasonClass.PERMISSION:
+        return []
+    told, remedy = explain(rule, code, pool.capacity_type(), [(None, None, message)], None)
+    return [Reason(reason_class=rule.reason_class, code=code, message=told, remedy=remedy, since=now, last_seen=now)]
 
 
 def _known_images(records: Records) -> tuple[tuple[str, str], ...]:

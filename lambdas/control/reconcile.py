@@ -137,7 +137,7 @@ class Reconciler:
         self, begun: Begun, gathered: Gathered, plan: Plan, outcomes: tuple[Outcome, ...], began_at: datetime
     ) -> None:
         snapshot, now = gathered.snapshot, self.now()
-        conclusion = concluded(snapshot, plan, outcomes, now)
+        conclusion = concluded(snapshot, plan, outcomes, now, gathered.refused)
         if not outcomes and _nothing_left(snapshot):
             return self._remove(begun, snapshot)
         standing = self.pools.conclude(snapshot.pool.name, begun.epoch, conclusion)

@@ -2,7 +2,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from lambdas.adapters import keys
 from lambdas.adapters.pool_config import PoolConfig
@@ -110,6 +110,25 @@ def test_without_an_image_nothing_is_launched_and_the_reason_says_so() -> None:
     assert [code for _, code in world.reasons()] == ["NoImage"]
     world.run()
     assert len(world.ssm.asked) == 1, "what the Region lacks is not asked for every minute"
+
+
+def test_the_missing_right_to_find_images_is_the_reason_to_act_on() -> None:
+    world = World()
+    world.apply(pool())
+    world.enqueue(1)
+    said = (
+        "User: arn:aws:sts::1:assumed-role/r/s is not authorized to perform: ssm:GetParameters on resource: arn "
+        "because no identity-based policy allows the ssm:GetParameters action"
+    )
+    denied = ClientError({"Error": {"Code": "AccessDeniedException", "Message": said}}, "GetParameters")
+    world.hook(FailNext(errors={"ssm.get_parameters": [denied]}))
+    world.run()
+    assert [(str(kind), code) for kind, code in world.reasons()] == [
+        ("permission", "AccessDeniedException"),
+        ("configuration", "NoImage"),
+    ]
+    world.run()
+    assert "permission" not in {str(kind) for kind, _ in world.reasons()}
 
 
 def test_the_last_known_images_are_used_while_ssm_does_not_answer() -> None:
