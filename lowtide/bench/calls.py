@@ -28,9 +28,8 @@ def calls(stage: Stage) -> Result:
         title="AWS calls",
         about=f"Counted at the local AWS's door. Jobs: {JOBS} short ones on at most {INSTANCES} instances, from the "
         f"first message until the pool is at rest again: claims, launches, idle polls and ends included, and the "
-        f"{minutes:.0f} ticks that fell into that time. Idle: a deployment with one pool at rest. A minute is AWS's: here "
-        "it lasts "
-        f"{60 / PACE:.0f} s.",
+        f"{minutes:.0f} ticks that fell into that time. Idle: a deployment with one pool at rest. A minute is AWS's: "
+        f"here it lasts {60 / PACE:.0f} s.",
         columns=("caller", "service", "per job", "per idle minute"),
         rows=_rows(jobs, idle),
     )
