@@ -21,7 +21,8 @@ Calls = Counter[tuple[str, str]]
 def calls(stage: Stage) -> Result:
     stage.apply_pool(_POOL, most=INSTANCES)
     await_that(lambda: stage.at_rest(_POOL), what="coming to rest")
-    idle = _of_idle_minutes(stage)
+    await_that(lambda: not _of_minutes(stage, 1)["reconcile", "dynamodb"], what="a minute without a pass")
+    idle = _of_minutes(stage, IDLE_MINUTES)
     jobs, minutes = _of_jobs(stage)
     return Result(
         name="calls",
@@ -35,9 +36,10 @@ def calls(stage: Stage) -> Result:
     )
 
 
-def _of_idle_minutes(stage: Stage) -> Calls:
+def _of_minutes(stage: Stage, minutes: int) -> Calls:
+    """What is called in the next minutes of AWS's."""
     before = stage.calls.copy()
-    time.sleep(IDLE_MINUTES * 60 / PACE)
+    time.sleep(minutes * 60 / PACE)
     return stage.calls - before
 
 
