@@ -1,4 +1,4 @@
-"""python -m lowtide.bench [calls] [latency] [functions] [report]: all of them where none is named, in under 3 minutes.
+"""python -m lowtide.bench [functions] [crash_points] [calls] [latency] [report]: all of them where none is named.
 
 Each benchmark keeps its figures in .lowtide/bench/NAME.json; `report` makes docs/performance.md of what is kept there.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from rich.console import Console
 
-from lowtide.bench import calls, functions, latency
+from lowtide.bench import calls, crash_points, functions, latency
 from lowtide.bench.results import ROOT, Result, kept
 from lowtide.bench.stage import Stage
 
@@ -16,7 +16,10 @@ SEED = 1
 REPORT = ROOT / "docs" / "performance.md"
 ON_STAGE: Mapping[str, Callable[[Stage], Result]] = {"calls": calls.calls, "latency": latency.latency}
 """In this order: launches of the second are never ended."""
-ALONE: Mapping[str, Callable[[], Result]] = {"functions": functions.functions}
+ALONE: Mapping[str, Callable[[], Result]] = {
+    "functions": functions.functions,
+    "crash_points": crash_points.crash_points,
+}
 
 
 def main(wanted: list[str]) -> None:
