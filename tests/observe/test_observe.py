@@ -66,10 +66,11 @@ def test_a_strangers_instance_is_never_touched(world: World) -> None:
     assert [item for item in world.everything() if item["sk"].startswith(keys.INSTANCE_PREFIX)] == []
 
 
+@pytest.mark.parametrize("stack", [{}, {names.TAG_STACK: "SomebodyElses"}])
 def test_a_strangers_instance_is_not_touched_where_ec2_ignores_the_filter(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, stack: dict[str, str]
 ) -> None:
-    world.run("i-1", tags={names.TAG_POOL: "nowhere"})
+    world.run("i-1", tags={names.TAG_POOL: "nowhere", **stack})
     answer = world.ec2.describe_instances
     monkeypatch.setattr(world.ec2, "describe_instances", lambda **request: answer(**{**request, "Filters": []}))
     world.tick()

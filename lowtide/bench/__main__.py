@@ -1,0 +1,58 @@
+"""python -m lowtide.bench [functions] [crash_points] [calls] [latency] [report]: all of them where none is named.
+
+Each benchmark keeps its figures in .lowtide/bench/NAME.json; `report` makes docs/performance.md of what is kept there.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+
+from rich.console import Console
+
+from lowtide.bench import calls, crash_points, functions, latency
+from lowtide.bench.results import ROOT, Result, kept
+from lowtide.bench.stage import Stage
+
+SEED = 1
+REPORT = ROOT / "docs" / "performance.md"
+ON_STAGE: Mapping[str, Callable[[Stage], Result]] = {"calls": calls.calls, "latency": latency.latency}
+"""In this order: launches of the second are never ended."""
+ALONE: Mapping[str, Callable[[], Result]] = {
+    "functions": functions.functions,
+    "crash_points": crash_points.crash_points,
+}
+
+
+def main(wanted: list[str]) -> None:
+    known = [*ON_STAGE, *ALONE, "report"]
+    if unknown := set(wanted) - set(known):
+        sys.exit(f"{', '.join(sorted(unknown))} is no benchmark; there are {', '.join(known)}.")
+    chosen, console = wanted or known, Console(highlight=False)
+    for name in filter(chosen.__contains__, ALONE):
+        _keep(ALONE[name](), console)
+    if on_stage := [name for name in ON_STAGE if name in chosen]:
+        console.print("Deploying Lowtide into a calm local AWS…")
+        with Stage(seed=SEED) as stage:
+            for name in on_stage:
+                _keep(ON_STAGE[name](stage), console)
+    if "report" in chosen:
+        REPORT.write_text(report(kept()), encoding="utf-8")
+        console.print(f"{REPORT.relative_to(ROOT)} is made anew.")
+
+
+def _keep(result: Result, console: Console) -> None:
+    result.keep()
+    result.show(console)
+
+
+def report(results: list[Result]) -> str:
+    """The text of docs/performance.md."""
+    measured = sorted({f"{each.measured_on} on {each.machine}" for each in results})
+    head = (
+        "# Performance\n\nMade by `make bench`; do not edit. Figures of the local AWS, measured "
+        f"{'; '.join(measured)}.\nThey say what costs what beside what, not how fast AWS is.\n"
+    )
+    return "\n".join([head, *(each.markdown() for each in results)])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
