@@ -46,11 +46,11 @@ TAGGED_IN_REQUEST = ("fleet", "instance", "volume", "network-interface")
 refuses such a template for on-demand ("You cannot specify tags for Spot instances requests if there are no Spot
 instances requests being created by the request"), hence one template per capacity type."""
 
-_UNKNOWN_OUTCOME = {
+UNKNOWN_OUTCOME = {
     *("InternalError", "InternalFailure", "InternalServerError", "ServerInternal", "Server.InternalError"),
     *("Unavailable", "ServiceUnavailable", "RequestTimeout", "RequestTimeoutException"),
 }
-_THROTTLED = {"RequestLimitExceeded", "Throttling", "ThrottlingException", "EC2ThrottledException"}
+THROTTLED = {"RequestLimitExceeded", "Throttling", "ThrottlingException", "EC2ThrottledException"}
 _NO_SUCH_INSTANCE = "InvalidInstanceID.NotFound"
 
 
@@ -143,7 +143,7 @@ class TypeDescription:
 
 
 class Ec2:
-    """`templates` has one launch template per capacity type; only `create_fleet` needs them."""
+    """`templates`: the stack's own, one per capacity type, for requests that were stored without one."""
 
     def __init__(
         self, client: "EC2Client", stack: str, templates: Mapping[CapacityType, LaunchTemplate] | None = None
@@ -168,7 +168,7 @@ class Ec2:
         )
 
     def _fleet_request(self, request: LaunchRequest, pool: str, decision: str) -> dict[str, Any]:
-        template = self._templates[request.capacity_type]
+        template_id, version = request.template or self._of_the_stack(request.capacity_type)
         ranked = request.allocation_strategy.endswith("prioritized")
         options = "SpotOptions" if request.capacity_type is CapacityType.SPOT else "OnDemandOptions"
         tags = {names.TAG_STACK: self._stack, names.TAG_POOL: pool, names.TAG_DECISION: decision}
@@ -178,8 +178,8 @@ class Ec2:
             "LaunchTemplateConfigs": [
                 {
                     "LaunchTemplateSpecification": {
-                        "LaunchTemplateId": template.template_id,
-                        "Version": template.version,
+                        "LaunchTemplateId": template_id,
+                        "Version": version,
                     },
                     "Overrides": [
                         _override(override, rank if ranked else None) for rank, override in enumerate(request.overrides)
@@ -196,6 +196,10 @@ class Ec2:
                 for kind in TAGGED_IN_REQUEST
             ],
         }
+
+    def _of_the_stack(self, capacity_type: CapacityType) -> tuple[str, str]:
+        template = self._templates[capacity_type]
+        return template.template_id, template.version
 
     def terminate(self, instance_ids: Sequence[str]) -> Ended:
         """Ask EC2 to end these. May be repeated. Never raises for what EC2 answers: what could not be asked for is in
@@ -290,7 +294,7 @@ class Ec2:
         try:
             return getattr(self._client, operation)(**request)
         except ClientError as error:
-            if _code(error)[0] in _THROTTLED | _UNKNOWN_OUTCOME:
+            if _code(error)[0] in THROTTLED | UNKNOWN_OUTCOME:
                 raise Unavailable(str(error)) from error
             raise
         except (ConnectionError, HTTPClientError) as error:
@@ -345,7 +349,7 @@ def _lost_or_refused(error: ClientError, capacity_type: CapacityType) -> Answer 
     """EC2 throttles with status 503, so the code decides before the status does."""
     code, message = _code(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _UNKNOWN_OUTCOME or (status >= 500 and code not in _THROTTLED):
+    if code in UNKNOWN_OUTCOME or (status >= 500 and code not in THROTTLED):
         return Lost(why=f"{code}: {message}")
     return Answer(refusals=(Refusal(code=code, message=message, capacity_type=capacity_type),), whole=True)
 

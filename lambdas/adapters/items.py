@@ -68,6 +68,7 @@ def request_to_json(request: LaunchRequest) -> str:
         {
             **{"capacity_type": request.capacity_type, "overrides": overrides, "count": request.count},
             "allocation_strategy": request.allocation_strategy,
+            "template": request.template,
         },
         sort_keys=True,
     )
@@ -75,11 +76,13 @@ def request_to_json(request: LaunchRequest) -> str:
 
 def request_from_json(text: str) -> LaunchRequest:
     document = json.loads(text)
+    template: list[str] | None = document.get("template")
     return LaunchRequest(
         capacity_type=CapacityType(document["capacity_type"]),
         overrides=tuple(_override_from(o) for o in document["overrides"]),
         count=document["count"],
         allocation_strategy=document["allocation_strategy"],
+        template=(template[0], template[1]) if template else None,
     )
 
 

@@ -5,6 +5,7 @@
 | pool | `POOL#<pool>` | `CONFIG` |
 | its state | `POOL#<pool>` | `STATE`, `IMAGES` |
 | its fleet | `POOL#<pool>` | `INSTANCE#<id>`, `LEASE#<instance>#<job>`, `INTENT#<id>`, `MARK#<ct>#<type>#<zone>` |
+| its templates | `POOL#<pool>` | `TEMPLATE#<name>` |
 | pool list | `POOLS` | `<pool>` |
 | pool history | `HISTORY#<pool>` | `VERSION#<8 digits>` |
 | decisions | `DECISIONS#<pool>` | `<instant>#<id>` |
@@ -57,6 +58,7 @@ LEASE_PREFIX = "LEASE#"
 INTENT_PREFIX = "INTENT#"
 MARK_PREFIX = "MARK#"
 ATTEMPT_PREFIX = "ATTEMPT#"
+TEMPLATE_PREFIX = "TEMPLATE#"
 
 # lists in the sparse index
 DUE = "DUE"
@@ -100,6 +102,10 @@ def intent(intention_id: str) -> str:
 
 def mark(capacity_type: str, instance_type: str, zone: str) -> str:
     return f"{MARK_PREFIX}{capacity_type}#{instance_type}#{zone}"
+
+
+def template(name: str) -> str:
+    return f"{TEMPLATE_PREFIX}{name}"
 
 
 def shard(job_id: str) -> int:

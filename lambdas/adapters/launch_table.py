@@ -142,6 +142,30 @@ class LaunchTable:
         for chunk in _chunks(list(marks), TRANSACTION_LIMIT):
             self._transacted([self._table.put_op(items.mark_item(pool, mark)) for mark in chunk])
 
+    # --- launch templates of the pool ---
+
+    def note_template(self, pool: str, name: str, epoch: int, now: datetime) -> None:
+        """Note a template before it is made, so that it is deleted some day whatever happens. Raises Superseded, and
+        then it may not be made."""
+        noted = {"pk": keys.pool(pool), "sk": keys.template(name), "template": name, "noted_at": to_text(now)}
+        try:
+            self._transacted([self._still(pool, epoch), self._table.put_op(noted)])
+        except Conflict as conflict:
+            raise Superseded(pool) from conflict
+
+    def template_noted(self, pool: str, name: str) -> bool:
+        return self._table.get(keys.pool(pool), keys.template(name)) is not None
+
+    def forget_template(self, pool: str, name: str) -> None:
+        self._table.insist(lambda: self._table.delete(keys.pool(pool), keys.template(name)))
+
+    def check_current(self, pool: str, epoch: int) -> None:
+        """Raises Superseded when a later pass has begun."""
+        try:
+            self._transacted([self._still(pool, epoch)])
+        except Conflict as conflict:
+            raise Superseded(pool) from conflict
+
     # --- ending instances ---
 
     def drain(self, pool: str, instance_ids: Sequence[str], epoch: int, why: str, now: datetime) -> tuple[str, ...]:

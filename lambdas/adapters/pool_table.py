@@ -48,6 +48,8 @@ class Records:
     """(instance type, image id) as last resolved; an empty id: no public parameter names an image for that type."""
     images_at: datetime | None
     """When they were; None: never."""
+    templates: tuple[str, ...]
+    """Names of the launch templates that were made for the pool and not deleted since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,7 @@ class PoolTable:
             marks=tuple(map(items.mark_from, _of(found, keys.MARK_PREFIX))),
             images=tuple(sorted(images.get("images", {}).items())),
             images_at=from_text(images["resolved_at"]) if images else None,
+            templates=tuple(item["template"] for item in _of(found, keys.TEMPLATE_PREFIX)),
         )
 
     def queue_head(self, pool: Pool, room: int) -> tuple[tuple[QueuedJob, ...], bool]:

@@ -25,6 +25,7 @@ from lambdas.control.gather import Gathered, Gatherer
 from lambdas.control.launch import Launcher
 from lambdas.control.outcomes import Outcome, Result
 from lambdas.control.pass_report import Reporter, Told
+from lambdas.control.templates import Templates
 from lambdas.domain.plan import (
     Action,
     Close,
@@ -66,6 +67,7 @@ class Reconciler:
     gatherer: Gatherer
     launcher: Launcher
     ender: Ender
+    templates: Templates
     ledger: Ledger
     doorbell: Doorbell
     reporter: Reporter
@@ -84,6 +86,8 @@ class Reconciler:
         gathered = self.gatherer.gather(begun, records)
         plan = self.decide(gathered.snapshot, self.now())
         outcomes = tuple(self._outcomes(plan, gathered.snapshot, time_left))
+        if not outcomes or outcomes[-1].result is not Result.SUPERSEDED:
+            outcomes = (*outcomes, *self.templates.sweep(records.templates, gathered.snapshot))
         self._conclude(begun, gathered, plan, outcomes, began_at)
 
     def _outcomes(self, plan: Plan, snapshot: Snapshot, time_left: Callable[[], timedelta]) -> Iterator[Outcome]:

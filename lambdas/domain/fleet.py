@@ -93,6 +93,9 @@ class LaunchRequest:
     overrides: tuple[Override, ...]
     count: int
     allocation_strategy: str
+    template: tuple[str, str] | None = None
+    """Id and version of the launch template, filled in before the intention is written: a repeated call is the same
+    call, whatever was deployed or applied meanwhile. None in what a plan asks for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
