@@ -52,6 +52,7 @@ def reconciler(
     metrics: Metrics,
     decide: Callable[[Snapshot, datetime], Plan],
     now: Callable[[], datetime],
+    pause: Callable[[float], None],
     new_id: Callable[[], str],
 ) -> Reconciler:
     settings = deployment.settings
@@ -83,6 +84,7 @@ def reconciler(
             templates=templates,
             settings=settings,
             now=now,
+            pause=pause,
             new_id=new_id,
         ),
         templates=templates,

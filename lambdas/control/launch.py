@@ -11,7 +11,7 @@ At every point at which this process may die, what EC2 did or may have done is c
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TypedDict
 
@@ -32,6 +32,9 @@ from lambdas.domain.snapshot import Snapshot
 
 SPOT_CAME_AS_ON_DEMAND = "SpotCameAsOnDemand"
 NO_TURN = "RequestRateShared"
+TURN_WAIT = timedelta(seconds=1)
+"""Twice what a token takes to grow at EC2's rate. With a small `ec2_request_share` tokens are rarer than this, and the
+tick serves who waits."""
 
 
 class _Told(TypedDict):
@@ -47,6 +50,7 @@ class Launcher:
     templates: Templates
     settings: Settings
     now: Callable[[], datetime]
+    pause: Callable[[float], None]
     new_id: Callable[[], str]
     """A fresh decision id: at most 64 characters of ASCII, since it is EC2's client token."""
 
@@ -57,7 +61,7 @@ class Launcher:
             template = self.templates.of(snapshot, action.request.capacity_type)
         except ClientError as error:
             return self._no_template(told, action.request, error, snapshot)
-        if (retry_at := self.bucket.take(pool.name, replaces=action.replaces)) is not None:
+        if (retry_at := self._turn(pool.name, replaces=action.replaces)) is not None:
             return self._throttled(told, action.request, retry_at)
         request = replace(action.request, template=(template.template_id, template.version))
         intention = self._intention(pool, request)
@@ -67,11 +71,28 @@ class Launcher:
             return Outcome(**told, result=Result.NOTHING, detail="the stack is being deleted")
         return self._ask(told, intention, snapshot, repeated=False)
 
+    def _turn(self, pool: str, *, replaces: bool) -> datetime | None:
+        """Take a token, waiting for it where it comes within TURN_WAIT; else when to ask again."""
+        retry_at = self.bucket.take(pool, replaces=replaces)
+        if retry_at is None or (wait := retry_at - self.now()) > TURN_WAIT:
+            return retry_at
+        self.pause(max(wait.total_seconds(), 0.0))
+        return self.bucket.take(pool, replaces=replaces)
+
+    def hand_on(self) -> tuple[str, ...]:
+        """The pools whose turn it is now that this one has made its calls. Where none has a token yet, it waits for one
+        to grow, at most TURN_WAIT: whoever waits would otherwise wait for the next tick."""
+        pools, seconds = self.bucket.next_in_turn()
+        if pools or seconds is None or seconds > TURN_WAIT.total_seconds():
+            return pools
+        self.pause(seconds)
+        return self.bucket.next_in_turn()[0]
+
     def repeat(self, action: Repeat, snapshot: Snapshot) -> Outcome:
         """Make an unanswered call again. A refusal of the repeated call says nothing of the first one: the intention
         stays open then."""
         intention, told = action.intention, _Told(action="repeat", why=action.why)
-        if (retry_at := self.bucket.take(snapshot.pool.name, replaces=True)) is not None:
+        if (retry_at := self._turn(snapshot.pool.name, replaces=True)) is not None:
             return self._throttled(told, intention.request, retry_at)
         if not self.table.mark_repeated(intention, self.now()):
             return Outcome(**told, result=Result.NOTHING, decision=intention.intention_id, detail="closed meanwhile")

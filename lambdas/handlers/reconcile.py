@@ -5,6 +5,7 @@ waits for another. A pass that fails is no failed message: the pool is looked at
 """
 
 import logging
+import time
 import uuid
 from collections.abc import Mapping
 from datetime import timedelta
@@ -47,6 +48,7 @@ def _passes() -> Passes:
             metrics=metrics,
             decide=plan,
             now=now,
+            pause=time.sleep,
             new_id=lambda: uuid.uuid4().hex,
         ),
         metrics=metrics,
