@@ -135,6 +135,7 @@ class ControlLoop(Construct):
                 permissions.passing(identity.role_arns),
                 permissions.finding_images(stack),
                 permissions.terminating(stack),
+                permissions.reading_consoles(stack),
                 permissions.describing(
                     "ec2:DescribeSpotPriceHistory",
                     "ec2:DescribeLaunchTemplates",

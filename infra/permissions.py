@@ -67,6 +67,10 @@ def terminating(stack: Stack) -> iam.PolicyStatement:
     return _allow("EndOwnInstances", ["ec2:TerminateInstances"], [_ec2(stack, "instance")], _mine(stack))
 
 
+def reading_consoles(stack: Stack) -> iam.PolicyStatement:
+    return _allow("ReadOwnConsoles", ["ec2:GetConsoleOutput"], [_ec2(stack, "instance")], _mine(stack))
+
+
 def finding_images(stack: Stack) -> iam.PolicyStatement:
     parameters = [
         stack.format_arn(service="ssm", account="", resource="parameter", resource_name=f"aws/service/{family}/*")

@@ -40,6 +40,8 @@ TERMINATION_BATCH = 100
 """Instances a TerminateInstances call. EC2 takes 1,000; an id that it does not know refuses the whole call, so a
 smaller batch loses less."""
 TYPES_A_CALL = 100
+CONSOLE_TAIL = 2000
+"""Characters: the last words of a boot, some 25 lines."""
 
 TAGGED_IN_REQUEST = ("fleet", "instance", "volume", "network-interface")
 """What an instant fleet's TagSpecifications accept. Spot requests are tagged by the spot launch template alone: EC2
@@ -227,6 +229,21 @@ class Ec2:
             return Ended(failures=(Failure(code="RequestTimeout", message=f"{type(error).__name__}: {error}"),))
         return Ended(accepted=tuple(instance_ids))
 
+    def console(self, instance_id: str) -> str | None:
+        """The end of what an instance wrote to its console, at most CONSOLE_TAIL characters; None: nothing, or it
+        cannot be read. Only Nitro instances show it as it is now; of others EC2 has what they wrote minutes ago."""
+        for latest in ({"Latest": True}, {}):
+            try:
+                answer = self._client.get_console_output(InstanceId=instance_id, **latest)
+            except ClientError as error:
+                if _code(error)[0] != "UnsupportedOperation":
+                    return None
+            except (ConnectionError, HTTPClientError):
+                return None
+            else:
+                return _console_text(answer.get("Output", ""))
+        return None
+
     def pages(self, start: str | None = None) -> Iterator[Page]:
         """The stack's instances, terminated ones included for as long as EC2 lists them, page by page from `start`
         (a page's `next_token`). Raises Unavailable."""
@@ -299,6 +316,11 @@ class Ec2:
             raise
         except (ConnectionError, HTTPClientError) as error:
             raise Unavailable(str(error)) from error
+
+
+def _console_text(encoded: str) -> str | None:
+    """EC2 sends what the machine wrote, whatever it was, in base64; boto3 has undone that already."""
+    return encoded.strip()[-CONSOLE_TAIL:] or None
 
 
 def _override(override: Override, rank: int | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from lambdas.adapters import keys
 from lambdas.adapters.attributes import Item
 from lambdas.adapters.flat import read, stored, written
 from lambdas.domain.fleet import (
+    BootFailure,
     Instance,
     Intention,
     LaunchRequest,
@@ -55,6 +56,19 @@ def mark_item(pool: str, mark: OfferingMark) -> Item:
         **{"pk": keys.pool(pool), "sk": keys.mark(mark.capacity_type, mark.instance_type, mark.zone)},
         "expires_at": int(mark.until.timestamp()) + 86_400,
     }
+
+
+def boot_item(pool: str, failure: BootFailure) -> Item:
+    """Goes by itself (TTL) a day after the instance was ended."""
+    return {
+        **written(failure),
+        **{"pk": keys.pool(pool), "sk": keys.boot(failure.instance_id)},
+        "expires_at": int(failure.ended_at.timestamp()) + 86_400,
+    }
+
+
+def boot_from(item: Mapping[str, Any]) -> BootFailure:
+    return BootFailure(**read(BootFailure, item))
 
 
 def mark_from(item: Mapping[str, Any]) -> OfferingMark:

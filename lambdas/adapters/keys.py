@@ -6,6 +6,7 @@
 | its state | `POOL#<pool>` | `STATE`, `IMAGES` |
 | its fleet | `POOL#<pool>` | `INSTANCE#<id>`, `LEASE#<instance>#<job>`, `INTENT#<id>`, `MARK#<ct>#<type>#<zone>` |
 | its templates | `POOL#<pool>` | `TEMPLATE#<name>` |
+| instances that never called | `POOL#<pool>` | `BOOT#<id>` |
 | pool list | `POOLS` | `<pool>` |
 | pool history | `HISTORY#<pool>` | `VERSION#<8 digits>` |
 | decisions | `DECISIONS#<pool>` | `<instant>#<id>` |
@@ -59,6 +60,7 @@ INTENT_PREFIX = "INTENT#"
 MARK_PREFIX = "MARK#"
 ATTEMPT_PREFIX = "ATTEMPT#"
 TEMPLATE_PREFIX = "TEMPLATE#"
+BOOT_PREFIX = "BOOT#"
 
 # lists in the sparse index
 DUE = "DUE"
@@ -102,6 +104,10 @@ def intent(intention_id: str) -> str:
 
 def mark(capacity_type: str, instance_type: str, zone: str) -> str:
     return f"{MARK_PREFIX}{capacity_type}#{instance_type}#{zone}"
+
+
+def boot(instance_id: str) -> str:
+    return f"{BOOT_PREFIX}{instance_id}"
 
 
 def template(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from lambdas.adapters import items, keys
 from lambdas.adapters.table import TRANSACTION_LIMIT, Conflict, Item, Table
-from lambdas.domain.fleet import Instance, Intention, OfferingMark
+from lambdas.domain.fleet import BootFailure, Instance, Intention, OfferingMark
 from lambdas.domain.instants import to_text
 
 _T = TypeVar("_T")
@@ -201,6 +201,10 @@ class LaunchTable:
             names={"#state": "state"},
             values={":draining": "draining", ":now": to_text(now), ":why": why, ":none": 0},
         )
+
+    def put_boot_failures(self, pool: str, failures: Iterable[BootFailure]) -> None:
+        for chunk in _chunks(list(failures), TRANSACTION_LIMIT):
+            self._transacted([self._table.put_op(items.boot_item(pool, failure)) for failure in chunk])
 
     def termination_requested(self, pool: str, instance_ids: Sequence[str], now: datetime) -> None:
         """Note that EC2 accepted to end these."""

@@ -116,6 +116,19 @@ class Intention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BootFailure:
+    """An instance that was ended because its worker never called. Kept for a day."""
+
+    instance_id: str
+    instance_type: str
+    zone: str
+    launched_at: datetime
+    ended_at: datetime
+    console: str | None = None
+    """The end of what it wrote to its console; None: not fetched, or there is none yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OfferingMark:
     """The memory of one offering: until when not to ask for it, and why."""
 

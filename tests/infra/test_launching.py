@@ -36,6 +36,13 @@ def launch_templates(template: Template) -> dict[str, dict[str, Any]]:
 # --- permissions ---
 
 
+def test_only_consoles_of_the_stacks_instances_are_read_and_by_reconcile_alone(template: Template) -> None:
+    ((_, statement),) = [(n, s) for n, s in template.policies() if "ec2:GetConsoleOutput" in actions(s)]
+    assert statement == template.statement("reconcile", "ReadOwnConsoles")
+    assert resources(statement) == {f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/*"}
+    assert statement["Condition"] == {"StringEquals": {f"ec2:ResourceTag/{names.TAG_STACK}": "Lowtide"}}
+
+
 def test_only_reconcile_launches_and_gives_roles() -> None:
     template = synthesized()
     for action in ("ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateTags", "iam:PassRole"):

@@ -19,6 +19,7 @@ MODEL = botocore.session.get_session().get_service_model("ec2")
 OPERATIONS = {
     "create_fleet": "CreateFleet",
     "terminate_instances": "TerminateInstances",
+    "get_console_output": "GetConsoleOutput",
     "describe_spot_price_history": "DescribeSpotPriceHistory",
     "create_launch_template": "CreateLaunchTemplate",
     "describe_launch_templates": "DescribeLaunchTemplates",
@@ -54,6 +55,8 @@ class ScriptedEc2(SimClient):
     """Every CreateFleet request that was carried out, repeated ones too."""
     unknown: set[str] = field(default_factory=set)
     """Ids that TerminateInstances does not know."""
+    console: str = "boot: no network\n"
+    """What every instance has written."""
     templates: TemplateStore = field(default_factory=TemplateStore)
     service = "ec2"
 
@@ -69,6 +72,9 @@ class ScriptedEc2(SimClient):
 
     def describe_spot_price_history(self, **request: Any) -> dict[str, Any]:
         return self._checked("describe_spot_price_history", request, self._history)
+
+    def get_console_output(self, **request: Any) -> dict[str, Any]:
+        return self._checked("get_console_output", request, lambda _: {"Output": self.console})
 
     def create_launch_template(self, **request: Any) -> dict[str, Any]:
         return self._checked("create_launch_template", request, self.templates.create)
