@@ -7,7 +7,7 @@ from typing import Any
 
 from lambdas import names
 from lowtide.sim.calls import Hook, Request, Response, SimClient, aws_error
-from tests.passes.template_script import TemplateStore
+from lowtide.sim.templates import TemplateStore
 
 ENDED = "terminated"
 

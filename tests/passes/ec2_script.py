@@ -13,7 +13,7 @@ import botocore.session
 from botocore.validate import ParamValidator
 
 from lowtide.sim.calls import SimClient, aws_error
-from tests.passes.template_script import TemplateStore
+from lowtide.sim.templates import TemplateStore
 
 MODEL = botocore.session.get_session().get_service_model("ec2")
 OPERATIONS = {

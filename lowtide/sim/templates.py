@@ -30,6 +30,9 @@ class TemplateStore:
         """By name: what was asked for, with `LaunchTemplateId`."""
         self.number = 0
 
+    def has(self, template_id: str) -> bool:
+        return any(made["LaunchTemplateId"] == template_id for made in self.made.values())
+
     def create(self, request: Any) -> dict[str, Any]:
         name = request["LaunchTemplateName"]
         if name in self.made:
