@@ -46,7 +46,7 @@ class TemplateStore:
         shown = [self._shown(name) for name in self.made if self._matches(name, request["Filters"])]
         return {"LaunchTemplates": shown}
 
-    def versions(self, request: Any) -> dict[str, Any]:
+    def versions(self, request: Any) -> dict[str, Any]:  # noqa: ARG002 - all have one base
         return {"LaunchTemplateVersions": [{"LaunchTemplateData": BASE}]}
 
     def delete(self, request: Any) -> dict[str, Any]:

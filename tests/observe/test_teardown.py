@@ -265,7 +265,7 @@ def made_for_a_pool(world: World, name: str, stack: str = names.STACK) -> None:
 def test_launch_templates_of_pools_go_with_the_stack_and_no_others_do(world: World) -> None:
     made_for_a_pool(world, "mine")
     made_for_a_pool(world, "other", stack="Other")
-    assert respond(world.closing(), "Delete", lambda: timedelta(hours=1)).succeeded
+    assert respond(world.closing(), Request(type="Delete"), lambda: timedelta(hours=1)).succeeded
     assert set(world.ec2.templates.made) == {"other"}
 
 
@@ -277,5 +277,5 @@ def test_a_launch_template_made_while_the_stack_goes_is_found(world: World) -> N
         if late:
             made_for_a_pool(world, late.pop())
 
-    assert respond(world.closing(pause), "Delete", lambda: timedelta(hours=1)).succeeded
+    assert respond(world.closing(pause), Request(type="Delete"), lambda: timedelta(hours=1)).succeeded
     assert world.ec2.templates.made == {}
