@@ -129,14 +129,18 @@ class ControlLoop(Construct):
                 permissions.on_table(table, [*_READ_AND_WRITE, "DeleteItem", "ConditionCheckItem"], index=False),
                 *permissions.launching(
                     stack,
-                    subnets=network.subnets,
-                    security_group=network.security_group,
                     launch_template_ids=[worker.on_demand.id, worker.spot.id],
                 ),
+                *permissions.keeping_templates(stack),
                 permissions.passing(identity.role_arns),
                 permissions.finding_images(stack),
                 permissions.terminating(stack),
-                permissions.describing("ec2:DescribeSpotPriceHistory"),
+                permissions.reading_consoles(stack),
+                permissions.describing(
+                    "ec2:DescribeSpotPriceHistory",
+                    "ec2:DescribeLaunchTemplates",
+                    "ec2:DescribeLaunchTemplateVersions",
+                ),
                 ask_for_a_pass,
             ],
         )

@@ -4,7 +4,6 @@ it makes or uses, so launching takes one statement per kind of resource (docs/ad
 from collections.abc import Mapping, Sequence
 
 from aws_cdk import Stack
-from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 
@@ -19,18 +18,15 @@ PUBLIC_IMAGES = ("ami-amazon-linux-latest", "deeplearning/ami")
 def launching(
     stack: Stack,
     *,
-    subnets: Sequence[ec2.ISubnet],
-    security_group: ec2.ISecurityGroup,
     launch_template_ids: Sequence[str],
 ) -> list[iam.PolicyStatement]:
-    """CreateFleet of instances that carry the stack's tag, from the stack's own templates into its own subnets."""
+    """CreateFleet of instances that carry the stack's tag, from the stack's own templates and those that carry its tag.
+    Pools name subnets, security groups and keys, so every one of the account may be used."""
     tagged = {"StringEquals": {f"aws:RequestTag/{names.TAG_STACK}": stack.stack_name}}
     made = [_ec2(stack, kind) for kind in MADE_BY_A_LAUNCH]
     used = [
-        *(_ec2(stack, "subnet", subnet.subnet_id) for subnet in subnets),
-        _ec2(stack, "security-group", security_group.security_group_id),
         *(_ec2(stack, "launch-template", template) for template in launch_template_ids),
-        _ec2(stack, "key-pair"),
+        *(_ec2(stack, kind) for kind in ("subnet", "security-group", "key-pair")),
         *(
             stack.format_arn(service="ec2", account="", resource=kind, resource_name="*")
             for kind in ("image", "snapshot")
@@ -40,8 +36,25 @@ def launching(
     return [
         _allow("MakeTagged", LAUNCH, made, tagged),
         _allow("LaunchFrom", LAUNCH, used),
+        _allow("LaunchFromTagged", LAUNCH, [_ec2(stack, "launch-template")], _mine(stack)),
         _allow("TagAtLaunch", ["ec2:CreateTags"], made, at_launch),
     ]
+
+
+def keeping_templates(stack: Stack) -> list[iam.PolicyStatement]:
+    """Making launch templates that carry the stack's tag, and looking at any."""
+    tagged = {f"aws:RequestTag/{names.TAG_STACK}": stack.stack_name}
+    template = [_ec2(stack, "launch-template")]
+    at_making = {"StringEquals": {**tagged, "ec2:CreateAction": "CreateLaunchTemplate"}}
+    return [
+        _allow("MakeTemplates", ["ec2:CreateLaunchTemplate"], template, {"StringEquals": tagged}),
+        _allow("TagTemplates", ["ec2:CreateTags"], template, at_making),
+        deleting_templates(stack),
+    ]
+
+
+def deleting_templates(stack: Stack) -> iam.PolicyStatement:
+    return _allow("DeleteOwnTemplates", ["ec2:DeleteLaunchTemplate"], [_ec2(stack, "launch-template")], _mine(stack))
 
 
 def passing(roles: Sequence[str]) -> iam.PolicyStatement:
@@ -51,8 +64,11 @@ def passing(roles: Sequence[str]) -> iam.PolicyStatement:
 
 
 def terminating(stack: Stack) -> iam.PolicyStatement:
-    mine = {"StringEquals": {f"ec2:ResourceTag/{names.TAG_STACK}": stack.stack_name}}
-    return _allow("EndOwnInstances", ["ec2:TerminateInstances"], [_ec2(stack, "instance")], mine)
+    return _allow("EndOwnInstances", ["ec2:TerminateInstances"], [_ec2(stack, "instance")], _mine(stack))
+
+
+def reading_consoles(stack: Stack) -> iam.PolicyStatement:
+    return _allow("ReadOwnConsoles", ["ec2:GetConsoleOutput"], [_ec2(stack, "instance")], _mine(stack))
 
 
 def finding_images(stack: Stack) -> iam.PolicyStatement:
@@ -98,6 +114,10 @@ def on_table(table_arn: str, actions: Sequence[str], *, index: bool) -> iam.Poli
 
 def sending(*queue_arns: str) -> iam.PolicyStatement:
     return _allow("Send", ["sqs:SendMessage"], queue_arns)
+
+
+def _mine(stack: Stack) -> dict[str, dict[str, str]]:
+    return {"StringEquals": {f"ec2:ResourceTag/{names.TAG_STACK}": stack.stack_name}}
 
 
 def _ec2(stack: Stack, kind: str, name: str = "*") -> str:

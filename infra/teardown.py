@@ -34,7 +34,8 @@ class Teardown(Construct):
             memory_mib=512,
             statements=[
                 permissions.on_table(storage.table.table_arn, ["Query", "UpdateItem"], index=True),
-                permissions.describing("ec2:DescribeInstances"),
+                permissions.describing("ec2:DescribeInstances", "ec2:DescribeLaunchTemplates"),
+                permissions.deleting_templates(stack),
                 permissions.terminating(stack),
                 *([] if storage.kept else permissions.emptying(storage.bucket)),
             ],

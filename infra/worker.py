@@ -28,6 +28,7 @@ CONFIG_PATH = "/etc/lowtide/worker.json"
 BOOT_PATH = "/opt/lowtide/boot.py"
 USER_DATA_BYTES = 16 * 1024
 """EC2's limit, before base64."""
+OWN_BYTES = USER_DATA_BYTES - names.STARTUP_SCRIPT_BYTES - names.STARTUP_FRAME_BYTES
 _UNRESOLVED_BYTES = 1024
 """Room for what is a short placeholder at synthesis and an address at deployment."""
 ROOT_DEVICE = "/dev/xvda"
@@ -163,8 +164,11 @@ cat > {BOOT_PATH} <<'{delimiter}'
 exec python3 {BOOT_PATH} {CONFIG_PATH}
 """
     size = len(script.encode()) + _UNRESOLVED_BYTES
-    if size > USER_DATA_BYTES:
-        raise ValueError(f"The boot script is {size} bytes with its addresses; EC2 takes {USER_DATA_BYTES}.")
+    if size > OWN_BYTES:
+        raise ValueError(
+            f"The boot script is {size} bytes with its addresses; EC2 takes {USER_DATA_BYTES}, of which {OWN_BYTES} "
+            "are its own and the rest is for the scripts of pools."
+        )
     return script
 
 

@@ -26,6 +26,12 @@ ENV_SETTINGS = "LOWTIDE_SETTINGS"
 ENV_WORKER_ROLES = "LOWTIDE_WORKER_ROLES"
 """JSON list of role names whose EC2 sessions may call the worker API."""
 
+# --- boot script ------------------------------------------------------------------------------------------------------
+STARTUP_SCRIPT_BYTES = 4096
+"""Of EC2's 16 KiB of user data, what a pool's own scripts may take together; the stack's boot script leaves room."""
+STARTUP_FRAME_BYTES = 512
+"""What runs them takes up to so much more."""
+
 # --- tags on everything launched --------------------------------------------------------------------------------------
 TAG_STACK = "lowtide:stack"
 TAG_POOL = "lowtide:pool"

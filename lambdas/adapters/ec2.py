@@ -40,6 +40,8 @@ TERMINATION_BATCH = 100
 """Instances a TerminateInstances call. EC2 takes 1,000; an id that it does not know refuses the whole call, so a
 smaller batch loses less."""
 TYPES_A_CALL = 100
+CONSOLE_TAIL = 2000
+"""Characters: the last words of a boot, some 25 lines."""
 
 TAGGED_IN_REQUEST = ("fleet", "instance", "volume")
 """What an instant fleet's own TagSpecifications accept: EC2 documents the first two, Karpenter sends all three. The
@@ -47,11 +49,11 @@ launch templates tag the rest with the stack, network interfaces among it. Spot 
 template alone: EC2 refuses such a template for on-demand ("You cannot specify tags for Spot instances requests if there
 are no Spot instances requests being created by the request"), hence one template per capacity type."""
 
-_UNKNOWN_OUTCOME = {
+UNKNOWN_OUTCOME = {
     *("InternalError", "InternalFailure", "InternalServerError", "ServerInternal", "Server.InternalError"),
     *("Unavailable", "ServiceUnavailable", "RequestTimeout", "RequestTimeoutException"),
 }
-_THROTTLED = {"RequestLimitExceeded", "Throttling", "ThrottlingException", "EC2ThrottledException"}
+THROTTLED = {"RequestLimitExceeded", "Throttling", "ThrottlingException", "EC2ThrottledException"}
 _NO_SUCH_INSTANCE = "InvalidInstanceID.NotFound"
 
 
@@ -144,7 +146,7 @@ class TypeDescription:
 
 
 class Ec2:
-    """`templates` has one launch template per capacity type; only `create_fleet` needs them."""
+    """`templates`: the stack's own, one per capacity type, for requests that were stored without one."""
 
     def __init__(
         self, client: "EC2Client", stack: str, templates: Mapping[CapacityType, LaunchTemplate] | None = None
@@ -169,7 +171,7 @@ class Ec2:
         )
 
     def _fleet_request(self, request: LaunchRequest, pool: str, decision: str) -> dict[str, Any]:
-        template = self._templates[request.capacity_type]
+        template_id, version = request.template or self._of_the_stack(request.capacity_type)
         ranked = request.allocation_strategy.endswith("prioritized")
         options = "SpotOptions" if request.capacity_type is CapacityType.SPOT else "OnDemandOptions"
         tags = {names.TAG_STACK: self._stack, names.TAG_POOL: pool, names.TAG_DECISION: decision}
@@ -179,8 +181,8 @@ class Ec2:
             "LaunchTemplateConfigs": [
                 {
                     "LaunchTemplateSpecification": {
-                        "LaunchTemplateId": template.template_id,
-                        "Version": template.version,
+                        "LaunchTemplateId": template_id,
+                        "Version": version,
                     },
                     "Overrides": [
                         _override(override, rank if ranked else None) for rank, override in enumerate(request.overrides)
@@ -197,6 +199,10 @@ class Ec2:
                 for kind in TAGGED_IN_REQUEST
             ],
         }
+
+    def _of_the_stack(self, capacity_type: CapacityType) -> tuple[str, str]:
+        template = self._templates[capacity_type]
+        return template.template_id, template.version
 
     def terminate(self, instance_ids: Sequence[str]) -> Ended:
         """Ask EC2 to end these. May be repeated. Never raises for what EC2 answers: what could not be asked for is in
@@ -223,6 +229,21 @@ class Ec2:
         except (ConnectionError, HTTPClientError) as error:
             return Ended(failures=(Failure(code="RequestTimeout", message=f"{type(error).__name__}: {error}"),))
         return Ended(accepted=tuple(instance_ids))
+
+    def console(self, instance_id: str) -> str | None:
+        """The end of what an instance wrote to its console, at most CONSOLE_TAIL characters; None: nothing, or it
+        cannot be read. Only Nitro instances show it as it is now; of others EC2 has what they wrote minutes ago."""
+        for latest in ({"Latest": True}, {}):
+            try:
+                answer = self._client.get_console_output(InstanceId=instance_id, **latest)
+            except ClientError as error:
+                if _code(error)[0] != "UnsupportedOperation":
+                    return None
+            except (ConnectionError, HTTPClientError):
+                return None
+            else:
+                return _console_text(answer.get("Output", ""))
+        return None
 
     def pages(self, start: str | None = None) -> Iterator[Page]:
         """The stack's instances, terminated ones included for as long as EC2 lists them, page by page from `start`
@@ -291,11 +312,16 @@ class Ec2:
         try:
             return getattr(self._client, operation)(**request)
         except ClientError as error:
-            if _code(error)[0] in _THROTTLED | _UNKNOWN_OUTCOME:
+            if _code(error)[0] in THROTTLED | UNKNOWN_OUTCOME:
                 raise Unavailable(str(error)) from error
             raise
         except (ConnectionError, HTTPClientError) as error:
             raise Unavailable(str(error)) from error
+
+
+def _console_text(encoded: str) -> str | None:
+    """EC2 sends what the machine wrote, whatever it was, in base64; boto3 has undone that already."""
+    return encoded.strip()[-CONSOLE_TAIL:] or None
 
 
 def _override(override: Override, rank: int | None) -> dict[str, Any]:
@@ -346,7 +372,7 @@ def _lost_or_refused(error: ClientError, capacity_type: CapacityType) -> Answer 
     """EC2 throttles with status 503, so the code decides before the status does."""
     code, message = _code(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _UNKNOWN_OUTCOME or (status >= 500 and code not in _THROTTLED):
+    if code in UNKNOWN_OUTCOME or (status >= 500 and code not in THROTTLED):
         return Lost(why=f"{code}: {message}")
     return Answer(refusals=(Refusal(code=code, message=message, capacity_type=capacity_type),), whole=True)
 

@@ -14,6 +14,7 @@ from lambdas.adapters import keys
 from lambdas.adapters.attributes import Item
 from lambdas.adapters.flat import read, stored, written
 from lambdas.domain.fleet import (
+    BootFailure,
     Instance,
     Intention,
     LaunchRequest,
@@ -57,6 +58,19 @@ def mark_item(pool: str, mark: OfferingMark) -> Item:
     }
 
 
+def boot_item(pool: str, failure: BootFailure) -> Item:
+    """Goes by itself (TTL) a day after the instance was ended."""
+    return {
+        **written(failure),
+        **{"pk": keys.pool(pool), "sk": keys.boot(failure.instance_id)},
+        "expires_at": int(failure.ended_at.timestamp()) + 86_400,
+    }
+
+
+def boot_from(item: Mapping[str, Any]) -> BootFailure:
+    return BootFailure(**read(BootFailure, item))
+
+
 def mark_from(item: Mapping[str, Any]) -> OfferingMark:
     return OfferingMark(**read(OfferingMark, item))
 
@@ -68,6 +82,7 @@ def request_to_json(request: LaunchRequest) -> str:
         {
             **{"capacity_type": request.capacity_type, "overrides": overrides, "count": request.count},
             "allocation_strategy": request.allocation_strategy,
+            "template": request.template,
         },
         sort_keys=True,
     )
@@ -75,11 +90,13 @@ def request_to_json(request: LaunchRequest) -> str:
 
 def request_from_json(text: str) -> LaunchRequest:
     document = json.loads(text)
+    template: list[str] | None = document.get("template")
     return LaunchRequest(
         capacity_type=CapacityType(document["capacity_type"]),
         overrides=tuple(_override_from(o) for o in document["overrides"]),
         count=document["count"],
         allocation_strategy=document["allocation_strategy"],
+        template=(template[0], template[1]) if template else None,
     )
 
 

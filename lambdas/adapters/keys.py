@@ -5,6 +5,8 @@
 | pool | `POOL#<pool>` | `CONFIG` |
 | its state | `POOL#<pool>` | `STATE`, `IMAGES` |
 | its fleet | `POOL#<pool>` | `INSTANCE#<id>`, `LEASE#<instance>#<job>`, `INTENT#<id>`, `MARK#<ct>#<type>#<zone>` |
+| its templates | `POOL#<pool>` | `TEMPLATE#<name>` |
+| instances that never called | `POOL#<pool>` | `BOOT#<id>` |
 | pool list | `POOLS` | `<pool>` |
 | pool history | `HISTORY#<pool>` | `VERSION#<8 digits>` |
 | decisions | `DECISIONS#<pool>` | `<instant>#<id>` |
@@ -57,6 +59,8 @@ LEASE_PREFIX = "LEASE#"
 INTENT_PREFIX = "INTENT#"
 MARK_PREFIX = "MARK#"
 ATTEMPT_PREFIX = "ATTEMPT#"
+TEMPLATE_PREFIX = "TEMPLATE#"
+BOOT_PREFIX = "BOOT#"
 
 # lists in the sparse index
 DUE = "DUE"
@@ -100,6 +104,14 @@ def intent(intention_id: str) -> str:
 
 def mark(capacity_type: str, instance_type: str, zone: str) -> str:
     return f"{MARK_PREFIX}{capacity_type}#{instance_type}#{zone}"
+
+
+def boot(instance_id: str) -> str:
+    return f"{BOOT_PREFIX}{instance_id}"
+
+
+def template(name: str) -> str:
+    return f"{TEMPLATE_PREFIX}{name}"
 
 
 def shard(job_id: str) -> int:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from lambdas.adapters import items, keys
 from lambdas.adapters.table import TRANSACTION_LIMIT, Conflict, Item, Table
-from lambdas.domain.fleet import Instance, Intention, OfferingMark
+from lambdas.domain.fleet import BootFailure, Instance, Intention, OfferingMark
 from lambdas.domain.instants import to_text
 
 _T = TypeVar("_T")
@@ -142,6 +142,30 @@ class LaunchTable:
         for chunk in _chunks(list(marks), TRANSACTION_LIMIT):
             self._transacted([self._table.put_op(items.mark_item(pool, mark)) for mark in chunk])
 
+    # --- launch templates of the pool ---
+
+    def note_template(self, pool: str, name: str, epoch: int, now: datetime) -> None:
+        """Note a template before it is made, so that it is deleted some day whatever happens. Raises Superseded, and
+        then it may not be made."""
+        noted = {"pk": keys.pool(pool), "sk": keys.template(name), "template": name, "noted_at": to_text(now)}
+        try:
+            self._transacted([self._still(pool, epoch), self._table.put_op(noted)])
+        except Conflict as conflict:
+            raise Superseded(pool) from conflict
+
+    def template_noted(self, pool: str, name: str) -> bool:
+        return self._table.get(keys.pool(pool), keys.template(name)) is not None
+
+    def forget_template(self, pool: str, name: str) -> None:
+        self._table.insist(lambda: self._table.delete(keys.pool(pool), keys.template(name)))
+
+    def check_current(self, pool: str, epoch: int) -> None:
+        """Raises Superseded when a later pass has begun."""
+        try:
+            self._transacted([self._still(pool, epoch)])
+        except Conflict as conflict:
+            raise Superseded(pool) from conflict
+
     # --- ending instances ---
 
     def drain(self, pool: str, instance_ids: Sequence[str], epoch: int, why: str, now: datetime) -> tuple[str, ...]:
@@ -177,6 +201,10 @@ class LaunchTable:
             names={"#state": "state"},
             values={":draining": "draining", ":now": to_text(now), ":why": why, ":none": 0},
         )
+
+    def put_boot_failures(self, pool: str, failures: Iterable[BootFailure]) -> None:
+        for chunk in _chunks(list(failures), TRANSACTION_LIMIT):
+            self._transacted([self._table.put_op(items.boot_item(pool, failure)) for failure in chunk])
 
     def termination_requested(self, pool: str, instance_ids: Sequence[str], now: datetime) -> None:
         """Note that EC2 accepted to end these."""

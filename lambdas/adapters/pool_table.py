@@ -14,7 +14,7 @@ from lambdas.adapters import items, keys
 from lambdas.adapters.job_queue import ranked_entries
 from lambdas.adapters.pool_config import pool_from
 from lambdas.adapters.table import Conflict, Item, Table
-from lambdas.domain.fleet import Instance, Intention, Lease, OfferingMark
+from lambdas.domain.fleet import BootFailure, Instance, Intention, Lease, OfferingMark
 from lambdas.domain.instants import from_text, to_text
 from lambdas.domain.jobs import QueuedJob
 from lambdas.domain.pools import Pool
@@ -48,6 +48,10 @@ class Records:
     """(instance type, image id) as last resolved; an empty id: no public parameter names an image for that type."""
     images_at: datetime | None
     """When they were; None: never."""
+    boot_failures: tuple[BootFailure, ...]
+    """Oldest first."""
+    templates: tuple[str, ...]
+    """Names of the launch templates that were made for the pool and not deleted since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +108,10 @@ class PoolTable:
             marks=tuple(map(items.mark_from, _of(found, keys.MARK_PREFIX))),
             images=tuple(sorted(images.get("images", {}).items())),
             images_at=from_text(images["resolved_at"]) if images else None,
+            boot_failures=tuple(
+                sorted(map(items.boot_from, _of(found, keys.BOOT_PREFIX)), key=lambda failure: failure.ended_at)
+            ),
+            templates=tuple(item["template"] for item in _of(found, keys.TEMPLATE_PREFIX)),
         )
 
     def queue_head(self, pool: Pool, room: int) -> tuple[tuple[QueuedJob, ...], bool]:

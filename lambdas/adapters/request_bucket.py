@@ -15,7 +15,7 @@ from lambdas.adapters import keys
 from lambdas.adapters.table import Conflict, Item, Table
 from lambdas.domain.instants import from_text, to_text
 from lambdas.domain.settings import Settings
-from lambdas.domain.turns import Rate, Turns, Waiting, full, take
+from lambdas.domain.turns import Rate, Turns, Waiting, full, next_in_turn, take
 
 _ATTEMPTS = 12
 """Reads and writes before a pool is told to come back: with so many losses in a row, others are taking the tokens."""
@@ -42,11 +42,19 @@ class RequestBucket:
                 return retry_at
         return self._now() + timedelta(seconds=1 / self._rate.per_second)
 
+    def next_in_turn(self) -> tuple[tuple[str, ...], float | None]:
+        """The waiting pools that would get a token now, and the seconds until the next has one; None: nobody waits."""
+        now = self._now()
+        _, turns = self._read(now)
+        pools, seconds = next_in_turn(turns, self._rate, now)
+        return pools, seconds if turns.waiting else None
+
     def emptied(self) -> None:
-        """EC2 throttled a call: others in the account have used up the bucket."""
+        """EC2 throttled a call: others in the account have used up the bucket. Nobody calls for a second and more, so
+        that they are not met again at once."""
         now = self._now()
         turn, turns = self._read(now)
-        self._write(replace(turns, tokens=0.0, counted_at=now), turn)
+        self._write(replace(turns, tokens=-self._rate.per_second, counted_at=now), turn)
 
     def _read(self, now: datetime) -> tuple[int, Turns]:
         item = self._table.get(keys.STACK, keys.BUCKET)

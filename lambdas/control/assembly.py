@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lambdas.adapters.ec2 import Ec2, LaunchTemplate
 from lambdas.adapters.launch_table import LaunchTable
+from lambdas.adapters.launch_templates import LaunchTemplates
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.pool_table import PoolTable
 from lambdas.adapters.request_bucket import RequestBucket
@@ -18,6 +19,7 @@ from lambdas.control.gather import Gatherer
 from lambdas.control.launch import Launcher
 from lambdas.control.pass_report import Metrics, Reporter
 from lambdas.control.reconcile import Doorbell, Ledger, Reconciler
+from lambdas.control.templates import Templates
 from lambdas.domain.plan import Plan
 from lambdas.domain.pools import CapacityType
 from lambdas.domain.settings import Settings
@@ -50,11 +52,19 @@ def reconciler(
     metrics: Metrics,
     decide: Callable[[Snapshot, datetime], Plan],
     now: Callable[[], datetime],
+    pause: Callable[[float], None],
     new_id: Callable[[], str],
 ) -> Reconciler:
     settings = deployment.settings
     ec2 = Ec2(ec2_client, deployment.stack, deployment.templates)
     pools, launches = PoolTable(table), LaunchTable(table)
+    templates = Templates(
+        ec2=LaunchTemplates(ec2_client, deployment.stack),
+        table=launches,
+        stack=deployment.stack,
+        bases=deployment.templates,
+        now=now,
+    )
     return Reconciler(
         config=PoolConfig(table),
         pools=pools,
@@ -71,10 +81,13 @@ def reconciler(
             table=launches,
             bucket=RequestBucket(table, settings, now),
             ec2=ec2,
+            templates=templates,
             settings=settings,
             now=now,
+            pause=pause,
             new_id=new_id,
         ),
+        templates=templates,
         ender=Ender(table=launches, ec2=ec2, now=now),
         ledger=ledger,
         doorbell=doorbell,

@@ -7,7 +7,7 @@ from datetime import datetime
 from lambdas.adapters.ec2 import Ec2, Ended
 from lambdas.adapters.launch_table import LaunchTable
 from lambdas.control.outcomes import Outcome, Result
-from lambdas.domain.fleet import InstanceState
+from lambdas.domain.fleet import BootFailure, Instance, InstanceState
 from lambdas.domain.plan import Close, Forget, Retire, Terminate
 from lambdas.domain.reasons import Reason
 from lambdas.domain.refusals import rule_for
@@ -34,7 +34,26 @@ class Ender:
             self.table.drain(snapshot.pool.name, awake, snapshot.epoch, action.why, self.now()) if awake else ()
         )
         ready = [i for i in action.instance_ids if i in known and (i not in awake or i in drained)]
+        self._note_boots(snapshot, [known[i] for i in awake if i in drained and known[i].reported_at is None])
         return self._terminate("terminate", action.why, ready, snapshot)
+
+    def _note_boots(self, snapshot: Snapshot, failed: Sequence[Instance]) -> None:
+        """Keep what is known of instances whose worker never called; of one of them what it wrote to its console, since
+        those of one pass mostly fail alike and asking takes a second."""
+        now = self.now()
+        consoles = {each.instance_id: self.ec2.console(each.instance_id) for each in failed[:1]}
+        failures = [
+            BootFailure(
+                instance_id=each.instance_id,
+                instance_type=each.instance_type,
+                zone=each.zone,
+                launched_at=each.launched_at,
+                ended_at=now,
+                console=consoles.get(each.instance_id),
+            )
+            for each in failed
+        ]
+        self.table.put_boot_failures(snapshot.pool.name, failures)
 
     def _terminate(
         self, action: str, why: str, instance_ids: Sequence[str], snapshot: Snapshot, detail: str = ""

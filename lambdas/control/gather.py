@@ -79,6 +79,7 @@ class Gatherer:
             unfulfilled_since=begun.unfulfilled_since,
             stack_closing=shared.closing,
             settings=self.settings,
+            boot_failures=records.boot_failures,
             outage_ended_at=shared.outage_ended_at,
         )
         return Gathered(snapshot=snapshot, notes=tuple(notes), refused=tuple(refused))

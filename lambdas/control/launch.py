@@ -10,25 +10,31 @@ At every point at which this process may die, what EC2 did or may have done is c
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TypedDict
+
+from botocore.exceptions import ClientError
 
 from lambdas.adapters.ec2 import Answer, Ec2, Launched, Lost
 from lambdas.adapters.launch_table import Closing, LaunchTable
 from lambdas.adapters.request_bucket import RequestBucket
-from lambdas.control.outcomes import Outcome, Result
+from lambdas.control.outcomes import Outcome, Result, soonest
+from lambdas.control.templates import Templates
 from lambdas.domain.fleet import Instance, InstanceState, Intention, LaunchRequest
 from lambdas.domain.plan import Launch, Repeat
 from lambdas.domain.pools import CapacityType, Pool
 from lambdas.domain.reasons import Reason, ReasonClass
-from lambdas.domain.refusals import Refusal, consequences, rule_for
+from lambdas.domain.refusals import Consequences, Refusal, consequences, rule_for
 from lambdas.domain.settings import Settings
 from lambdas.domain.snapshot import Snapshot
 
 SPOT_CAME_AS_ON_DEMAND = "SpotCameAsOnDemand"
 NO_TURN = "RequestRateShared"
+TURN_WAIT = timedelta(seconds=1)
+"""Twice what a token takes to grow at EC2's rate. With a small `ec2_request_share` tokens are rarer than this, and the
+tick serves who waits."""
 
 
 class _Told(TypedDict):
@@ -41,28 +47,52 @@ class Launcher:
     table: LaunchTable
     bucket: RequestBucket
     ec2: Ec2
+    templates: Templates
     settings: Settings
     now: Callable[[], datetime]
+    pause: Callable[[float], None]
     new_id: Callable[[], str]
     """A fresh decision id: at most 64 characters of ASCII, since it is EC2's client token."""
 
     def launch(self, action: Launch, snapshot: Snapshot) -> Outcome:
         """Raises Superseded when a later pass of the pool has begun: nothing was asked of EC2."""
         pool, told = snapshot.pool, _Told(action="launch", why=action.why)
-        if (retry_at := self.bucket.take(pool.name, replaces=action.replaces)) is not None:
+        try:
+            template = self.templates.of(snapshot, action.request.capacity_type)
+        except ClientError as error:
+            return self._no_template(told, action.request, error, snapshot)
+        if (retry_at := self._turn(pool.name, replaces=action.replaces)) is not None:
             return self._throttled(told, action.request, retry_at)
-        intention = self._intention(pool, action.request)
+        request = replace(action.request, template=(template.template_id, template.version))
+        intention = self._intention(pool, request)
         try:
             self.table.intend(intention, snapshot.epoch)
         except Closing:
             return Outcome(**told, result=Result.NOTHING, detail="the stack is being deleted")
         return self._ask(told, intention, snapshot, repeated=False)
 
+    def _turn(self, pool: str, *, replaces: bool) -> datetime | None:
+        """Take a token, waiting for it where it comes within TURN_WAIT; else when to ask again."""
+        retry_at = self.bucket.take(pool, replaces=replaces)
+        if retry_at is None or (wait := retry_at - self.now()) > TURN_WAIT:
+            return retry_at
+        self.pause(max(wait.total_seconds(), 0.0))
+        return self.bucket.take(pool, replaces=replaces)
+
+    def hand_on(self) -> tuple[str, ...]:
+        """The pools whose turn it is now that this one has made its calls. Where none has a token yet, it waits for one
+        to grow, at most TURN_WAIT: whoever waits would otherwise wait for the next tick."""
+        pools, seconds = self.bucket.next_in_turn()
+        if pools or seconds is None or seconds > TURN_WAIT.total_seconds():
+            return pools
+        self.pause(seconds)
+        return self.bucket.next_in_turn()[0]
+
     def repeat(self, action: Repeat, snapshot: Snapshot) -> Outcome:
         """Make an unanswered call again. A refusal of the repeated call says nothing of the first one: the intention
         stays open then."""
         intention, told = action.intention, _Told(action="repeat", why=action.why)
-        if (retry_at := self.bucket.take(snapshot.pool.name, replaces=True)) is not None:
+        if (retry_at := self._turn(snapshot.pool.name, replaces=True)) is not None:
             return self._throttled(told, intention.request, retry_at)
         if not self.table.mark_repeated(intention, self.now()):
             return Outcome(**told, result=Result.NOTHING, decision=intention.intention_id, detail="closed meanwhile")
@@ -75,6 +105,25 @@ class Launcher:
         if any(rule_for(r.code, r.message).reason_class is ReasonClass.THROTTLING for r in answer.refusals):
             self.bucket.emptied()
         return self._settle(told, intention, answer, snapshot, repeated=repeated)
+
+    def _no_template(self, told: _Told, request: LaunchRequest, error: ClientError, snapshot: Snapshot) -> Outcome:
+        """EC2 refused to make or show the pool's launch template: the same as if it had refused the launch."""
+        details = error.response.get("Error", {})
+        code, message = details.get("Code", "Unknown"), details.get("Message", str(error))
+        refusal = Refusal(code=code, message=f"Launch template: {message}", capacity_type=request.capacity_type)
+        follows = self._consequences([refusal], request, snapshot)
+        self.table.put_marks(snapshot.pool.name, follows.marks)
+        return Outcome(**told, result=Result.REFUSED, detail="no launch template", **_refused(follows))
+
+    def _consequences(self, refusals: list[Refusal], request: LaunchRequest, snapshot: Snapshot) -> Consequences:
+        return consequences(
+            refusals,
+            request=request,
+            marks=snapshot.marks,
+            now=self.now(),
+            settings=self.settings,
+            reasons=snapshot.reasons,
+        )
 
     def _intention(self, pool: Pool, request: LaunchRequest) -> Intention:
         now = self.now()
@@ -103,14 +152,8 @@ class Launcher:
     ) -> Outcome:
         now = self.now()
         wrong = [launched for launched in answer.launched if not _as_asked(launched, intention.request)]
-        follows = consequences(
-            [*answer.refusals, *map(_came_as_on_demand, wrong)],
-            request=intention.request,
-            marks=snapshot.marks,
-            now=now,
-            settings=self.settings,
-            reasons=snapshot.reasons,
-        )
+        refusals = [*answer.refusals, *map(_came_as_on_demand, wrong)]
+        follows = self._consequences(refusals, intention.request, snapshot)
         instances = [_instance(launched, intention, snapshot.pool, now) for launched in answer.launched]
         if not repeated:
             self.table.record(intention, instances, follows.marks)
@@ -128,10 +171,7 @@ class Launcher:
             decision=intention.intention_id,
             launched=came,
             ended=ended,
-            reasons=follows.reasons,
-            refused_classes=tuple(dict.fromkeys(str(reason.reason_class) for reason in follows.reasons)),
-            unknown_codes=follows.unknown_codes,
-            due=min((r.next_attempt for r in follows.reasons if r.next_attempt is not None), default=None),
+            **_refused(follows),
         )
 
     def _end(self, instance_ids: list[str], pool: str, now: datetime) -> tuple[str, ...]:
@@ -167,6 +207,23 @@ class Launcher:
             next_attempt=retry_at,
         )
         return Outcome(**told, result=Result.THROTTLED, reasons=(reason,), due=retry_at)
+
+
+class _Refused(TypedDict):
+    reasons: tuple[Reason, ...]
+    refused_classes: tuple[str, ...]
+    unknown_codes: tuple[str, ...]
+    due: datetime | None
+
+
+def _refused(follows: Consequences) -> _Refused:
+    """What an outcome says of refusals."""
+    return _Refused(
+        reasons=follows.reasons,
+        refused_classes=tuple(dict.fromkeys(str(reason.reason_class) for reason in follows.reasons)),
+        unknown_codes=follows.unknown_codes,
+        due=soonest(reason.next_attempt for reason in follows.reasons),
+    )
 
 
 def _as_asked(launched: Launched, request: LaunchRequest) -> bool:

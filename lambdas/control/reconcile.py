@@ -25,6 +25,7 @@ from lambdas.control.gather import Gathered, Gatherer
 from lambdas.control.launch import Launcher
 from lambdas.control.outcomes import Outcome, Result
 from lambdas.control.pass_report import Reporter, Told
+from lambdas.control.templates import Templates
 from lambdas.domain.plan import (
     Action,
     Close,
@@ -37,6 +38,7 @@ from lambdas.domain.plan import (
     ReturnJob,
     Terminate,
 )
+from lambdas.domain.reasons import ReasonClass
 from lambdas.domain.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
@@ -66,6 +68,7 @@ class Reconciler:
     gatherer: Gatherer
     launcher: Launcher
     ender: Ender
+    templates: Templates
     ledger: Ledger
     doorbell: Doorbell
     reporter: Reporter
@@ -84,7 +87,16 @@ class Reconciler:
         gathered = self.gatherer.gather(begun, records)
         plan = self.decide(gathered.snapshot, self.now())
         outcomes = tuple(self._outcomes(plan, gathered.snapshot, time_left))
+        if not outcomes or outcomes[-1].result is not Result.SUPERSEDED:
+            outcomes = (*outcomes, *self.templates.sweep(records.templates, gathered.snapshot))
         self._conclude(begun, gathered, plan, outcomes, began_at)
+        if any(map(_called, outcomes)) and not any(ReasonClass.THROTTLING in o.refused_classes for o in outcomes):
+            self._hand_on(pool, begun.epoch)
+
+    def _hand_on(self, pool: str, epoch: int) -> None:
+        """Wake the pools whose turn it is to call EC2."""
+        for other in self.launcher.hand_on():
+            self.doorbell.ring(other, f"turn#{pool}#{epoch}")
 
     def _outcomes(self, plan: Plan, snapshot: Snapshot, time_left: Callable[[], timedelta]) -> Iterator[Outcome]:
         """What became of each action in turn; the last one where a later pass has begun."""
@@ -164,6 +176,11 @@ class Reconciler:
         except Conflict:
             self.pools.due_at(snapshot.pool.name, self.now())
         _log.info("pool removed", extra={"pool": snapshot.pool.name, "epoch": begun.epoch})
+
+
+def _called(outcome: Outcome) -> bool:
+    """Whether it called EC2 to launch, and so took a token."""
+    return outcome.action in ("launch", "repeat") and outcome.result in (Result.DONE, Result.REFUSED, Result.LOST)
 
 
 def _nothing_left(snapshot: Snapshot) -> bool:

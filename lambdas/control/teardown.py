@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, Self
 
 from lambdas import names
+from lambdas.adapters.launch_templates import LaunchTemplates
 from lambdas.adapters.observations import Observations
 from lambdas.adapters.stack_switch import StackSwitch
 from lambdas.control.observe import Fleet
@@ -43,6 +44,7 @@ class Closing:
     switch: StackSwitch
     observations: Observations
     ec2: Fleet
+    templates: LaunchTemplates
     settings: Settings
     now: Callable[[], datetime]
     pause: Callable[[float], None]
@@ -85,11 +87,13 @@ class _Left:
     to_end: tuple[str, ...] = ()
     launches: int = 0
     """Calls that may still bring instances."""
+    templates: tuple[str, ...] = ()
+    """Launch templates of pools."""
     refused: tuple[str, ...] = ()
     """EC2's codes where it refused to end some of them."""
 
     def nothing(self) -> bool:
-        return not self.instances and not self.launches
+        return not self.instances and not self.launches and not self.templates
 
 
 def respond(closing: Closing, request: Request, time_left: Callable[[], timedelta]) -> Result:
@@ -121,6 +125,8 @@ def _end_all(closing: Closing, time_left: Callable[[], timedelta]) -> _Left:
     while True:
         left = _look(closing, has_table=has_table)
         empty = empty + 1 if left.nothing() else 0
+        for name in left.templates:
+            closing.templates.delete(name)
         if left.to_end:
             left = _end(closing, left)
         if empty == 2 or time_left() < RESERVE:
@@ -140,7 +146,12 @@ def _look(closing: Closing, *, has_table: bool) -> _Left:
     recorded, launches = _recorded(closing, listed) if has_table else ((), 0)
     alive = [instance_id for instance_id, state in listed.items() if state != observed.TERMINATED]
     to_end = [instance_id for instance_id in alive if listed[instance_id] != observed.SHUTTING_DOWN]
-    return _Left(instances=(*alive, *recorded), to_end=(*to_end, *recorded), launches=launches)
+    return _Left(
+        instances=(*alive, *recorded),
+        to_end=(*to_end, *recorded),
+        launches=launches,
+        templates=tuple(closing.templates.every()),
+    )
 
 
 def _recorded(closing: Closing, listed: Mapping[str, Any]) -> tuple[tuple[str, ...], int]:
@@ -156,6 +167,8 @@ def _recorded(closing: Closing, listed: Mapping[str, Any]) -> tuple[tuple[str, .
 
 
 def _sentence(left: _Left) -> str:
+    if not left.instances and not left.launches:
+        return f"Launch templates are left: {', '.join(left.templates)}. Delete them, then delete the stack again."
     if not left.instances:
         return f"{left.launches} launches may still bring instances; delete the stack again in two minutes."
     named = ", ".join(left.instances[:NAMED_MOST]) + (" and more" if len(left.instances) > NAMED_MOST else "")

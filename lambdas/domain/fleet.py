@@ -93,6 +93,9 @@ class LaunchRequest:
     overrides: tuple[Override, ...]
     count: int
     allocation_strategy: str
+    template: tuple[str, str] | None = None
+    """Id and version of the launch template, filled in before the intention is written: a repeated call is the same
+    call, whatever was deployed or applied meanwhile. None in what a plan asks for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +113,19 @@ class Intention:
     """Complete observations that began well after `not_after`."""
     adopted: int = 0
     """Instances found by tag so far; they count as instances, the rest of the request still counts as in flight."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootFailure:
+    """An instance that was ended because its worker never called. Kept for a day."""
+
+    instance_id: str
+    instance_type: str
+    zone: str
+    launched_at: datetime
+    ended_at: datetime
+    console: str | None = None
+    """The end of what it wrote to its console; None: not fetched, or there is none yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,14 @@ The pool file that people write is parsed on their machine (lowtide/poolfile.py)
 validates again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Self
 
 from lambdas.domain.instants import from_text, to_text
+from lambdas.domain.machine import Machine
 
 Document = dict[str, Any]
 """JSON values only; numbers that are money are decimal strings."""
@@ -88,6 +89,8 @@ class Pool:
     deleted: bool = False
     """True: no launches, no new claims; running jobs finish, queued jobs are parked, then the pool's items go."""
     applied_at: datetime | None = None
+    machine: Machine = field(default_factory=Machine)
+    """What instances are made of beyond what a launch request can say."""
 
     def facts(self, instance_type: str) -> TypeFacts | None:
         """The facts of one of the pool's types; None for a type that a later version no longer names."""
@@ -116,6 +119,7 @@ class Pool:
             "unfulfilled_alarm_after": self.unfulfilled_alarm_after and self.unfulfilled_alarm_after.total_seconds(),
             **{"paused": self.paused, "deleted": self.deleted},
             "applied_at": self.applied_at and to_text(self.applied_at),
+            "machine": self.machine.to_document(),
         }
 
     @classmethod
@@ -134,5 +138,6 @@ class Pool:
             "images": tuple((kind, image) for kind, image in document["images"]),
             "unfulfilled_alarm_after": None if alarm is None else timedelta(seconds=float(alarm)),
             "applied_at": None if applied is None else from_text(applied),
+            "machine": Machine.from_document(document.get("machine") or {}),
         }
         return cls(**values)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from lambdas.domain.fleet import Instance, Intention, Lease, OfferingMark
+from lambdas.domain.fleet import BootFailure, Instance, Intention, Lease, OfferingMark
 from lambdas.domain.jobs import QueuedJob
 from lambdas.domain.pools import Pool
 from lambdas.domain.reasons import Reason
@@ -46,5 +46,7 @@ class Snapshot:
     stack_closing: bool
     """The stack is being deleted: nothing is launched."""
     settings: Settings
+    boot_failures: tuple[BootFailure, ...] = ()
+    """Of the last day, oldest first."""
     outage_ended_at: datetime | None = None
     """End of the last outage of the worker API or the table; no lease expires for a full lease length after it."""

@@ -2,8 +2,9 @@
 
 EC2's request bucket is small (burst 5, 2 a second) and shared by the whole account. A pool that finds no token is
 remembered as waiting; a token is given to a pool only if enough are left for all waiting pools that go before it:
-replacements of interrupted capacity first, then who was served longest ago. So a busy pool cannot starve a quiet one,
-and nobody has to be woken: a waiting pool takes its token on its next pass.
+replacements of interrupted capacity first, then who was served longest ago. So a busy pool cannot starve a quiet one.
+Who has made its call hands the turn on: it wakes as many waiting pools as there are tokens (`next_in_turn`), so that
+the rate is used up while anybody waits; a waiting pool that nobody wakes takes its token on its next pass.
 
 Example at the defaults, two tokens left, A and B waiting and A served longest ago: A may take (nobody before it), B may
 take (A's token stays), C (served before both never) may not and becomes the third to wait.
@@ -66,6 +67,15 @@ def take(turns: Turns, pool: str, *, replaces: bool, rate: Rate, now: datetime) 
     return Turns(tokens=tokens, counted_at=now, waiting=waiting, served=served), now + missing
 
 
+def next_in_turn(turns: Turns, rate: Rate, now: datetime) -> tuple[tuple[str, ...], float]:
+    """The waiting pools that would get a token now, in their order, and the seconds until there is one for the next."""
+    tokens = _grown(turns, rate, now)
+    waiting = {name: w for name, w in turns.waiting.items() if now - w.asked_at <= rate.patience}
+    order = sorted(waiting, key=lambda name: _rank(name, waiting[name].replaces, turns.served))
+    whole = max(0, int(tokens))
+    return tuple(order[:whole]), (whole + 1 - tokens) / rate.per_second
+
+
 def _grown(turns: Turns, rate: Rate, now: datetime) -> float:
     """A clock that is behind another Lambda's grows nothing."""
     elapsed = max(0.0, (now - turns.counted_at).total_seconds())
@@ -73,8 +83,9 @@ def _grown(turns: Turns, rate: Rate, now: datetime) -> float:
 
 
 def _go_before(pool: str, replaces: bool, waiting: Mapping[str, Waiting], served: Mapping[str, datetime]) -> int:
-    def rank(name: str, urgent: bool) -> tuple[bool, float, str]:
-        return not urgent, served[name].timestamp() if name in served else 0.0, name
+    mine = _rank(pool, replaces, served)
+    return sum(1 for name, w in waiting.items() if name != pool and _rank(name, w.replaces, served) < mine)
 
-    mine = rank(pool, replaces)
-    return sum(1 for name, w in waiting.items() if name != pool and rank(name, w.replaces) < mine)
+
+def _rank(name: str, urgent: bool, served: Mapping[str, datetime]) -> tuple[bool, float, str]:
+    return not urgent, served[name].timestamp() if name in served else 0.0, name

@@ -40,6 +40,7 @@ def passes(given: Environment) -> Passes:
             metrics=given.metrics,
             decide=plan,
             now=given.now,
+            pause=given.pause,
             new_id=given.new_id,
         ),
         metrics=given.metrics,

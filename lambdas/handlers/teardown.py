@@ -7,6 +7,7 @@ from typing import Any
 from lambdas.adapters import cfn_answer
 from lambdas.adapters.bucket import Bucket
 from lambdas.adapters.ec2 import Ec2
+from lambdas.adapters.launch_templates import LaunchTemplates
 from lambdas.adapters.observations import Observations
 from lambdas.adapters.stack_switch import StackSwitch
 from lambdas.control.teardown import Closing, Request, Result, physical_id, respond
@@ -21,6 +22,7 @@ def closing(given: Environment) -> Closing:
         switch=StackSwitch(given.table),
         observations=Observations(given.table),
         ec2=Ec2(given.ec2, given.stack),
+        templates=LaunchTemplates(given.ec2, given.stack),
         settings=given.settings,
         now=given.now,
         pause=given.pause,

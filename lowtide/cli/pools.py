@@ -15,7 +15,7 @@ from lowtide.cli.connection import Deployment, utc_now
 from lowtide.cli.errors import Failure, Misuse
 from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack, Yes
 from lowtide.cli.output import console, print_json, print_rows
-from lowtide.poolfile.difference import changes, cost_line
+from lowtide.poolfile.difference import SCRIPTS, changes, cost_line
 from lowtide.poolfile.facts import gather
 from lowtide.poolfile.load import PoolFile, Problem, read
 from lowtide.poolfile.resolve import most_per_hour, resolve
@@ -171,7 +171,10 @@ def _wake(table: Table, pool: str) -> None:
 
 def _document(pool: Pool) -> dict[str, Any]:
     most = most_per_hour(pool)
-    return {**pool.to_document(), "most_usd_per_hour": None if most is None else str(most)}
+    document = pool.to_document()
+    machine = {key: value for key, value in document["machine"].items() if key not in SCRIPTS}
+    hidden = {key: f"{len(text.encode())} bytes" for key in SCRIPTS if (text := getattr(pool.machine, key))}
+    return {**document, "machine": {**machine, **hidden}, "most_usd_per_hour": None if most is None else str(most)}
 
 
 def _count(number: int, noun: str) -> str:

@@ -5,6 +5,8 @@ shutdown, poweroff, …    end the instance, at once or after minutes
 useradd                  really adds the user where the instance has an /etc/passwd and user ids of its own, else fails
 nvidia-smi               lists the instance type's GPUs; missing where it has none
 python3                  the interpreter that runs the local AWS
+runuser                  notes what it was to run: with it a boot script runs what an owner added, which no one asked
+                         this machine to run; the scripts stay in the instance's user data
 the rest (`SILENT`)      do nothing and succeed, and are noted in `commands.log`
 """
 
@@ -28,6 +30,7 @@ SILENT = (
     "loginctl",
     "timedatectl",
     "hostnamectl",
+    "runuser",
 )
 POWER = ("shutdown", "poweroff", "halt", "reboot")
 

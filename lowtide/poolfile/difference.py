@@ -1,29 +1,51 @@
 """What applying a pool would change, line by line, and what it can cost."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+from lambdas.domain.machine import Machine
 from lambdas.domain.pools import Pool
 from lowtide.poolfile.resolve import most_per_hour
 
-_NOT_THE_OWNERS = {"version", "applied_at", "images", "deleted"}
-"""What the store and the control plane fill in."""
+_NOT_THE_OWNERS = {"version", "applied_at", "images", "deleted", "machine"}
+"""What the store and the control plane fill in, and what is shown field by field."""
+
+
+SCRIPTS = ("startup_script", "container_startup_script")
 
 
 def changes(old: Pool | None, new: Pool) -> list[str]:
     """`+ key: value` for a new pool, `key: old -> new` for a changed one; empty when nothing would change."""
     if old is None or old.deleted:
         return [
-            f"+ {name}: {_shown(getattr(new, name))}" for name in _keys() if getattr(new, name) not in (None, "", ())
+            *(
+                f"+ {name}: {_shown(getattr(new, name))}"
+                for name in _keys()
+                if getattr(new, name) not in (None, "", ())
+            ),
+            *(f"+ {name}: {_of_machine(new, name)}" for name in new.machine.to_document()),
         ]
     return [
         f"{name}: {_shown(getattr(old, name))} -> {_shown(getattr(new, name))}"
         for name in _keys()
         if getattr(old, name) != getattr(new, name)
+    ] + [
+        f"{f.name}: {_of_machine(old, f.name)} -> {_of_machine(new, f.name)}"
+        for f in fields(Machine)
+        if getattr(old.machine, f.name) != getattr(new.machine, f.name)
     ]
+
+
+def _of_machine(pool: Pool, name: str) -> str:
+    """A script as its size and digest: there may be secrets in it, and terminals are recorded."""
+    value = getattr(pool.machine, name)
+    if value is not None and name in SCRIPTS:
+        return f"{len(value.encode())} bytes, sha256 {hashlib.sha256(value.encode()).hexdigest()[:12]}"
+    return _shown(value)
 
 
 def cost_line(pool: Pool) -> str:

@@ -1,4 +1,4 @@
-"""Asks AWS what resolving pool entries needs: instance types, on-demand prices, the zones of named subnets."""
+"""Asks AWS what resolving pool entries needs: instance types, on-demand prices, and what the entries name."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from lambdas.adapters.catalogue import PRICING_REGION, Catalogue
-from lowtide.poolfile.resolve import Facts, types_of
+from lowtide.poolfile.resolve import PUBLIC_ROOT_DEVICE, Facts, ImageFacts, named_subnets, names_of, types_of
 from lowtide.poolfile.schema import PoolEntry
 
 if TYPE_CHECKING:
@@ -24,8 +24,56 @@ def gather(deployment: "Deployment", entries: Sequence[PoolEntry]) -> Facts:
     wanted = types_of(entries)
     listings = catalogue.listings(wanted)
     prices: dict[str, Decimal | None] = {name: catalogue.on_demand_price(name) for name in wanted if name in listings}
-    subnets = sorted({subnet for entry in entries for subnet in entry.provider.subnet_ids or []})
-    return Facts(region=deployment.region, listings=listings, prices=prices, zones_of_subnets=_zones(ec2, subnets))
+    subnets = sorted({subnet for entry in entries for _, subnet in named_subnets(entry.provider)})
+    images, missing = _images(ec2, sorted({entry.provider.image_id for entry in entries if entry.provider.image_id}))
+    named = sorted({name for entry in entries for name in names_of(entry.provider)})
+    return Facts(
+        region=deployment.region,
+        listings=listings,
+        prices=prices,
+        zones_of_subnets=_zones(ec2, subnets),
+        images=images,
+        missing=missing | {name for name in named if _is_missing(deployment, *name)},
+    )
+
+
+def _images(ec2: "EC2Client", images: Sequence[str]) -> tuple[dict[str, ImageFacts], frozenset[tuple[str, str]]]:
+    """Of those that can be looked up: the facts, and those that do not exist."""
+    found: dict[str, ImageFacts] = {}
+    missing: set[tuple[str, str]] = set()
+    for image in images:
+        try:
+            rows = ec2.describe_images(ImageIds=[image])["Images"]
+        except ClientError as error:
+            if not _says_missing(error):
+                continue
+            rows = []
+        for row in rows:
+            device = row.get("RootDeviceName", PUBLIC_ROOT_DEVICE)
+            found[image] = ImageFacts(architecture=row.get("Architecture", "x86_64"), root_device=device)
+        if not rows:
+            missing.add(("image_id", image))
+    return found, frozenset(missing)
+
+
+def _is_missing(deployment: "Deployment", key: str, value: str) -> bool:
+    """Whether AWS says that it does not exist; what may not be asked is taken at the owner's word."""
+    try:
+        match key:
+            case "ssh_key_name":
+                deployment.client("ec2").describe_key_pairs(KeyNames=[value])
+            case "iam_instance_profile_arn":
+                deployment.client("iam").get_instance_profile(InstanceProfileName=value.rsplit("/", 1)[-1])
+            case _:
+                deployment.client("ec2").describe_security_groups(GroupIds=[value])
+    except ClientError as error:
+        return _says_missing(error)
+    return False
+
+
+def _says_missing(error: ClientError) -> bool:
+    code = error.response.get("Error", {}).get("Code", "")
+    return code.endswith((".NotFound", ".Malformed")) or code == "NoSuchEntity"
 
 
 def _zones(ec2: "EC2Client", subnets: Sequence[str]) -> dict[str, str]:

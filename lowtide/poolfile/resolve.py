@@ -2,14 +2,24 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
 from lambdas.adapters.catalogue import TypeListing
+from lambdas.domain.machine import Machine
 from lambdas.domain.pools import Pool, TypeFacts
 from lowtide.poolfile.load import Problem
 from lowtide.poolfile.schema import PoolEntry, Provider
+
+PUBLIC_ROOT_DEVICE = "/dev/xvda"
+"""Of the public images that pools use by default, and so of the stack's own launch template."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFacts:
+    architecture: str
+    root_device: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +31,10 @@ class Facts:
     prices: Mapping[str, Decimal | None]
     zones_of_subnets: Mapping[str, str]
     """subnet id -> zone name; a subnet that does not exist is absent."""
+    images: Mapping[str, ImageFacts] = field(default_factory=dict[str, ImageFacts])
+    """Of the named images that exist."""
+    missing: frozenset[tuple[str, str]] = frozenset()
+    """(key of `provider`, value) of what is named and does not exist. What could not be looked up is not here."""
 
 
 def types_of(entries: Sequence[PoolEntry]) -> list[str]:
@@ -35,6 +49,8 @@ def resolve(entry: PoolEntry, path: str, facts: Facts, now: datetime) -> tuple[P
         *_region(provider, path, facts),
         *_unknown_types(provider, path, facts),
         *_subnets(provider, path, facts),
+        *_named(provider, path, facts),
+        *_image(provider, path, facts),
     ]
     if problems:
         return None, problems
@@ -78,11 +94,70 @@ def _unknown_type(name: str, facts: Facts) -> str:
     return f'is "{name}", which EC2 does not list in {facts.region}{nearest} {own}'
 
 
+def named_subnets(provider: Provider) -> list[tuple[str, str]]:
+    """(key, subnet id) of those that the pool names."""
+    interface = provider.network_interface
+    if interface is not None and interface.subnet_id is not None:
+        return [("network_interface.subnet_id", interface.subnet_id)]
+    return [(f"subnet_ids[{number}]", subnet) for number, subnet in enumerate(provider.subnet_ids or [])]
+
+
+def _named(provider: Provider, path: str, facts: Facts) -> list[Problem]:
+    """Key pair, instance profile, security group: what EC2 would otherwise refuse with the first launch."""
+    return [
+        Problem(path=f"{path}.provider.{key}", message=f'is "{value}", which does not exist in {facts.region}')
+        for key, value in names_of(provider)
+        if (key, value) in facts.missing
+    ]
+
+
+def names_of(provider: Provider) -> list[tuple[str, str]]:
+    """(key, value) of what the pool names and this account must have, images and subnets aside."""
+    interface = provider.network_interface
+    named = [
+        ("ssh_key_name", provider.ssh_key_name),
+        ("iam_instance_profile_arn", provider.iam_instance_profile_arn),
+        ("network_interface.security_group_id", interface and interface.security_group_id),
+    ]
+    return [(key, value) for key, value in named if value]
+
+
+def _image(provider: Provider, path: str, facts: Facts) -> list[Problem]:
+    """An image that does not exist, or does not fit a type's architecture."""
+    image = provider.image_id
+    place = f"{path}.provider.image_id"
+    if image is None or (image not in facts.images and ("image_id", image) not in facts.missing):
+        return []
+    if image not in facts.images:
+        return [Problem(path=place, message=f'is "{image}", which does not exist in {facts.region}')]
+    built = facts.images[image].architecture
+    unfit = [n for n in provider.types() if n in facts.listings and facts.listings[n].architecture != built]
+    said = f'is "{image}", built for {built}; {", ".join(unfit)} cannot run it: name another image or other types'
+    return [Problem(path=place, message=said)] if unfit else []
+
+
+def _machine(provider: Provider, facts: Facts) -> Machine:
+    interface, image = provider.network_interface, facts.images.get(provider.image_id or "")
+    own_device = image is not None and image.root_device != PUBLIC_ROOT_DEVICE
+    return Machine(
+        tags=provider.tags(),
+        instance_name=provider.instance_name,
+        ssh_key_name=provider.ssh_key_name,
+        iam_instance_profile_arn=provider.iam_instance_profile_arn,
+        public_ip=interface and interface.public_ip,
+        security_group_id=interface and interface.security_group_id,
+        root_volume_size=provider.root_volume_size,
+        root_device=image.root_device if image is not None and own_device else None,
+        startup_script=provider.startup_script or None,
+        container_startup_script=provider.container_startup_script or None,
+    )
+
+
 def _subnets(provider: Provider, path: str, facts: Facts) -> list[Problem]:
     problems: list[Problem] = []
     by_zone: dict[str, str] = {}
-    for number, subnet in enumerate(provider.subnet_ids or []):
-        place = f"{path}.provider.subnet_ids[{number}]"
+    for place, subnet in named_subnets(provider):
+        place = f"{path}.provider.{place}"
         zone = facts.zones_of_subnets.get(subnet)
         if zone is None:
             problems.append(Problem(path=place, message=f'is "{subnet}", which does not exist in {facts.region}'))
@@ -138,7 +213,7 @@ def _pool(entry: PoolEntry, types: tuple[TypeFacts, ...], facts: Facts, now: dat
         spot=provider.spot,
         spot_max_price=price if isinstance(price, Decimal) else None,
         types=types,
-        subnets=tuple((facts.zones_of_subnets[subnet], subnet) for subnet in provider.subnet_ids or []),
+        subnets=tuple((facts.zones_of_subnets[subnet], subnet) for _, subnet in named_subnets(provider)),
         min_instances=provider.min_instances,
         max_instances=provider.max_instances,
         max_aux_containers_per_agent=entry.max_aux_containers_per_agent,
@@ -149,6 +224,7 @@ def _pool(entry: PoolEntry, types: tuple[TypeFacts, ...], facts: Facts, now: dat
         unfulfilled_alarm_after=provider.unfulfilled_alarm_after,
         paused=provider.paused,
         applied_at=now,
+        machine=_machine(provider, facts),
     )
 
 

@@ -12,8 +12,14 @@ from typing import Annotated, Any, Literal
 import durationpy
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from lambdas import names
+
 PRICE_FLOOR = Decimal("0.001")
 """EC2 refuses a MaxPrice that is not above this (InvalidParameterValue)."""
+
+RESERVED_TAGS = ("aws:", "lowtide:")
+MOST_TAGS = 45
+"""EC2 takes 50 of a resource; Lowtide sets three, and EC2 Fleet adds one of its own."""
 
 SpotStrategy = Literal[
     "price-capacity-optimized", "capacity-optimized", "capacity-optimized-prioritized", "diversified", "lowest-price"
@@ -60,16 +66,6 @@ IGNORED_TOP = frozenset(
 )
 
 NOT_YET = {
-    "root_volume_size": 200,
-    "ssh_key_name": None,
-    "iam_instance_profile_arn": None,
-    "network_interface": None,
-    "tag_key": None,
-    "tag_value": None,
-    "custom_tags": [],
-    "instance_name": None,
-    "startup_script": None,
-    "container_startup_script": None,
     "launch_error_timeout": timedelta(0),
     "launch_error_retries": 0,
     "on_demand_fallback": None,
@@ -170,15 +166,15 @@ class Provider(_Strict):
     spot_max_price: Price | None = None
     image_id: str | None = Field(default=None, pattern=r"^ami-[0-9a-z]+$")
     root_volume_size: Annotated[int, Field(ge=100, le=65_536, strict=True)] = 200
-    ssh_key_name: str | None = None
+    ssh_key_name: str | None = Field(default=None, min_length=1, max_length=255)
     iam_instance_profile_arn: str | None = Field(
         default=None, pattern=r"^arn:aws[a-z-]*:iam::\d{12}:instance-profile/.+$"
     )
     network_interface: NetworkInterface | None = None
-    tag_key: str | None = None
-    tag_value: str | None = None
+    tag_key: str | None = Field(default=None, min_length=1, max_length=128)
+    tag_value: str | None = Field(default=None, max_length=256)
     custom_tags: list[CustomTag] = []
-    instance_name: str | None = None
+    instance_name: str | None = Field(default=None, min_length=1, max_length=256)
     startup_script: str | None = None
     container_startup_script: str | None = None
     max_idle_agent_period: Duration = timedelta(minutes=20)
@@ -212,6 +208,8 @@ class Provider(_Strict):
             raise ValueError("names an instance type twice in instance_types; name each once")
         if self.subnet_ids and self.network_interface and self.network_interface.subnet_id:
             raise ValueError("takes subnet_ids or network_interface.subnet_id, not both")
+        if (problem := self._wrong_tags() or self._wrong_scripts()) is not None:
+            raise ValueError(problem)
         if self.spot_max_price is not None and not self.spot:
             raise ValueError("has spot_max_price without spot: true; set spot: true or remove the price")
         for key in ("max_idle_agent_period", "max_agent_starting_period"):
@@ -222,6 +220,36 @@ class Provider(_Strict):
     def types(self) -> list[str]:
         """The pool's instance types, in the owner's order."""
         return self.instance_types or [self.instance_type or ""]
+
+    def tags(self) -> tuple[tuple[str, str], ...]:
+        """`tag_key`/`tag_value`, then `custom_tags`."""
+        own = [(self.tag_key, self.tag_value or "")] if self.tag_key is not None else []
+        return (*own, *((tag.key, tag.value) for tag in self.custom_tags))
+
+    def _wrong_tags(self) -> str | None:
+        if self.tag_key is None and self.tag_value is not None:
+            return "has tag_value without tag_key; give both or neither"
+        given = [key for key, _ in self.tags()] + (["Name"] if self.instance_name is not None else [])
+        if twice := next((key for key in given if given.count(key) > 1), None):
+            where = "instance_name, tag_key and custom_tags"
+            return f'sets the tag "{twice}" twice; EC2 takes each once, from {where} together'
+        if taken := next((key for key in given if key.lower().startswith(RESERVED_TAGS)), None):
+            return f'sets the tag "{taken}"; names that begin with aws: or lowtide: are taken'
+        if len(given) > MOST_TAGS:
+            return f"sets {len(given)} tags; EC2 takes 50, of which Lowtide sets {50 - MOST_TAGS}"
+        return None
+
+    def _wrong_scripts(self) -> str | None:
+        texts = [text for text in (self.startup_script, self.container_startup_script) if text]
+        size = sum(len(text.encode()) for text in texts)
+        if size > names.STARTUP_SCRIPT_BYTES:
+            return (
+                f"has {size} bytes in startup_script and container_startup_script; of EC2's 16 KiB of user data they "
+                f"may take {names.STARTUP_SCRIPT_BYTES}: fetch the rest from S3 in the script"
+            )
+        if any("\0" in text for text in texts):
+            return "has a zero byte in a startup script; no shell takes it"
+        return None
 
     def starting_period(self) -> timedelta:
         """20 minutes, 40 where a bare-metal type is among the pool's (they boot that long)."""

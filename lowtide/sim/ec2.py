@@ -19,6 +19,7 @@ from lowtide.market.instances import STATE_CODES, Instance
 from lowtide.market.market import Answer, Market
 from lowtide.market.model import Lifecycle, Offering
 from lowtide.sim.calls import Hook, Request, Response, SimClient, aws_error
+from lowtide.sim.templates import TemplateStore
 
 Tags = Mapping[str, str]
 
@@ -64,6 +65,7 @@ class FakeEC2(SimClient):
         """`subnets`: zone by subnet id. `templates`: by launch template id the lifecycle it is for; one for spot tags
         the spot request, which EC2 refuses for on-demand."""
         super().__init__(hook)
+        self.pool_templates = TemplateStore()
         self.market = market
         self.slips = 0
         """So many of the next requests for spot are answered with on-demand instances, as has been seen to happen."""
@@ -91,6 +93,26 @@ class FakeEC2(SimClient):
 
     def describe_instance_types(self, **request: Any) -> Response:
         return self._answered("describe_instance_types", request, frozenset({"Filters", "NextToken"}), self._types)
+
+    def create_launch_template(self, **request: Any) -> Response:
+        known = frozenset({"LaunchTemplateName", "LaunchTemplateData", "TagSpecifications"})
+        return self._answered("create_launch_template", request, known, self.pool_templates.create)
+
+    def describe_launch_templates(self, **request: Any) -> Response:
+        known = frozenset({"Filters", "MaxResults", "NextToken"})
+        return self._answered("describe_launch_templates", request, known, self.pool_templates.describe)
+
+    def describe_launch_template_versions(self, **request: Any) -> Response:
+        known = frozenset({"LaunchTemplateId", "Versions"})
+        return self._answered("describe_launch_template_versions", request, known, self.pool_templates.versions)
+
+    def delete_launch_template(self, **request: Any) -> Response:
+        known = frozenset({"LaunchTemplateName"})
+        return self._answered("delete_launch_template", request, known, self.pool_templates.delete)
+
+    def get_console_output(self, **request: Any) -> Response:
+        known = frozenset({"InstanceId", "Latest"})
+        return self._answered("get_console_output", request, known, lambda _: {"Output": ""})
 
     # --- what tests and worlds ask beside the client ------------------------------------------------------------------
 
@@ -122,10 +144,10 @@ class FakeEC2(SimClient):
         options = request.get("SpotOptions" if lifecycle is Lifecycle.SPOT else "OnDemandOptions", {})
         [config] = request["LaunchTemplateConfigs"]
         template: str = config["LaunchTemplateSpecification"]["LaunchTemplateId"]
-        if template not in self._templates:
+        if template not in self._templates and not self.pool_templates.has(template):
             message = f"The launch template ID '{template}' does not exist"
             raise Refused("InvalidLaunchTemplateId.NotFound", message)
-        wrong = lifecycle is Lifecycle.ON_DEMAND and self._templates[template] is Lifecycle.SPOT
+        wrong = lifecycle is Lifecycle.ON_DEMAND and self._templates.get(template) is Lifecycle.SPOT
         given: list[dict[str, Any]] = config["Overrides"]
         wanted = FleetRequest(
             lifecycle=lifecycle,

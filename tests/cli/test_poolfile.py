@@ -1,7 +1,9 @@
 """The pool file: what is valid stands as it is, what is wrong names path, value and remedy."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +14,7 @@ from lambdas.adapters.catalogue import TypeListing
 from lambdas.domain.pools import Pool
 from lowtide.poolfile.difference import changes, cost_line
 from lowtide.poolfile.load import parse
-from lowtide.poolfile.resolve import Facts, resolve
+from lowtide.poolfile.resolve import Facts, ImageFacts, resolve
 from lowtide.poolfile.template import TEMPLATE
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -132,7 +134,6 @@ def test_a_wrong_file_names_the_path_the_value_and_the_remedy(text: str, path: s
     ("key", "value"),
     [
         *(("spot_max_price", "60%"), ("warm_instances", 1), ("max_hourly_cost", 3), ("on_demand_base", 1)),
-        *(("startup_script", "echo"), ("custom_tags", [{"key": "a", "value": "b"}]), ("root_volume_size", 300)),
         ("schedules", [{"name": "day", "start": "0 9 * * 1-5", "duration": "8h"}]),
     ],
 )
@@ -214,3 +215,77 @@ def test_the_most_a_pool_can_cost_is_its_limit_times_its_maximum() -> None:
     assert cost_line(resolved(SEED)) == "spot; at most 10 instances, $78.24 per hour"
     limited = resolved(pool_of(instance_type="g4dn.metal", spot=True, spot_max_price="2", max_instances=3))
     assert "$6.00 per hour" in cost_line(limited)
+
+
+def test_what_a_pool_asks_of_its_instances_is_stored() -> None:
+    pool = resolved(
+        pool_of(
+            instance_type="m7i.large",
+            tag_key="team",
+            tag_value="vision",
+            custom_tags=[{"key": "cost", "value": "7"}],
+            instance_name="trainer",
+            ssh_key_name="me",
+            root_volume_size=300,
+            network_interface={"public_ip": False, "security_group_id": "sg-1"},
+            startup_script="echo hello",
+        )
+    )
+    machine = pool.machine
+    assert machine.tags == (("team", "vision"), ("cost", "7"))
+    assert (machine.instance_name, machine.ssh_key_name, machine.root_volume_size) == ("trainer", "me", 300)
+    assert (machine.public_ip, machine.security_group_id, machine.startup_script) == (False, "sg-1", "echo hello")
+    assert Pool.from_document(pool.to_document()) == pool
+
+
+def test_a_script_is_shown_by_its_size_and_digest_alone() -> None:
+    pool = resolved(pool_of(instance_type="m7i.large", startup_script="export TOKEN=hunter2"))
+    lines = changes(None, pool) + changes(resolved(pool_of(instance_type="m7i.large")), pool)
+    assert sum("startup_script: " in line and "20 bytes, sha256 " in line for line in lines) == 2
+    assert "hunter2" not in "".join(lines)
+    assert "hunter2" not in repr(pool)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"startup_script": "#" * 4097}, "16 KiB of user data"),
+        ({"startup_script": "#" * 4000, "container_startup_script": "#" * 97}, "16 KiB of user data"),
+        ({"tag_value": "x"}, "tag_value without tag_key"),
+        ({"tag_key": "a", "custom_tags": [{"key": "a", "value": "b"}]}, 'sets the tag "a" twice'),
+        ({"instance_name": "x", "custom_tags": [{"key": "Name", "value": "b"}]}, 'sets the tag "Name" twice'),
+        ({"custom_tags": [{"key": "lowtide:stack", "value": "b"}]}, 'sets the tag "lowtide:stack"'),
+        ({"custom_tags": [{"key": f"k{n}", "value": ""} for n in range(46)]}, "sets 46 tags"),
+    ],
+)
+def test_tags_and_scripts_that_ec2_would_refuse_are_refused_in_the_file(keys: dict[str, Any], words: str) -> None:
+    (problem,) = problems_of(pool_of(instance_type="m7i.large", **keys))
+    assert words in problem
+
+
+@pytest.mark.parametrize(
+    ("keys", "missing", "words"),
+    [
+        ({"ssh_key_name": "me"}, ("ssh_key_name", "me"), 'provider.ssh_key_name: is "me"'),
+        ({"image_id": "ami-1"}, ("image_id", "ami-1"), 'provider.image_id: is "ami-1"'),
+        (
+            {"network_interface": {"security_group_id": "sg-1"}},
+            ("network_interface.security_group_id", "sg-1"),
+            'security_group_id: is "sg-1"',
+        ),
+    ],
+)
+def test_what_the_account_does_not_have_is_told_at_apply(
+    keys: dict[str, Any], missing: tuple[str, str], words: str
+) -> None:
+    problem = refused(pool_of(instance_type="m7i.large", **keys), replace(FACTS, missing=frozenset({missing})))
+    assert words in problem
+    assert "does not exist in" in problem
+
+
+def test_an_image_of_another_architecture_is_refused_and_its_own_root_device_kept() -> None:
+    text = pool_of(instance_type="m7i.large", image_id="ami-1")
+    arm = replace(FACTS, images={"ami-1": ImageFacts(architecture="arm64", root_device="/dev/sda1")})
+    assert "built for arm64; m7i.large cannot run it" in refused(text, arm)
+    ubuntu = replace(FACTS, images={"ami-1": ImageFacts(architecture="x86_64", root_device="/dev/sda1")})
+    assert resolved(text, ubuntu).machine.root_device == "/dev/sda1"

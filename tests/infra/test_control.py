@@ -11,6 +11,7 @@ from tests.infra.template import ACCOUNT, REGION, Template, actions, as_list, sy
 HANDLERS = ("intake", "tick", "reconcile", "news", "worker_api", "teardown")
 NO_RESOURCES = {
     *("ec2:DescribeInstances", "ec2:DescribeSpotPriceHistory"),
+    *("ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions"),
 }
 """Actions that know no resources: IAM takes nothing but `*`."""
 

@@ -36,6 +36,13 @@ def launch_templates(template: Template) -> dict[str, dict[str, Any]]:
 # --- permissions ---
 
 
+def test_only_consoles_of_the_stacks_instances_are_read_and_by_reconcile_alone(template: Template) -> None:
+    ((_, statement),) = [(n, s) for n, s in template.policies() if "ec2:GetConsoleOutput" in actions(s)]
+    assert statement == template.statement("reconcile", "ReadOwnConsoles")
+    assert resources(statement) == {f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/*"}
+    assert statement["Condition"] == {"StringEquals": {f"ec2:ResourceTag/{names.TAG_STACK}": "Lowtide"}}
+
+
 def test_only_reconcile_launches_and_gives_roles() -> None:
     template = synthesized()
     for action in ("ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateTags", "iam:PassRole"):
@@ -64,21 +71,38 @@ def test_everything_that_a_launch_makes_is_made_only_with_the_stacks_tag(templat
     assert statement["Condition"] == TAGGED
 
 
-def test_what_a_launch_uses_without_a_tag_is_the_stacks_own_or_an_image_snapshot_or_key(template: Template) -> None:
+def test_of_templates_only_the_stacks_own_and_those_with_its_tag_are_launched_from(template: Template) -> None:
     statement = template.statement("reconcile", "LaunchFrom")
     assert set(actions(statement)) == {"ec2:CreateFleet", "ec2:RunInstances"}
     assert "Condition" not in statement
     own = {
-        *(f"subnet/{{{name}}}" for name in template.of_type("AWS::EC2::Subnet")),
-        *(f"security-group/{{{name}.GroupId}}" for name in template.of_type("AWS::EC2::SecurityGroup")),
         *(f"launch-template/{{{name}}}" for name in template.of_type("AWS::EC2::LaunchTemplate")),
-        "key-pair/*",
+        *("key-pair/*", "subnet/*", "security-group/*"),
     }
     assert resources(statement) == {
         *(f"arn:aws:ec2:{REGION}:{ACCOUNT}:{name}" for name in own),
         f"arn:aws:ec2:{REGION}::image/*",
         f"arn:aws:ec2:{REGION}::snapshot/*",
     }
+    tagged = template.statement("reconcile", "LaunchFromTagged")
+    assert resources(tagged) == {f"arn:aws:ec2:{REGION}:{ACCOUNT}:launch-template/*"}
+    assert tagged["Condition"] == {"StringEquals": {f"ec2:ResourceTag/{names.TAG_STACK}": "Lowtide"}}
+
+
+def test_templates_are_made_with_the_stacks_tag_and_only_those_with_it_are_deleted(template: Template) -> None:
+    every = {f"arn:aws:ec2:{REGION}:{ACCOUNT}:launch-template/*"}
+    making, tagging = (template.statement("reconcile", sid) for sid in ("MakeTemplates", "TagTemplates"))
+    assert resources(making) == resources(tagging) == every
+    assert making["Condition"] == TAGGED
+    assert tagging["Condition"]["StringEquals"] == {
+        **TAGGED["StringEquals"],
+        "ec2:CreateAction": "CreateLaunchTemplate",
+    }
+    deleting = [s for _, s in template.policies() if "ec2:DeleteLaunchTemplate" in actions(s)]
+    assert len(deleting) == 2
+    for statement in deleting:
+        assert resources(statement) == every
+        assert statement["Condition"] == {"StringEquals": {f"ec2:ResourceTag/{names.TAG_STACK}": "Lowtide"}}
 
 
 def test_tags_are_written_only_while_launching(template: Template) -> None:
@@ -93,9 +117,7 @@ def test_tags_are_written_only_while_launching(template: Template) -> None:
 def test_no_launching_action_is_allowed_anywhere_else(template: Template) -> None:
     launching = {"ec2:CreateFleet", "ec2:RunInstances", "ec2:CreateTags"}
     assert {s["Sid"] for _, s in template.policies() if launching & set(actions(s))} == {
-        "MakeTagged",
-        "LaunchFrom",
-        "TagAtLaunch",
+        *("MakeTagged", "LaunchFrom", "LaunchFromTagged", "TagAtLaunch", "TagTemplates"),
     }
 
 

@@ -13,6 +13,7 @@ from lambdas import names
 from lambdas.adapters import items, keys
 from lambdas.adapters.clockwork import Clockwork
 from lambdas.adapters.ec2 import Ec2
+from lambdas.adapters.launch_templates import LaunchTemplates
 from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.observations import Observations
 from lambdas.adapters.pool_config import PoolConfig
@@ -111,6 +112,7 @@ class World:
             switch=StackSwitch(self.table),
             observations=self.observations,
             ec2=self.cloud,
+            templates=LaunchTemplates(self.ec2, names.STACK),  # type: ignore[arg-type]
             settings=self.settings,
             now=self.clock,
             pause=pause or (lambda seconds: self.clock.advance(timedelta(seconds=seconds)) and None),

@@ -7,6 +7,7 @@ from typing import Any
 
 from lambdas import names
 from lowtide.sim.calls import Hook, Request, Response, SimClient, aws_error
+from lowtide.sim.templates import TemplateStore
 
 ENDED = "terminated"
 
@@ -33,6 +34,7 @@ class ScriptedEc2(SimClient):
         super().__init__(hook)
         self.clock = clock
         self.machines: dict[str, Machine] = {}
+        self.templates = TemplateStore()
         self.page_size: int | None = None
         """Smaller pages than asked for, as EC2 may give."""
         self.terminated: list[str] = []
@@ -43,6 +45,14 @@ class ScriptedEc2(SimClient):
         """Every NextToken is refused, as EC2 does with what is too old."""
         self.on_describe: Callable[[], None] = lambda: None
         """What happens in the world while Describe answers."""
+
+    def describe_launch_templates(self, **request: Any) -> Response:
+        return self._call(
+            "describe_launch_templates", request, frozenset({"Filters", "MaxResults"}), self.templates.describe
+        )
+
+    def delete_launch_template(self, **request: Any) -> Response:
+        return self._call("delete_launch_template", request, frozenset({"LaunchTemplateName"}), self.templates.delete)
 
     def describe_instances(self, **request: Any) -> Response:
         known = frozenset({"Filters", "MaxResults", "NextToken"})

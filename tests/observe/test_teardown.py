@@ -254,3 +254,28 @@ def test_a_failure_of_ours_is_answered_too(
     handler_module.handler(request(url), _Context())
     assert received.answers[0][1]["Status"] == "FAILED"
     assert "ZeroDivisionError" in received.answers[0][1]["Reason"]
+
+
+def made_for_a_pool(world: World, name: str, stack: str = names.STACK) -> None:
+    tags = [{"Key": names.TAG_STACK, "Value": stack}, {"Key": names.TAG_POOL, "Value": "cpu"}]
+    specification = [{"ResourceType": "launch-template", "Tags": tags}]
+    world.ec2.templates.create({"LaunchTemplateName": name, "TagSpecifications": specification})
+
+
+def test_launch_templates_of_pools_go_with_the_stack_and_no_others_do(world: World) -> None:
+    made_for_a_pool(world, "mine")
+    made_for_a_pool(world, "other", stack="Other")
+    assert respond(world.closing(), Request(type="Delete"), lambda: timedelta(hours=1)).succeeded
+    assert set(world.ec2.templates.made) == {"other"}
+
+
+def test_a_launch_template_made_while_the_stack_goes_is_found(world: World) -> None:
+    late = ["late"]
+
+    def pause(seconds: float) -> None:
+        world.clock.advance(timedelta(seconds=seconds))
+        if late:
+            made_for_a_pool(world, late.pop())
+
+    assert respond(world.closing(pause), Request(type="Delete"), lambda: timedelta(hours=1)).succeeded
+    assert world.ec2.templates.made == {}

@@ -13,12 +13,18 @@ import botocore.session
 from botocore.validate import ParamValidator
 
 from lowtide.sim.calls import SimClient, aws_error
+from lowtide.sim.templates import TemplateStore
 
 MODEL = botocore.session.get_session().get_service_model("ec2")
 OPERATIONS = {
     "create_fleet": "CreateFleet",
     "terminate_instances": "TerminateInstances",
+    "get_console_output": "GetConsoleOutput",
     "describe_spot_price_history": "DescribeSpotPriceHistory",
+    "create_launch_template": "CreateLaunchTemplate",
+    "describe_launch_templates": "DescribeLaunchTemplates",
+    "describe_launch_template_versions": "DescribeLaunchTemplateVersions",
+    "delete_launch_template": "DeleteLaunchTemplate",
 }
 
 
@@ -49,6 +55,9 @@ class ScriptedEc2(SimClient):
     """Every CreateFleet request that was carried out, repeated ones too."""
     unknown: set[str] = field(default_factory=set)
     """Ids that TerminateInstances does not know."""
+    console: str = "boot: no network\n"
+    """What every instance has written."""
+    templates: TemplateStore = field(default_factory=TemplateStore)
     service = "ec2"
 
     def __post_init__(self) -> None:
@@ -63,6 +72,21 @@ class ScriptedEc2(SimClient):
 
     def describe_spot_price_history(self, **request: Any) -> dict[str, Any]:
         return self._checked("describe_spot_price_history", request, self._history)
+
+    def get_console_output(self, **request: Any) -> dict[str, Any]:
+        return self._checked("get_console_output", request, lambda _: {"Output": self.console})
+
+    def create_launch_template(self, **request: Any) -> dict[str, Any]:
+        return self._checked("create_launch_template", request, self.templates.create)
+
+    def describe_launch_templates(self, **request: Any) -> dict[str, Any]:
+        return self._checked("describe_launch_templates", request, self.templates.describe)
+
+    def describe_launch_template_versions(self, **request: Any) -> dict[str, Any]:
+        return self._checked("describe_launch_template_versions", request, self.templates.versions)
+
+    def delete_launch_template(self, **request: Any) -> dict[str, Any]:
+        return self._checked("delete_launch_template", request, self.templates.delete)
 
     def running(self) -> list[Machine]:
         return [machine for machine in self.machines.values() if not machine.ended]

@@ -145,3 +145,53 @@ def test_returning_a_job_goes_through_the_ledger() -> None:
 
     world.run(decide=returns)
     assert world.ledger.returned == [action]
+
+
+def never_called(count: int = 2) -> World:
+    """Launched instances whose starting period is over."""
+    world = World()
+    world.apply(pool(max_instances=count))
+    world.enqueue(count)
+    world.run()
+    world.clear_queue()
+    world.advance(IDLE)
+    return world
+
+
+def test_an_instance_that_never_called_leaves_what_it_wrote_to_its_console() -> None:
+    world = never_called()
+    world.ec2.console = "x" * 5000 + "Traceback: no network\n"
+    world.run()
+    kept = PoolTable(world.table).records("cpu")
+    assert kept is not None
+    assert {failure.instance_id for failure in kept.boot_failures} == set(world.ec2.machines)
+    (console,) = [failure.console for failure in kept.boot_failures if failure.console]
+    assert console.endswith("Traceback: no network")
+    assert len(console) == 2000
+
+
+def test_a_console_that_cannot_be_read_holds_nothing_up() -> None:
+    world = never_called(1)
+    world.hook(FailNext(errors={"ec2.get_console_output": [aws_error("GetConsoleOutput", "InternalError", "no")]}))
+    world.run()
+    assert world.ec2.running() == []
+    (failure,) = world.under(keys.BOOT_PREFIX)
+    assert "console" not in failure
+
+
+def test_an_older_instance_type_shows_what_ec2_has_of_its_console() -> None:
+    world = never_called(1)
+    error = aws_error("GetConsoleOutput", "UnsupportedOperation", "This instance type does not support it")
+    world.hook(FailNext(errors={"ec2.get_console_output": [error]}))
+    world.run()
+    (failure,) = world.under(keys.BOOT_PREFIX)
+    assert failure["console"] == "boot: no network"
+
+
+def test_an_instance_that_called_and_ends_is_no_boot_failure() -> None:
+    world = running(1)
+    world.advance(IDLE)
+    keep_alive(world)
+    world.run()
+    assert world.ec2.running() == []
+    assert world.under(keys.BOOT_PREFIX) == []

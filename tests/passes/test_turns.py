@@ -96,5 +96,45 @@ def test_an_emptied_bucket_gives_nothing_until_it_has_grown() -> None:
     bucket = RequestBucket(world.table, Settings(), world.clock)
     bucket.emptied()
     assert bucket.take("cpu", replaces=False) is not None
-    world.advance(1)
+    world.advance(2)
     assert bucket.take("cpu", replaces=False) is None
+
+
+def test_two_hundred_pools_in_the_same_minute_use_the_whole_rate() -> None:
+    """Burst 5, 2 a second: 200 calls take 97.5 s at best. In virtual time, passes themselves taking none."""
+    world = World()
+    pools = [f"p{number:03d}" for number in range(200)]
+    for name in pools:
+        world.apply(pool(name, max_instances=1))
+        world.enqueue(1, name)
+    start = world.clock()
+    for name in pools:
+        world.run(name)
+    while len(world.ec2.fleets) < 200:
+        if not delivered(world):
+            world.advance(60 - (world.clock() - start).total_seconds() % 60)
+            for name in pools:
+                world.run(name)
+    assert 97 <= (world.clock() - start).total_seconds() <= 100
+    assert len({fleet["TagSpecifications"][1]["Tags"][1]["Value"] for fleet in world.ec2.fleets}) == 200
+
+
+def delivered(world: World) -> bool:
+    """One message of the reconcile queue, taken as its function does; False: there is none."""
+    messages = world.sqs.receive_message(QueueUrl=world.queue, MaxNumberOfMessages=1).get("Messages", [])
+    for message in messages:
+        world.passes().take(message["Body"], lambda: timedelta(seconds=100))
+        world.sqs.delete_message(QueueUrl=world.queue, ReceiptHandle=message["ReceiptHandle"])
+    return bool(messages)
+
+
+def test_who_made_no_call_wakes_nobody() -> None:
+    world = World()
+    for name in ("a", "b"):
+        world.apply(pool(name))
+        world.enqueue(1, name)
+    world.reconciler().launcher.bucket.emptied()
+    world.run("a")
+    world.run("b")
+    assert not delivered(world)
+    assert world.reasons("a") == [("throttling", "RequestRateShared")]

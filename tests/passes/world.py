@@ -135,6 +135,7 @@ class World:
             metrics=self.metrics,
             decide=decide,
             now=self.clock,
+            pause=self.advance,
             new_id=lambda: f"d{next(self.ids):05d}",
         )
 

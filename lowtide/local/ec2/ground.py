@@ -59,6 +59,14 @@ class Ground:
 
     def template(self, specification: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
         """Id and data of a launch template's version. Raises Refused as EC2 does for one that does not exist."""
+        found = self._template(specification)
+        return found["LaunchTemplateId"], _version(found, str(specification.get("Version") or "$Default"))
+
+    def template_id(self, specification: Mapping[str, Any]) -> str:
+        """Of a template by id or name. Raises Refused likewise."""
+        return self._template(specification)["LaunchTemplateId"]
+
+    def _template(self, specification: Mapping[str, Any]) -> Mapping[str, Any]:
         store: Mapping[str, Any] = upstream("services.ec2")._launch_templates
         wanted, name = specification.get("LaunchTemplateId"), specification.get("LaunchTemplateName")
         found = next((t for t in store.values() if wanted == t["LaunchTemplateId"] or name == _name(t)), None)
@@ -68,7 +76,7 @@ class Ground:
         if found is None:
             message = f"The specified launch template, with template name {name}, does not exist."
             raise Refused("InvalidLaunchTemplateName.NotFoundException", message)
-        return found["LaunchTemplateId"], _version(found, str(specification.get("Version") or "$Default"))
+        return found
 
     def subnet(self, subnet_id: str | None, zone: str | None) -> Subnet | None:
         """By id, else the default one of the zone, else the first default one; None: there is none."""

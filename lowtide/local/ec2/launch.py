@@ -72,7 +72,8 @@ class Planner:
             (*self._ground.template(c.get("LaunchTemplateSpecification") or {}), c)
             for c in params.get("LaunchTemplateConfigs") or []
         ]
-        permissions.require_fleet(caller, [template_id for template_id, _, _ in configs], tags)
+        templates = {template_id: self._ground.tags(template_id) for template_id, _, _ in configs}
+        permissions.require_fleet(caller, templates, tags)
         plans = [
             self._plan(data, given, _specification(template_id, config), tags, lifecycle, caller, "CreateFleet")
             for template_id, data, config in configs
@@ -142,6 +143,7 @@ class Planner:
             **{"instance_type": instance_type, "spot": lifecycle is Lifecycle.SPOT, "image": image},
             **{"subnet": subnet.subnet_id if subnet else "", "groups": groups, "key": data.get("KeyName")},
             **{"template": template and template["LaunchTemplateId"], "parameter": parameter},
+            "template_tags": self._ground.tags(template["LaunchTemplateId"]) if template else {},
             "role_arn": profile and profile.role_arn,
         }
         architecture = self._ground.architecture(image)

@@ -12,7 +12,9 @@ from lowtide.local.interface import Denied, WorldLike
 from lowtide.market.fleet import Refused
 
 UNAUTHORIZED = "UnauthorizedOperation"
-AUTHENTICATED_ONLY = frozenset({"CreateFleet", "RunInstances", "TerminateInstances"})
+GUARDED = frozenset({"CreateLaunchTemplate", "DeleteLaunchTemplate"})
+"""Actions that are checked here and done by ministack, which would not know the tags that IAM asks about."""
+AUTHENTICATED_ONLY = frozenset({"CreateFleet", "RunInstances", "TerminateInstances", "GetConsoleOutput"}) | GUARDED
 """Actions that ministack's gate only authenticates: it would check one resource, `*`, where EC2 checks many."""
 
 Context = Mapping[str, str | list[str]]
@@ -56,12 +58,17 @@ def tagging(tags: Mapping[str, str]) -> dict[str, str | list[str]]:
     return {**keys, "aws:TagKeys": sorted(tags)} if tags else keys
 
 
-def require_fleet(caller: Caller, template_ids: list[str], tags: Tags) -> None:
-    """What the request as a whole needs."""
+def tagged(tags: Mapping[str, str]) -> dict[str, str | list[str]]:
+    """The condition keys of the tags that a resource has."""
+    return {f"{key}/{k}": v for k, v in tags.items() for key in ("ec2:ResourceTag", "aws:ResourceTag")}
+
+
+def require_fleet(caller: Caller, templates: Tags, tags: Tags) -> None:
+    """What the request as a whole needs. `templates`: the tags of the launch templates that it names, by id."""
     of_fleet = tags.get("fleet", {})
     caller.require("ec2:CreateFleet", caller.arn("fleet"), tagging(of_fleet))
-    for template_id in template_ids:
-        caller.require("ec2:CreateFleet", caller.arn("launch-template", template_id), {})
+    for template_id, own in templates.items():
+        caller.require("ec2:CreateFleet", caller.arn("launch-template", template_id), tagged(own))
     if of_fleet:
         context = {**tagging(of_fleet), "ec2:CreateAction": "CreateFleet"}
         caller.require("ec2:CreateTags", caller.arn("fleet"), context)
@@ -70,15 +77,12 @@ def require_fleet(caller: Caller, template_ids: list[str], tags: Tags) -> None:
 def denied_launch(caller: Caller, needs: Mapping[str, Any], tags: Tags, create_action: str) -> Denied | None:
     """The first step of launching from one override that the caller may not take; None: all are allowed.
 
-    `needs`: `instance_type`, `spot`, `subnet`, `groups`, `image`, and where there is one `key`, `template`, `role_arn`,
-    `parameter` (the SSM parameter that named the image)."""
+    `needs`: `instance_type`, `spot`, `subnet`, `groups`, `image`, and where there is one `key`, `template` (with its
+    tags in `template_tags`), `role_arn`, `parameter` (the SSM parameter that named the image)."""
     made = ["instance", "volume", "network-interface", *(["spot-instances-request"] if needs["spot"] else [])]
     used = [("subnet", needs["subnet"]), ("image", needs["image"]), *(("security-group", g) for g in needs["groups"])]
-    used += [
-        (kind, needs[kind_key])
-        for kind, kind_key in (("key-pair", "key"), ("launch-template", "template"))
-        if needs.get(kind_key)
-    ]
+    if needs.get("key"):
+        used.append(("key-pair", needs["key"]))
     market = "spot" if needs["spot"] else "on-demand"
     of_type = {"ec2:InstanceType": needs["instance_type"], "ec2:InstanceMarketType": market}
     questions: list[tuple[str, str, Context]] = []
@@ -88,6 +92,9 @@ def denied_launch(caller: Caller, needs: Mapping[str, Any], tags: Tags, create_a
         context = {**tagging(tags.get(kind, {})), **(of_type if kind == "instance" else {})}
         questions.append(("ec2:RunInstances", caller.arn(kind), context))
     questions += [("ec2:RunInstances", caller.arn(kind, identity), {}) for kind, identity in used]
+    if needs.get("template"):
+        template = caller.arn("launch-template", needs["template"])
+        questions.append(("ec2:RunInstances", template, tagged(needs["template_tags"])))
     for kind in made:
         if of_kind := tags.get(kind):
             context = {**tagging(of_kind), "ec2:CreateAction": create_action}
@@ -97,8 +104,21 @@ def denied_launch(caller: Caller, needs: Mapping[str, Any], tags: Tags, create_a
     return next((denied for question in questions if (denied := caller.denied(*question))), None)
 
 
+def require_template(caller: Caller, action: str, template_id: str, own: Mapping[str, str], given: Tags) -> None:
+    """Making a launch template (`given`: its tags by resource type) or deleting one that has the tags `own`."""
+    if action == "DeleteLaunchTemplate":
+        caller.require("ec2:DeleteLaunchTemplate", caller.arn("launch-template", template_id), tagged(own))
+        return
+    tags = given.get("launch-template", {})
+    caller.require("ec2:CreateLaunchTemplate", caller.arn("launch-template"), tagging(tags))
+    if tags:
+        context = {**tagging(tags), "ec2:CreateAction": "CreateLaunchTemplate"}
+        caller.require("ec2:CreateTags", caller.arn("launch-template"), context)
+
+
+def require_console(caller: Caller, instance_id: str, tags: Mapping[str, str]) -> None:
+    caller.require("ec2:GetConsoleOutput", caller.arn("instance", instance_id), tagged(tags))
+
+
 def require_termination(caller: Caller, instance_id: str, tags: Mapping[str, str]) -> None:
-    context: dict[str, str | list[str]] = {
-        f"{key}/{k}": v for k, v in tags.items() for key in ("ec2:ResourceTag", "aws:ResourceTag")
-    }
-    caller.require("ec2:TerminateInstances", caller.arn("instance", instance_id), context)
+    caller.require("ec2:TerminateInstances", caller.arn("instance", instance_id), tagged(tags))

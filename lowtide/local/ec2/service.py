@@ -64,6 +64,7 @@ class LocalEc2:
             "CreateFleet": self._create_fleet,
             "RunInstances": self._run_instances,
             "TerminateInstances": self._terminate_instances,
+            "GetConsoleOutput": self._get_console_output,
             **{action: _unasked(answer) for action, answer in self._readings().items()},
         }
 
@@ -75,12 +76,21 @@ class LocalEc2:
         """ministack's signature. The caller is authenticated; reading calls are authorised as well."""
         fields = _fields(body, query_params)
         action = fields.get("Action", "")
-        if action not in self._operations:
-            return await self._stock(method, path, headers, body, query_params)
         try:
-            return self._served(action, fields, Caller(self._world, headers))
+            if action in self._operations:
+                return self._served(action, fields, Caller(self._world, headers))
+            if action in permissions.GUARDED:
+                self._guard(action, wire.parse(action, fields), Caller(self._world, headers))
         except Refused as error:
             return wire.refusal(error)
+        return await self._stock(method, path, headers, body, query_params)
+
+    def _guard(self, action: str, params: Params, caller: Caller) -> None:
+        given = {
+            s["ResourceType"]: {t["Key"]: t["Value"] for t in s["Tags"]} for s in params.get("TagSpecifications") or ()
+        }
+        template_id = "*" if action == "CreateLaunchTemplate" else self._ground.template_id(params)
+        permissions.require_template(caller, action, template_id, self._ground.tags(template_id), given)
 
     def _served(self, action: str, fields: Mapping[str, str], caller: Caller) -> wire.Response:
         with self._due:
@@ -99,7 +109,6 @@ class LocalEc2:
             "DescribeInstances": reading.describe_instances,
             "DescribeSpotInstanceRequests": reading.describe_spot_instance_requests,
             "DescribeSpotPriceHistory": reading.describe_spot_price_history,
-            "GetConsoleOutput": reading.get_console_output,
         }
 
     def _create_fleet(self, params: Params, caller: Caller) -> Params:
@@ -143,6 +152,13 @@ class LocalEc2:
                 for instance, before in self.market.terminate(ids, now)
             ]
         }
+
+    def _get_console_output(self, params: Params, caller: Caller) -> Params:
+        instance_id = params["InstanceId"]
+        permissions.require_console(caller, instance_id, self._ground.tags(instance_id))
+        if params.get("DryRun"):
+            raise wire.dry_run()
+        return self._reading.get_console_output(params)
 
     def _launched(self, launch: Launch) -> Answer:
         answer = self.market.create_fleet(launch.request, self._world.now())
