@@ -47,17 +47,32 @@ class PoolConfig:
     def put_pool(self, pool: Pool, expected_version: int | None, *, now: datetime) -> Pool:
         """The pool as stored: one version above `expected_version` (None: there is no such pool yet, version 1).
 
-        Current version, list entry and history are written together or not at all. Raises Conflict when another
-        version than the expected one is there: somebody applied in between, nothing was changed."""
+        Current version, list entry and history are written together or not at all, and with them the pool's epoch: a
+        pass under way decides nothing any more by the old version, and the next tick (within a minute) has the pool
+        looked at. Raises Conflict when another version than the expected one is there: somebody applied in between,
+        nothing was changed."""
         stored = replace(pool, version=(expected_version or 0) + 1, applied_at=now)
         self._transact(
             [
                 self._table.put_op(_config_item(stored), **_still(expected_version)),
                 self._table.put_op({"pk": keys.POOLS, "sk": pool.name, "pool": pool.name, "version": stored.version}),
                 self._table.put_op(_history_item(stored)),
+                self._to_be_looked_at(stored, now),
             ]
         )
         return stored
+
+    def _to_be_looked_at(self, stored: Pool, now: datetime) -> Item:
+        return self._table.update_op(
+            keys.pool(stored.name),
+            keys.STATE,
+            "SET epoch = if_not_exists(epoch, :first) + :one, #pool = :pool, gpk = :due, gsk = :now",
+            names={"#pool": "pool"},
+            values={
+                **{":first": int(now.timestamp() * 1000), ":one": 1, ":pool": stored.name},
+                **{":due": keys.DUE, ":now": to_text(now)},
+            },
+        )
 
     def remove(self, pool: Pool, epoch: int) -> None:
         """Drop a deleted pool that has nothing left, its history too. Raises Conflict when it was applied anew, when a

@@ -25,11 +25,11 @@ def gather(deployment: "Deployment", entries: Sequence[PoolEntry]) -> Facts:
     listings = catalogue.listings(wanted)
     prices: dict[str, Decimal | None] = {name: catalogue.on_demand_price(name) for name in wanted if name in listings}
     subnets = sorted({subnet for entry in entries for subnet in entry.provider.subnet_ids or []})
-    return Facts(region=deployment.region, listings=listings, prices=prices, zones_of_subnets=_zones(ec2, subnets))
+    return Facts(region=deployment.region, listings=listings, prices=prices, zones_of_subnets=zones_of(ec2, subnets))
 
 
-def _zones(ec2: "EC2Client", subnets: Sequence[str]) -> dict[str, str]:
-    """Asked one by one, since one unknown id makes EC2 refuse the whole call."""
+def zones_of(ec2: "EC2Client", subnets: Sequence[str]) -> dict[str, str]:
+    """subnet id -> zone name of those that exist. Asked one by one: one unknown id makes EC2 refuse the whole call."""
     found: dict[str, str] = {}
     for subnet in subnets:
         try:
