@@ -14,6 +14,20 @@ from lambdas.domain.instants import to_text
 from lambdas.domain.pools import Pool
 
 
+def look_anew_op(table: Table, pool: str, now: datetime) -> Item:
+    """The operation that makes a pool due at once, and keeps a pass under way from deciding by what it has read."""
+    return table.update_op(
+        keys.pool(pool),
+        keys.STATE,
+        "SET epoch = if_not_exists(epoch, :first) + :one, #pool = :pool, gpk = :due, gsk = :now",
+        names={"#pool": "pool"},
+        values={
+            **{":first": int(now.timestamp() * 1000), ":one": 1, ":pool": pool},
+            **{":due": keys.DUE, ":now": to_text(now)},
+        },
+    )
+
+
 def pool_from(item: Item) -> Pool:
     return Pool.from_document(item["document"])
 
@@ -57,22 +71,10 @@ class PoolConfig:
                 self._table.put_op(_config_item(stored), **_still(expected_version)),
                 self._table.put_op({"pk": keys.POOLS, "sk": pool.name, "pool": pool.name, "version": stored.version}),
                 self._table.put_op(_history_item(stored)),
-                self._to_be_looked_at(stored, now),
+                look_anew_op(self._table, stored.name, now),
             ]
         )
         return stored
-
-    def _to_be_looked_at(self, stored: Pool, now: datetime) -> Item:
-        return self._table.update_op(
-            keys.pool(stored.name),
-            keys.STATE,
-            "SET epoch = if_not_exists(epoch, :first) + :one, #pool = :pool, gpk = :due, gsk = :now",
-            names={"#pool": "pool"},
-            values={
-                **{":first": int(now.timestamp() * 1000), ":one": 1, ":pool": stored.name},
-                **{":due": keys.DUE, ":now": to_text(now)},
-            },
-        )
 
     def remove(self, pool: Pool, epoch: int) -> None:
         """Drop a deleted pool that has nothing left, its history too. Raises Conflict when it was applied anew, when a

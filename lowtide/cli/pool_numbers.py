@@ -20,7 +20,7 @@ _COUNTED_MOST = 100_000
 _AT_ONCE = 100
 """Items that one call reads."""
 
-_COUNTS = ("desired", "running", "launching", "draining", "idle", "unfulfilled", "queued_jobs", "running_jobs")
+COUNTS = ("desired", "running", "launching", "draining", "idle", "unfulfilled", "queued_jobs", "running_jobs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ def _states(table: Table, names: list[str]) -> dict[str, Item]:
 
 def _seen(table: Table, pool: Pool, state: Item, market: Mapping[str, list[Item]]) -> Seen:
     summary: Mapping[str, Any] = state.get("summary", {})
-    counts = {name: int(summary.get(name, 0)) for name in _COUNTS}
+    counts = {name: int(summary.get(name, 0)) for name in COUNTS}
     if not summary.get("queue_complete", True):
         counts["queued_jobs"] = _queued(table, pool.name)
     return Seen(

@@ -54,7 +54,9 @@ class TypeAndPriceLists:
             for m in self.ec2.machines.values()
             if m.instance_id in ids and all(m.tags.get(k) in v for k, v in tags.items())
         ]
-        rows = [{"InstanceId": m.instance_id, "State": {"Name": "terminated" if m.ended else "running"}} for m in found]
+        rows = [
+            {"InstanceId": m.instance_id, "Tags": [{"Key": k, "Value": v} for k, v in m.tags.items()]} for m in found
+        ]
         return {"Reservations": [{"Instances": rows}]}
 
     def get_console_output(self, **_: Any) -> dict[str, Any]:
