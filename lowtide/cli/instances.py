@@ -101,9 +101,9 @@ def terminate(
     """End an instance now. Refused while it runs a job, unless forced."""
     deployment = Deployment(stack)
     deployment.announce()
+    held = fleet_store.recorded(deployment.table, instance_id)
     if not fleet_store.carries_the_stacks_tag(deployment, instance_id):
         raise Failure(f"{instance_id} is no instance of stack {stack}: see `lowtide instances list`")
-    held = fleet_store.recorded(deployment.table, instance_id)
     if held and held.leases and not force:
         raise _busy(held)
     jobs = f", which runs {several(len(held.leases), 'job')}" if held and held.leases else ""

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import click
 import pytest
 import typer
 
@@ -24,13 +23,13 @@ LOCAL = ("local ", "demo", "simulate", "pools init", "pools validate", "drill", 
 """Verbs that ask no deployment, or whose own tests say how they end without one."""
 
 
-def verbs(command: click.Command, path: str = "") -> Iterator[tuple[str, list[str]]]:
+def verbs(command: Any, path: str = "") -> Iterator[tuple[str, list[str]]]:
     """Every verb with the least that it can be given."""
-    if isinstance(command, click.Group):
-        for name, inner in command.commands.items():
+    if inner_verbs := getattr(command, "commands", None):
+        for name, inner in inner_verbs.items():
             yield from verbs(inner, f"{path} {name}".strip())
         return
-    needed = [p for p in command.params if isinstance(p, click.Argument) and p.required]
+    needed = [each for each in command.params if each.param_type_name == "argument" and each.required]
     yield path, GIVEN.get(path, ["x"] * len(needed))
 
 
@@ -40,6 +39,10 @@ ASKING = [(path, words) for path, words in verbs(typer.main.get_command(app)) if
 def is_one_sentence(said: Said) -> bool:
     lines = [line for line in said.err.splitlines() if not line.startswith("account ")]
     return len(lines) == 1 and lines[0].startswith("lowtide: ") and "Traceback" not in said.err
+
+
+def test_there_are_verbs_to_ask() -> None:
+    assert {"pools rollback", "instances terminate", "status", "why", "jobs show"} <= {path for path, _ in ASKING}
 
 
 @pytest.fixture
