@@ -10,12 +10,10 @@ from lambdas.adapters.workers import Workers
 from lambdas.control.claiming import Claims
 from lambdas.control.worker_api import WorkerApi
 from lambdas.control.worker_http import WorkerHttp
-from lambdas.handlers.environment import environment, now, say
+from lambdas.handlers.environment import Environment, environment, say
 
 
-@cache
-def _worker_http() -> WorkerHttp:
-    given = environment()
+def worker_http(given: Environment) -> WorkerHttp:
     leases = Leases(given.table, jobs_kept=given.settings.jobs_kept)
     api = WorkerApi(
         workers=Workers(given.table),
@@ -24,16 +22,24 @@ def _worker_http() -> WorkerHttp:
         claims=Claims(given.table, leases, given.random),
         doorbell=given.doorbell,
         settings=given.settings,
-        now=now,
+        now=given.now,
         random=given.random,
     )
-    return WorkerHttp(api=api, pulse=Pulse(given.table, given.settings), roles=given.worker_roles, now=now)
+    return WorkerHttp(api=api, pulse=Pulse(given.table, given.settings), roles=given.worker_roles, now=given.now)
+
+
+@cache
+def _worker_http() -> WorkerHttp:
+    return worker_http(environment())
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
-    http = _worker_http()
+    return serve(_worker_http(), event, context)
+
+
+def serve(http: WorkerHttp, event: dict[str, Any], context: Any) -> dict[str, Any] | None:
     if "requestContext" not in event:
-        http.pulse.beat(now())
+        http.pulse.beat(http.now())
         return None
     reply = http.reply(event, account=context.invoked_function_arn.split(":")[4])
     say(

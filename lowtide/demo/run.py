@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -39,6 +39,7 @@ PACE = 12.0
 GIVE_UP_AFTER = timedelta(seconds=240)
 """The demo promises to be over in five minutes."""
 LOOK_EVERY = 1.0
+TELL_EVERY = timedelta(seconds=10)
 QUIET_LOOKS = 3
 """Looks in a row at which everything is at rest, before the demo believes it."""
 
@@ -79,7 +80,7 @@ class _Player:
     console: Console
     folder: Path
     record: Record = field(default_factory=Record)
-    pushed: int = 0
+    told_at: timedelta = -timedelta(minutes=1)
 
     def __post_init__(self) -> None:
         client = self.aws.world.client
@@ -116,7 +117,7 @@ class _Player:
         inputs = [{"s3": place, "path": ".", "sha256": archive.sha256}]
         return sorted((wave.at_seconds, body) for wave, body in bodies(self.seed, inputs))
 
-    def _until_rest(self, start: datetime, waiting: list[tuple[float, str]], live: Any) -> Moment:
+    def _until_rest(self, start: datetime, waiting: list[tuple[float, str]], live: Live | None) -> Moment:
         """The last look: at rest with everything done, or whatever was there when the time was over."""
         quiet = 0
         while True:
@@ -124,11 +125,18 @@ class _Player:
             self._push(waiting, elapsed)
             moment = self._look()
             quiet = quiet + 1 if self._is_over(moment, waiting) else 0
-            if live is not None:
-                live.update(screen.render(moment, total=self.total, elapsed=elapsed, prices=self._prices()))
+            self._show(moment, elapsed, live)
             if quiet >= QUIET_LOOKS or elapsed > GIVE_UP_AFTER:
                 return moment
             time.sleep(LOOK_EVERY)
+
+    def _show(self, moment: Moment, elapsed: timedelta, live: Live | None) -> None:
+        """The live table; where there is no terminal, a line every so often."""
+        if live is not None:
+            live.update(screen.render(moment, total=self.total, elapsed=elapsed, prices=self._prices()))
+        elif elapsed - self.told_at >= TELL_EVERY:
+            self.told_at = elapsed
+            self.console.print(screen.line(moment, total=self.total, elapsed=elapsed))
 
     def _push(self, waiting: list[tuple[float, str]], elapsed: timedelta) -> None:
         ready = [body for at, body in waiting if at <= elapsed.total_seconds()]
@@ -163,11 +171,8 @@ class _Player:
         prices = {place: self.aws.market.price_points(*place, begin) for place, begin in since.items()}
         return bill(happenings, prices, pace=PACE, now=_now())
 
-    def _live(self) -> Any:
-        """A live table on a terminal; where there is none, only the report is printed."""
-        if not self.console.is_terminal:
-            return nullcontext()
-        return Live(console=self.console, refresh_per_second=4)
+    def _live(self) -> AbstractContextManager[Live | None]:
+        return Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else nullcontext()
 
 
 def _now() -> datetime:

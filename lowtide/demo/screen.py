@@ -26,6 +26,12 @@ def render(moment: Moment, *, total: int, elapsed: timedelta, prices: Mapping[st
     return Group(_progress(moment, total, elapsed, prices), Text(), table, Text(), *_reasons(moment))
 
 
+def line(moment: Moment, *, total: int, elapsed: timedelta) -> Text:
+    """The same in one line, for where there is no terminal."""
+    short = [f"{pool.name} lacks {n}" for pool in moment.pools if (n := pool.number("unfulfilled"))]
+    return Text(", ".join([_progress(moment, total, elapsed, {}).plain, *short]))
+
+
 def _number(value: int, key: str) -> Text:
     if value == 0:
         return Text("·", style="dim")
