@@ -14,6 +14,20 @@ from lambdas.domain.instants import to_text
 from lambdas.domain.pools import Pool
 
 
+def look_anew_op(table: Table, pool: str, now: datetime) -> Item:
+    """The operation that makes a pool due at once, and keeps a pass under way from deciding by what it has read."""
+    return table.update_op(
+        keys.pool(pool),
+        keys.STATE,
+        "SET epoch = if_not_exists(epoch, :first) + :one, #pool = :pool, gpk = :due, gsk = :now",
+        names={"#pool": "pool"},
+        values={
+            **{":first": int(now.timestamp() * 1000), ":one": 1, ":pool": pool},
+            **{":due": keys.DUE, ":now": to_text(now)},
+        },
+    )
+
+
 def pool_from(item: Item) -> Pool:
     return Pool.from_document(item["document"])
 
@@ -47,14 +61,17 @@ class PoolConfig:
     def put_pool(self, pool: Pool, expected_version: int | None, *, now: datetime) -> Pool:
         """The pool as stored: one version above `expected_version` (None: there is no such pool yet, version 1).
 
-        Current version, list entry and history are written together or not at all. Raises Conflict when another
-        version than the expected one is there: somebody applied in between, nothing was changed."""
+        Current version, list entry and history are written together or not at all, and with them the pool's epoch: a
+        pass under way decides nothing any more by the old version, and the next tick (within a minute) has the pool
+        looked at. Raises Conflict when another version than the expected one is there: somebody applied in between,
+        nothing was changed."""
         stored = replace(pool, version=(expected_version or 0) + 1, applied_at=now)
         self._transact(
             [
                 self._table.put_op(_config_item(stored), **_still(expected_version)),
                 self._table.put_op({"pk": keys.POOLS, "sk": pool.name, "pool": pool.name, "version": stored.version}),
                 self._table.put_op(_history_item(stored)),
+                look_anew_op(self._table, stored.name, now),
             ]
         )
         return stored

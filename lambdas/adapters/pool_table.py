@@ -1,7 +1,8 @@
 """A pool's items as one pass reads and writes them: the epoch, the records, the head of the queue, the state.
 
 STATE holds the epoch, `dirty` (a cause, while somebody has asked for a pass), what the last pass concluded (`summary`,
-`reasons`, `unfulfilled_since`) and, while the pool is not at rest, its place in the list DUE (`gpk`, `gsk`).
+`reasons`, `unfulfilled_since`), the mark of the last decision that was kept (`decided`) and, while the pool is not at
+rest, its place in the list DUE (`gpk`, `gsk`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,11 @@ from fractions import Fraction
 from typing import Any
 
 from lambdas.adapters import items, keys
+from lambdas.adapters.decisions import mark_document, mark_from
 from lambdas.adapters.job_queue import ranked_entries
 from lambdas.adapters.pool_config import pool_from
 from lambdas.adapters.table import Conflict, Item, Table
+from lambdas.domain.decision import Mark
 from lambdas.domain.fleet import BootFailure, Instance, Intention, Lease, OfferingMark
 from lambdas.domain.instants import from_text, to_text
 from lambdas.domain.jobs import QueuedJob
@@ -33,6 +36,8 @@ class Begun:
     unfulfilled_since: datetime | None
     resting: bool
     """True: the last pass left the pool at rest."""
+    decided: Mark | None
+    """Of the last decision that was kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +68,8 @@ class Conclusion:
     unfulfilled_since: datetime | None
     due: datetime | None
     """When to look again if nothing happens; None: at rest."""
+    decided: Mark | None = None
+    """Of the last decision that was kept."""
 
 
 class PoolTable:
@@ -90,6 +97,7 @@ class PoolTable:
             reasons=tuple(map(items.reason_from, state.get("reasons", ()))),
             unfulfilled_since=None if since is None else from_text(since),
             resting=state.get("resting", False),
+            decided=mark_from(state.get("decided")),
         )
 
     def records(self, pool: str) -> Records | None:
@@ -157,6 +165,7 @@ class PoolTable:
             "summary": dict(conclusion.summary),
             "reasons": [items.reason_document(reason) for reason in conclusion.reasons],
             "unfulfilled_since": None if since is None else to_text(since),
+            "decided": conclusion.decided and mark_document(conclusion.decided),
             **place,
         }
         kept = {name: value for name, value in written.items() if value is not None}
@@ -186,14 +195,6 @@ class PoolTable:
 
     def _update_state(self, pool: str, expression: str, **expressions: Any) -> Item:
         return self._table.insist(lambda: self._table.update(keys.pool(pool), keys.STATE, expression, **expressions))
-
-    def put_decision(self, pool: str, at: datetime, epoch: int, expires_at: datetime, decision: Item) -> None:
-        self._table.put(
-            {
-                **{"pk": keys.decisions(pool), "sk": f"{to_text(at)}#{epoch}", "pool": pool, "epoch": epoch},
-                **{"at": to_text(at), "expires_at": int(expires_at.timestamp()), **decision},
-            }
-        )
 
 
 def _of(found: Mapping[str, Sequence[Item]], prefix: str) -> Sequence[Item]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from lambdas.adapters.decisions import Decisions
 from lambdas.adapters.ec2 import Ec2, LaunchTemplate
 from lambdas.adapters.launch_table import LaunchTable
 from lambdas.adapters.launch_templates import LaunchTemplates
@@ -91,7 +92,7 @@ def reconciler(
         ender=Ender(table=launches, ec2=ec2, now=now),
         ledger=ledger,
         doorbell=doorbell,
-        reporter=Reporter(pools=pools, metrics=metrics, settings=settings),
+        reporter=Reporter(decisions=Decisions(table), metrics=metrics, settings=settings),
         decide=decide,
         now=now,
     )

@@ -1,4 +1,4 @@
-"""What a pass tells: one canonical log line, metrics, and a stored decision when something was done."""
+"""What a pass tells: its decision, kept where it says something new, one canonical log line, and metrics."""
 
 import logging
 from collections.abc import Sequence
@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from botocore.exceptions import ClientError
+
 from lambdas import names
-from lambdas.adapters.items import reason_document
-from lambdas.adapters.pool_table import Conclusion, PoolTable
+from lambdas.adapters.decisions import Decisions
+from lambdas.adapters.pool_table import Conclusion
+from lambdas.adapters.table import Fault
 from lambdas.control.outcomes import Outcome
+from lambdas.domain.decision import Decision, Mark, is_new, mark_of
 from lambdas.domain.instants import from_text
 from lambdas.domain.settings import Settings
 from lambdas.domain.snapshot import Snapshot
@@ -29,13 +33,21 @@ class Metrics(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """A finished pass."""
+class Made:
+    """A decision, and what came of it."""
 
     snapshot: Snapshot
     outcomes: tuple[Outcome, ...]
     conclusion: Conclusion
     notes: tuple[str, ...]
+    decided_at: datetime
+    """The instant that the plan was made for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told(Made):
+    """A finished pass."""
+
     was_resting: bool
     superseded: bool
     began_at: datetime
@@ -48,15 +60,27 @@ class Told:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reporter:
-    pools: PoolTable
+    decisions: Decisions
     metrics: Metrics
     settings: Settings
+
+    def keep(self, made: Made, last: Mark | None) -> Mark | None:
+        """Keep the decision where it says something new; the mark of what is kept then. Before the pass concludes: what
+        it did is kept even if a later pass has begun. What cannot be kept is logged, and no reason to fail."""
+        snapshot, conclusion = made.snapshot, made.conclusion
+        mark = mark_of(snapshot, conclusion.summary, conclusion.reasons, made.decided_at)
+        if not is_new(mark, last, acted=bool(made.outcomes), every=self.settings.look_again):
+            return last
+        try:
+            self.decisions.put(_decision(made), kept=self.settings.decisions_kept)
+        except (Fault, ClientError) as error:
+            _log.warning("decision not kept", extra={"pool": snapshot.pool.name, "error": str(error)})
+            return last
+        return mark
 
     def tell(self, told: Told) -> None:
         self._log(told)
         self._measure(told)
-        if told.outcomes and not told.superseded:
-            self._store(told)
 
     def _log(self, told: Told) -> None:
         snapshot = told.snapshot
@@ -112,19 +136,20 @@ class Reporter:
         if told.resting:
             self.metrics.put(names.METRIC_INTERRUPTIONS, 0, pool=pool)
 
-    def _store(self, told: Told) -> None:
-        conclusion = told.conclusion
-        self.pools.put_decision(
-            told.snapshot.pool.name,
-            told.ended_at,
-            told.snapshot.epoch,
-            told.ended_at + self.settings.decisions_kept,
-            {
-                **{"pool_version": told.snapshot.pool.version, "actions": _documents(told.outcomes)},
-                **{"summary": dict(conclusion.summary), "notes": list(told.notes)},
-                "reasons": [reason_document(reason) for reason in conclusion.reasons],
-            },
-        )
+
+def _decision(made: Made) -> Decision:
+    pool = made.snapshot.pool
+    return Decision(
+        pool=pool.name,
+        epoch=made.snapshot.epoch,
+        at=made.decided_at,
+        pool_version=pool.version,
+        actions=tuple(_documents(made.outcomes)),
+        summary=made.conclusion.summary,
+        reasons=made.conclusion.reasons,
+        notes=made.notes,
+        snapshot=made.snapshot,
+    )
 
 
 def _documents(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ conclude    numbers, reasons and the next look, refused likewise
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -21,10 +21,10 @@ from lambdas.adapters.pool_table import Begun, PoolTable
 from lambdas.adapters.table import Conflict, Fault
 from lambdas.control.conclusion import concluded
 from lambdas.control.ending import Ender
-from lambdas.control.gather import Gathered, Gatherer
+from lambdas.control.gather import Gatherer
 from lambdas.control.launch import Launcher
 from lambdas.control.outcomes import Outcome, Result
-from lambdas.control.pass_report import Reporter, Told
+from lambdas.control.pass_report import Made, Reporter, Told
 from lambdas.control.templates import Templates
 from lambdas.domain.plan import (
     Action,
@@ -85,11 +85,19 @@ class Reconciler:
             _log.info("pass over an unknown pool", extra={"pool": pool})
             return
         gathered = self.gatherer.gather(begun, records)
-        plan = self.decide(gathered.snapshot, self.now())
+        decided_at = self.now()
+        plan = self.decide(gathered.snapshot, decided_at)
         outcomes = tuple(self._outcomes(plan, gathered.snapshot, time_left))
         if not outcomes or outcomes[-1].result is not Result.SUPERSEDED:
             outcomes = (*outcomes, *self.templates.sweep(records.templates, gathered.snapshot))
-        self._conclude(begun, gathered, plan, outcomes, began_at)
+        made = Made(
+            snapshot=gathered.snapshot,
+            outcomes=outcomes,
+            conclusion=concluded(gathered.snapshot, plan, outcomes, self.now(), gathered.refused),
+            notes=(*gathered.notes, *plan.notes),
+            decided_at=decided_at,
+        )
+        self._conclude(begun, made, began_at)
         if any(map(_called, outcomes)) and not any(ReasonClass.THROTTLING in o.refused_classes for o in outcomes):
             self._hand_on(pool, begun.epoch)
 
@@ -145,24 +153,23 @@ class Reconciler:
         parked = self.ledger.park_queued(snapshot.pool.name, action.why, self.now())
         return Outcome(action="parkqueued", why=action.why, result=Result.DONE, detail=f"{parked} parked", again=True)
 
-    def _conclude(
-        self, begun: Begun, gathered: Gathered, plan: Plan, outcomes: tuple[Outcome, ...], began_at: datetime
-    ) -> None:
-        snapshot, now = gathered.snapshot, self.now()
-        conclusion = concluded(snapshot, plan, outcomes, now, gathered.refused)
+    def _conclude(self, begun: Begun, made: Made, began_at: datetime) -> None:
+        snapshot, outcomes = made.snapshot, made.outcomes
         if not outcomes and _nothing_left(snapshot):
             return self._remove(begun, snapshot)
+        conclusion = replace(made.conclusion, decided=self.reporter.keep(made, begun.decided))
         standing = self.pools.conclude(snapshot.pool.name, begun.epoch, conclusion)
         self.reporter.tell(
             Told(
                 snapshot=snapshot,
                 outcomes=outcomes,
                 conclusion=conclusion,
-                notes=(*gathered.notes, *plan.notes),
+                notes=made.notes,
+                decided_at=made.decided_at,
                 was_resting=begun.resting,
                 superseded=not standing,
                 began_at=began_at,
-                ended_at=now,
+                ended_at=self.now(),
             )
         )
         if standing and any(outcome.again or outcome.result is Result.POSTPONED for outcome in outcomes):

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any, Self
 
+from lambdas.domain.documents import fields_of, record_of
 from lambdas.domain.fleet import BootFailure, Instance, Intention, Lease, OfferingMark
 from lambdas.domain.jobs import QueuedJob
 from lambdas.domain.pools import Pool
@@ -50,3 +52,11 @@ class Snapshot:
     """Of the last day, oldest first."""
     outage_ended_at: datetime | None = None
     """End of the last outage of the worker API or the table; no lease expires for a full lease length after it."""
+
+    def to_document(self) -> dict[str, Any]:
+        """Everything, in JSON values: what `from_document` makes of it plans the same."""
+        return fields_of(self)
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Self:
+        return record_of(cls, document)

@@ -1,12 +1,17 @@
 """The `lowtide` command. Verbs are in a file each; `main` turns every failure into one sentence and an exit code."""
 
+import os
 import sys
 
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
+from rich.markup import escape
 
 from lambdas.adapters.table import Fault
 from lowtide.cli.errors import FAILED, Failure, sentence
+
+ENV_TRACEBACK = "LOWTIDE_TRACEBACK"
+"""Set: a bug ends in its traceback instead of a sentence."""
 
 
 def main() -> None:
@@ -26,8 +31,13 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(FAILED)
+    except Exception as error:
+        if os.environ.get(ENV_TRACEBACK):
+            raise
+        kind = type(error).__name__
+        _end(f"this is a fault of Lowtide's own ({kind}: {error}): set {ENV_TRACEBACK}=1 to see where", FAILED)
 
 
 def _end(message: str, code: int) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]lowtide:[/red] {message}", markup=True)
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]lowtide:[/red] {escape(message)}")
     sys.exit(code)

@@ -2,7 +2,7 @@
 
 import typer
 
-from lowtide.cli import demo, jobs, local, pools, submit
+from lowtide.cli import demo, instances, jobs, local, pool_verbs, pools, status, submit, why
 
 app = typer.Typer(
     name="lowtide",
@@ -13,6 +13,11 @@ app = typer.Typer(
 )
 app.add_typer(pools.app, name="pools")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(instances.app, name="instances")
 app.add_typer(local.app, name="local")
 app.command("submit")(submit.submit)
+app.command("status")(status.status)
+app.command("why")(why.why)
+app.command("pause")(pool_verbs.pause_all)
+app.command("resume")(pool_verbs.resume_all)
 app.command("demo")(demo.demo)

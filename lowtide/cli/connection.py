@@ -81,6 +81,9 @@ class Deployment:
     def sqs(self) -> "SQSClient":
         return self.client("sqs")
 
+    def now(self) -> datetime:
+        return utc_now()
+
     def where(self) -> str:
         """`account 123456789012, us-east-1, stack Lowtide`, and the endpoint where it is not AWS."""
         endpoint = os.environ.get("AWS_ENDPOINT_URL")

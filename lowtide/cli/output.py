@@ -12,6 +12,9 @@ from rich.table import Table
 
 from lambdas.domain.instants import to_text
 
+_WHOLE = frozenset({"id", "instance_id", "name", "state", "pool"})
+"""Columns that are copied and searched for: never broken over two lines."""
+
 
 def console() -> Console:
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
@@ -29,7 +32,7 @@ def print_rows(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, emp
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column in {"id", "name", "state"})
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column in _WHOLE)
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
     console().print(table)

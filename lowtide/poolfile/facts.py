@@ -31,7 +31,7 @@ def gather(deployment: "Deployment", entries: Sequence[PoolEntry]) -> Facts:
         region=deployment.region,
         listings=listings,
         prices=prices,
-        zones_of_subnets=_zones(ec2, subnets),
+        zones_of_subnets=zones_of(ec2, subnets),
         images=images,
         missing=missing | {name for name in named if _is_missing(deployment, *name)},
     )
@@ -76,8 +76,8 @@ def _says_missing(error: ClientError) -> bool:
     return code.endswith((".NotFound", ".Malformed")) or code == "NoSuchEntity"
 
 
-def _zones(ec2: "EC2Client", subnets: Sequence[str]) -> dict[str, str]:
-    """Asked one by one, since one unknown id makes EC2 refuse the whole call."""
+def zones_of(ec2: "EC2Client", subnets: Sequence[str]) -> dict[str, str]:
+    """subnet id -> zone name of those that exist. Asked one by one: one unknown id makes EC2 refuse the whole call."""
     found: dict[str, str] = {}
     for subnet in subnets:
         try:

@@ -3,8 +3,13 @@
 import re
 from pathlib import Path
 
+import pytest
+import typer
+
+from lowtide.cli.app import app
 from lowtide.poolfile.load import parse
 from lowtide.poolfile.schema import NOT_YET, PoolEntry, Provider
+from tests.cli.test_sentences import verbs
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -34,3 +39,13 @@ def test_the_jobs_reference_has_every_field_of_a_message() -> None:
 
     fields = {name for name in rows("jobs.md") if name.islower()}
     assert fields == set(READERS)
+
+
+@pytest.mark.parametrize("document", ["pools.md", "operations.md", "jobs.md"])
+def test_every_command_in_the_documents_is_a_verb(document: str) -> None:
+    text = (DOCS / document).read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.S)
+    commands = [line.split()[1:] for block in blocks for line in block.splitlines() if line.startswith("lowtide ")]
+    known = {path for path, _ in verbs(typer.main.get_command(app))}
+    unknown = [" ".join(words) for words in commands if not {words[0], " ".join(words[:2])} & known]
+    assert not unknown

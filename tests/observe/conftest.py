@@ -139,7 +139,10 @@ class World:
     # --- what there is ---
 
     def add_pool(self, name: str = "gpu") -> Pool:
-        return self.pools.put_pool(Pool(name=name, types=(TYPE,), spot=True), None, now=self.clock())
+        """A pool whose first pass has left it at rest."""
+        pool = self.pools.put_pool(Pool(name=name, types=(TYPE,), spot=True), None, now=self.clock())
+        self.table.update(keys.pool(name), keys.STATE, "REMOVE gpk, gsk")
+        return pool
 
     def run(self, instance_id: str, pool: str = "gpu", **details: Any) -> Machine:
         """An instance on EC2's side, which nobody here has recorded."""

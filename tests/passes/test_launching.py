@@ -266,6 +266,7 @@ def test_an_unchanged_world_is_not_acted_on_twice() -> None:
     world.apply(pool(max_instances=2))
     world.enqueue(5)
     world.run()
+    world.run()
     before = [item for item in world.dynamodb.everything("t") if item["sk"]["S"] != "STATE"]
     world.run()
     world.run()

@@ -72,6 +72,7 @@ def test_the_queue_is_read_as_far_as_the_pool_could_fill_its_slots() -> None:
 def test_a_pass_over_a_quiet_pool_makes_few_calls() -> None:
     world, recorder = World(), Recorder()
     world.apply(pool())
+    world.run()
     world.hook(recorder)
     world.run()
     assert len(recorder.calls) <= 4 + keys.QUEUE_SHARDS

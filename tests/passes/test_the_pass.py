@@ -10,7 +10,6 @@ from lambdas.adapters import keys
 from lambdas.adapters.queues import Doorbell
 from lambdas.domain.instants import from_text
 from lambdas.domain.plan import Plan, plan
-from lambdas.domain.settings import Settings
 from lambdas.domain.snapshot import Snapshot
 from tests.passes.world import World, changed, facts, pool
 
@@ -192,18 +191,6 @@ def test_one_canonical_log_line_tells_the_pass(caplog: pytest.LogCaptureFixture)
     assert (action["action"], action["result"], len(action["launched"])) == ("launch", "done", 1)
     assert action["why"]
     json.dumps({name: told[name] for name in ("read", "summary", "actions", "notes", "due")}, default=str)
-
-
-def test_a_decision_is_kept_for_as_long_as_the_settings_say_and_only_when_something_was_done() -> None:
-    world = World()
-    world.apply(pool(max_instances=1))
-    world.enqueue(1)
-    world.run()
-    world.run()
-    (decision,) = world.table.query(keys.decisions("cpu"))
-    assert decision["actions"][0]["action"] == "launch"
-    kept = Settings().decisions_kept
-    assert decision["expires_at"] == int((world.clock() + kept).timestamp())
 
 
 def test_a_pool_of_two_architectures_gets_the_image_of_each() -> None:

@@ -1,0 +1,166 @@
+"""`lowtide why`: why a pool has not what it wants, or a job does not run; now, at some time, or with another file."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lambdas.adapters.decisions import Decisions
+from lambdas.adapters.ledger import Ledger
+from lambdas.adapters.pool_config import PoolConfig
+from lambdas.domain.decision import Decision
+from lambdas.domain.documents import document_of
+from lambdas.domain.job_record import JobRecord
+from lambdas.domain.jobs import JobState
+from lambdas.domain.pools import Pool
+from lambdas.domain.settings import Settings
+from lambdas.domain.snapshot import Snapshot
+from lowtide.cli import what_if, why_words
+from lowtide.cli.connection import Deployment
+from lowtide.cli.errors import Failure, Misuse
+from lowtide.cli.moments import instant
+from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack
+from lowtide.cli.output import console, print_json
+from lowtide.cli.pool_apply import read_file, resolved, tell
+from lowtide.cli.pool_numbers import Seen, document, reason_object, seen
+
+
+def why(
+    name: Annotated[str, typer.Argument(help="A pool, or a job's id.", metavar="POOL|JOB")],
+    at: Annotated[str | None, typer.Option(help="The decision in force then: an instant, or 20m for ago.")] = None,
+    changed: Annotated[
+        Path | None, typer.Option("--with", help="Decide again with this pool file; show the difference.")
+    ] = None,
+    stack: Stack = DEFAULT_STACK,
+    as_json: AsJson = False,
+) -> None:
+    """Why capacity is missing: the one sentence first, then every reason with its numbers and its remedy."""
+    deployment = Deployment(stack)
+    pool = PoolConfig(deployment.table).pool(name)
+    if pool is None and (at or changed):
+        raise Misuse(f"there is no pool {name}: --at and --with are for pools, see `lowtide pools list`")
+    if changed is not None:
+        _with_file(deployment, name, at, changed, as_json=as_json)
+    elif at is not None:
+        _then(deployment, name, at, as_json=as_json)
+    elif pool is not None:
+        _now(deployment, pool, as_json=as_json)
+    else:
+        _job(deployment, name, as_json=as_json)
+
+
+# --- now --------------------------------------------------------------------------------------------------------------
+
+
+def _now(deployment: Deployment, pool: Pool, *, as_json: bool) -> None:
+    (each,) = seen(deployment.table, [pool])
+    now = deployment.now()
+    if as_json:
+        headline = why_words.sentence(each, now)
+        print_json({"sentence": headline, **document(each, now), "next_look": each.next_look})
+        return
+    _say(why_words.sentence(each, now))
+    for line in (*why_words.reason_lines(each.reasons, now), *_offerings(each)):
+        _say(line)
+
+
+def _offerings(each: Seen) -> list[str]:
+    return list(why_words.offering_lines(each)) if each.counts["unfulfilled"] else []
+
+
+def _job(deployment: Deployment, job_id: str, *, as_json: bool) -> None:
+    ledger = Ledger(deployment.table, jobs_kept=Settings().jobs_kept)
+    job = ledger.job(job_id)
+    if job is None:
+        raise Failure(f"there is no pool and no job {job_id}: see `lowtide pools list` and `lowtide jobs list`")
+    position = ledger.position(job)
+    pools = [found for found in [PoolConfig(deployment.table).pool(job.pool)] if found]
+    each = next(iter(seen(deployment.table, pools)), None)
+    told = why_words.sentence(each, deployment.now()) if each else f"pool {job.pool} is no more"
+    if as_json:
+        reasons = [reason_object(reason) for reason in each.reasons] if each else []
+        place = {"id": job.job_id, "pool": job.pool, "state": job.state.value, "position": position}
+        print_json({"sentence": _sentence(job, position, told), **place, "reasons": reasons})
+        return
+    _say(_sentence(job, position, told))
+    if each and job.state is JobState.QUEUED:
+        for line in why_words.reason_lines(each.reasons, deployment.now()):
+            _say(line)
+
+
+def _sentence(job: JobRecord, position: int | None, pool: str) -> str:
+    if job.state is JobState.QUEUED:
+        place = f"number {position} of" if position else "in"
+        return f"{job.job_id} waits, {place} the queue of {pool}"
+    if job.state is JobState.RUNNING:
+        return f"{job.job_id} runs on {job.instance_id}: see `lowtide jobs show {job.job_id}`"
+    return f"{job.job_id} {job.state.value}" + (f": {job.reason}" if job.reason else "")
+
+
+# --- then, and what if ------------------------------------------------------------------------------------------------
+
+
+def _decision(deployment: Deployment, pool: str, at: str | None) -> Decision:
+    """The one in force. Raises Failure where none is kept from then."""
+    now = deployment.now()
+    when = now if at is None else instant("--at", at, now)
+    if (found := Decisions(deployment.table).in_force(pool, when)) is None:
+        kept = Settings().decisions_kept.days
+        raise Failure(
+            f"no decision about {pool} is kept from {when:%Y-%m-%d %H:%M:%S} UTC or before: "
+            f"they are kept for {kept} days, from a pool's first pass on"
+        )
+    return found
+
+
+def _then(deployment: Deployment, pool: str, at: str, *, as_json: bool) -> None:
+    decision = _decision(deployment, pool, at)
+    if as_json:
+        print_json(_decision_document(decision))
+        return
+    for line in why_words.decision_lines(decision, deployment.now()):
+        _say(line)
+
+
+def _decision_document(decision: Decision) -> dict[str, Any]:
+    snapshot = decision.snapshot
+    return {
+        **{"pool": decision.pool, "at": decision.at, "pass": decision.epoch, "pool_version": decision.pool_version},
+        **{"numbers": dict(decision.summary), "actions": [dict(action) for action in decision.actions]},
+        "reasons": [reason_object(reason) for reason in decision.reasons],
+        "notes": list(decision.notes),
+        "snapshot": None if snapshot is None else document_of(snapshot),
+    }
+
+
+def _with_file(deployment: Deployment, pool: str, at: str | None, file: Path, *, as_json: bool) -> None:
+    decision = _decision(deployment, pool, at)
+    if decision.snapshot is None:
+        raise Failure(f"the decision of {decision.at:%Y-%m-%d %H:%M:%S} UTC has no snapshot: it was too large to keep")
+    found = what_if.what_if(decision, decision.snapshot, _changed(deployment, pool, file, decision.snapshot))
+    if as_json:
+        print_json({"pool": pool, **what_if.document(found), "kept_notes": list(decision.notes)})
+        return
+    _say(f"{pool}: with {file}, at {decision.at:%Y-%m-%d %H:%M:%S} UTC:")
+    for line in what_if.lines(found):
+        _say(f"  {line}")
+    for note in (*found.notes, *decision.notes):
+        _say(f"note: {note}")
+
+
+def _changed(deployment: Deployment, pool: str, file: Path, snapshot: Snapshot) -> Pool:
+    found = read_file(file)
+    if found.problems:
+        tell(found)
+        raise Failure(f"{file} is not a valid pool file: see `lowtide pools validate {file}`")
+    named = tuple(entry for entry in found.entries if entry.pool_name == pool)
+    if not named:
+        there = ", ".join(entry.pool_name for entry in found.entries)
+        raise Misuse(f"{file} has no pool {pool}: it has {there}")
+    (wanted,) = resolved(deployment, replace(found, entries=named))
+    return replace(wanted, images=snapshot.pool.images)
+
+
+def _say(line: str) -> None:
+    console().print(line, markup=False)

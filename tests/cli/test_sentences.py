@@ -1,0 +1,113 @@
+"""Whatever goes wrong, the command line ends in one sentence on stderr and an exit code: never in a traceback."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import typer
+
+from lowtide.cli import ENV_TRACEBACK
+from lowtide.cli.app import app
+from tests.cli.deployment import Deployed, NobodysSession, Said, said
+
+GIVEN = {
+    "pools apply": ["FILE"],
+    "submit": ["--pool", "cpu", "--", "true"],
+    "pause": ["--all"],
+    "resume": ["--all"],
+}
+"""What verbs need beyond one word for every argument."""
+LOCAL = ("local ", "demo", "simulate", "pools init", "pools validate", "drill", "report", "costs")
+"""Verbs that ask no deployment, or whose own tests say how they end without one."""
+
+
+def verbs(command: Any, path: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Every verb with the least that it can be given."""
+    if inner_verbs := getattr(command, "commands", None):
+        for name, inner in inner_verbs.items():
+            yield from verbs(inner, f"{path} {name}".strip())
+        return
+    needed = [each for each in command.params if each.param_type_name == "argument" and each.required]
+    yield path, GIVEN.get(path, ["x"] * len(needed))
+
+
+ASKING = [(path, words) for path, words in verbs(typer.main.get_command(app)) if not path.startswith(LOCAL)]
+
+
+def is_one_sentence(said: Said) -> bool:
+    lines = [line for line in said.err.splitlines() if not line.startswith("account ")]
+    return len(lines) == 1 and lines[0].startswith("lowtide: ") and "Traceback" not in said.err
+
+
+def test_there_are_verbs_to_ask() -> None:
+    assert {"pools rollback", "instances terminate", "status", "why", "jobs show"} <= {path for path, _ in ASKING}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "pools.yaml"
+    path.write_text("resource_pools: [{pool_name: cpu, provider: {type: aws, instance_type: c7i.large}}]")
+    return str(path)
+
+
+@pytest.mark.parametrize(("path", "words"), ASKING, ids=[path for path, _ in ASKING])
+def test_every_verb_without_a_deployment_ends_in_one_sentence(
+    deployed: Deployed, path: str, words: list[str], file: str
+) -> None:
+    deployed.stacks.clear()
+    said = deployed.say(*path.split(), *(file if word == "FILE" else word for word in words))
+    assert said.code == 1
+    assert is_one_sentence(said), said.err
+    assert "there is no stack Lowtide in us-west-2: run cdk deploy, or name another with --stack" in said.err
+
+
+@pytest.mark.parametrize(("path", "words"), ASKING, ids=[path for path, _ in ASKING])
+def test_every_verb_takes_the_stacks_name(deployed: Deployed, path: str, words: list[str], file: str) -> None:
+    given = [file if word == "FILE" else word for word in words]
+    said = deployed.say(*path.split(), "--stack", "Other", *given)
+    assert said.code == 1
+    assert "there is no stack Other" in said.err
+
+
+def test_the_stacks_name_comes_from_the_environment_too(deployed: Deployed, monkeypatch: Any) -> None:
+    monkeypatch.setenv("LOWTIDE_STACK", "Third")
+    assert "there is no stack Third" in deployed.say("pools", "list").err
+
+
+def test_without_credentials_the_remedy_is_named(monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setattr(boto3, "Session", NobodysSession)
+    found = said(monkeypatch, capsys, "pools", "list")
+    assert found.code == 1
+    assert is_one_sentence(found)
+    assert "aws configure" in found.err
+
+
+@pytest.mark.parametrize(
+    "words", [["nonsense"], ["pools", "show"], ["pools", "list", "--nonsense"], ["instances", "list", "x"]]
+)
+def test_wrong_use_is_exit_code_2(deployed: Deployed, words: list[str]) -> None:
+    said = deployed.say(*words)
+    assert said.code == 2
+    assert "Traceback" not in said.err
+
+
+def test_square_brackets_in_a_sentence_are_printed_as_they_are(deployed: Deployed) -> None:
+    assert "no pool [bold]x" in deployed.say("pools", "show", "[bold]x").err
+
+
+def test_a_fault_of_our_own_is_a_sentence_and_a_traceback_only_for_who_asks(
+    deployed: Deployed, monkeypatch: Any
+) -> None:
+    def broken(_: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("lowtide.cli.status.seen_pools", broken)
+    said = deployed.say("status")
+    assert said.code == 1
+    assert is_one_sentence(said)
+    assert "a fault of Lowtide's own (ZeroDivisionError: by zero)" in said.err
+    monkeypatch.setenv(ENV_TRACEBACK, "1")
+    with pytest.raises(ZeroDivisionError):
+        deployed.say("status")

@@ -1,0 +1,171 @@
+"""`lowtide why`: the sentence first, the past as it was, and the same snapshot decided with another file."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from lambdas.adapters.decisions import Decisions
+from lambdas.adapters.ledger import Accepted, Ledger
+from lambdas.domain.instants import to_text
+from lambdas.domain.jobs import JobSpec
+from lambdas.domain.plan import plan
+from lowtide.sim.clock import START
+from tests.cli.deployment import Deployed
+from tests.cli.test_pool_verbs import pool_file
+from tests.cli.test_status import REASON, check, short_of_price
+from tests.passes.world import pool
+
+
+def test_the_first_line_is_the_reason_to_act_on(deployed: Deployed) -> None:
+    short_of_price(deployed)
+    said = deployed.say("why", "cpu")
+    assert said.code == 0, said.err
+    first, *rest = said.out.splitlines()
+    assert first.startswith("cpu: 2 of 2 instances missing for 12m: price: ")
+    assert any(line.startswith("1. price, ") for line in rest)
+    assert any(line.startswith("   To do: ") and "spot_max_price" in line for line in rest)
+
+
+def test_reasons_carry_since_count_and_next_try(deployed: Deployed) -> None:
+    short_of_price(deployed)
+    out = deployed.say("why", "cpu").out
+    assert "for 12m, seen " in out
+    assert "next try at 09:" in out
+
+
+def test_limit_and_market_stand_side_by_side(deployed: Deployed) -> None:
+    short_of_price(deployed)
+    out = deployed.say("why", "cpu").out
+    assert "c7i.large in us-west-2a $0.41, limit $0.05: above it (on-demand $0.10)" in out
+
+
+def test_json_has_the_reasons_of_the_contract(deployed: Deployed) -> None:
+    short_of_price(deployed)
+    found = json.loads(deployed.say("why", "cpu", "--json").out)
+    assert found["sentence"].startswith("cpu: 2 of 2")
+    check(found["reasons"], [REASON])
+    assert found["reasons"][0]["class"] == "price"
+
+
+@pytest.mark.parametrize("jobs", [0, 1])
+def test_a_pool_that_misses_nothing_says_so(deployed: Deployed, jobs: int) -> None:
+    deployed.apply(pool())
+    deployed.run()
+    assert "nothing is missing" in deployed.say("why", "cpu").out
+
+
+def test_a_pool_that_no_pass_has_seen_says_when_one_will(deployed: Deployed) -> None:
+    deployed.apply(pool())
+    assert "within a minute" in deployed.say("why", "cpu").out
+
+
+def test_the_past_is_told_as_it_was(deployed: Deployed) -> None:
+    deployed.apply(pool(max_instances=1))
+    deployed.enqueue(1)
+    deployed.run()
+    deployed.advance(3600)
+    deployed.clear_queue()
+    deployed.run()
+    then = deployed.say("why", "cpu", "--at", to_text(START)).out
+    assert "decided at 2026-01-05 09:00:00 UTC (1h ago), version 1" in then
+    assert "launch for 1 queued job: done (1 of 1 spot came" in then
+    assert deployed.say("why", "cpu", "--at", "59m").out == then
+
+
+def test_the_past_in_json_has_the_snapshot(deployed: Deployed) -> None:
+    deployed.apply(pool(max_instances=1))
+    deployed.enqueue(1)
+    deployed.run()
+    found = json.loads(deployed.say("why", "cpu", "--at", "0s", "--json").out)
+    assert found["actions"][0]["action"] == "launch"
+    assert len(found["snapshot"]["queue"]) == 1
+
+
+def test_before_the_first_decision_there_is_none_and_that_is_said(deployed: Deployed) -> None:
+    deployed.apply(pool())
+    deployed.run()
+    said = deployed.say("why", "cpu", "--at", "20m")
+    assert said.code == 1
+    assert "no decision about cpu is kept from 2026-01-05 08:40:00 UTC" in said.err
+
+
+def test_a_time_that_is_none_is_wrong_use(deployed: Deployed) -> None:
+    deployed.apply(pool())
+    said = deployed.say("why", "cpu", "--at", "yesterday")
+    assert said.code == 2
+    assert "20m for twenty minutes ago" in said.err
+
+
+def test_another_file_shows_what_it_would_have_changed(deployed: Deployed, tmp_path: Path) -> None:
+    short_of_price(deployed)
+    file = pool_file(tmp_path / "p.yaml", max_instances=3, spot_max_price="0.50")
+    said = deployed.say("why", "cpu", "--with", file)
+    assert said.code == 0, said.err
+    assert "+ launch 2 spot instances of c7i.large at most $0.5" in said.out
+    assert "- price: " in said.out
+    assert deployed.config.pool("cpu").version == 1  # type: ignore[union-attr]
+
+
+def test_the_same_file_would_have_changed_nothing(deployed: Deployed, tmp_path: Path) -> None:
+    deployed.lists.prices["c7i.large"] = "0.10"
+    file = pool_file(tmp_path / "p.yaml", max_instances=3, spot_max_price="0.05")
+    deployed.say("pools", "apply", file)
+    deployed.enqueue(2)
+    deployed.run()
+    assert "The same would have been decided." in deployed.say("why", "cpu", "--with", file).out
+
+
+def test_a_type_that_was_not_in_the_pool_is_planned_with_and_its_unknown_price_is_said(
+    deployed: Deployed, tmp_path: Path
+) -> None:
+    short_of_price(deployed)
+    file = pool_file(tmp_path / "p.yaml", instance_type="c7i.xlarge", max_instances=3)
+    said = deployed.say("why", "cpu", "--with", file)
+    assert "of c7i.xlarge" in said.out
+    assert "no spot price of c7i.xlarge was recorded" in said.out
+
+
+def test_what_was_decided_is_what_the_pass_decided(deployed: Deployed, tmp_path: Path) -> None:
+    short_of_price(deployed)
+    file = pool_file(tmp_path / "p.yaml", max_instances=3, spot_max_price="0.50")
+    found = json.loads(deployed.say("why", "cpu", "--with", file, "--json").out)
+    decision = Decisions(deployed.table).in_force("cpu", deployed.clock())
+    assert decision
+    assert decision.snapshot
+    again = plan(decision.snapshot, decision.at)
+    assert found["was"]["numbers"]["desired"] == again.numbers.desired == decision.summary["desired"]
+    assert found["would_be"]["actions"][0]["action"] == "launch"
+
+
+def test_a_file_without_the_pool_is_wrong_use(deployed: Deployed, tmp_path: Path) -> None:
+    deployed.apply(pool("gpu"))
+    deployed.run("gpu")
+    said = deployed.say("why", "gpu", "--with", pool_file(tmp_path / "p.yaml"))
+    assert said.code == 2
+    assert "has no pool gpu: it has cpu" in said.err
+
+
+def test_a_jobs_answer_is_its_place_and_its_pools_reason(deployed: Deployed) -> None:
+    short_of_price(deployed)
+    ledger = Ledger(deployed.table, jobs_kept=deployed.settings.jobs_kept)
+    spec = JobSpec(job_id="mine", pool="cpu", command=("true",))
+    assert ledger.accept(spec, deployed.clock(), deployed.clock()) is Accepted.NEW
+    said = deployed.say("why", "mine")
+    assert said.out.startswith("mine waits, number 3 of the queue of cpu: 2 of 2 instances missing for 12m: price: ")
+    assert "To do: " in said.out
+    found = json.loads(deployed.say("why", "mine", "--json").out)
+    assert (found["position"], found["state"]) == (3, "queued")
+    check(found["reasons"], [REASON])
+
+
+def test_neither_pool_nor_job_is_said_so(deployed: Deployed) -> None:
+    said = deployed.say("why", "nothing")
+    assert said.code == 1
+    assert "there is no pool and no job nothing" in said.err
+
+
+def test_a_price_limit_is_a_number_in_json(deployed: Deployed) -> None:
+    deployed.apply(pool(spot_max_price=Decimal("0.35")))
+    assert json.loads(deployed.say("why", "cpu", "--json").out)["spot_max_price"] == 0.35
