@@ -18,8 +18,9 @@ from infra.worker import Identity, Worker
 from lambdas import names
 
 INTAKE_TIMEOUT = Duration.seconds(30)
-RECONCILE_TIMEOUT = Duration.seconds(120)
-"""An intention's life (60 s) and what comes before and after the call."""
+RECONCILE_TIMEOUT = Duration.seconds(60)
+"""One launch at its worst (30 s) and what comes before and after it; what finds no time is done by the next pass. Not
+longer, since a pass that is killed silences its pool until its message is delivered again: six times this."""
 TICK_TIMEOUT = Duration.seconds(55)
 """Ends before the next tick begins."""
 NEWS_TIMEOUT = Duration.seconds(30)

@@ -16,7 +16,7 @@ from random import Random
 from typing import Any, Protocol
 
 from lambdas import names
-from lambdas.control.teardown import Result, respond
+from lambdas.control.teardown import Request, Result, respond
 from lambdas.domain.settings import Settings
 from lambdas.handlers import intake, news, reconcile, teardown, tick, worker_api
 from lambdas.handlers.environment import Environment
@@ -45,7 +45,7 @@ class Function(StrEnum):
 TIMEOUTS: Mapping[Function, timedelta] = {
     Function.INTAKE: timedelta(seconds=30),
     Function.TICK: timedelta(seconds=55),
-    Function.RECONCILE: timedelta(seconds=120),
+    Function.RECONCILE: timedelta(seconds=60),
     Function.NEWS: timedelta(seconds=30),
     Function.WORKER_API: timedelta(seconds=20),
     Function.TEARDOWN: timedelta(minutes=15),
@@ -188,9 +188,7 @@ class Functions:
 
 def _respond(closing: Any, event: Mapping[str, Any], context: Context) -> Result:
     """The teardown function without its answer over HTTP, which CloudFormation waits for."""
-    return respond(
-        closing, event["RequestType"], lambda: timedelta(milliseconds=context.get_remaining_time_in_millis())
-    )
+    return respond(closing, Request.of(event), lambda: timedelta(milliseconds=context.get_remaining_time_in_millis()))
 
 
 class _Unread(io.TextIOBase):

@@ -12,7 +12,7 @@ from tests.crash.scenarios import SCENARIOS
 from tests.crash.sites import Site, Trace
 
 SETTLED_WITHIN = timedelta(minutes=60)
-"""Law 7's bound. A killed pass alone takes twelve minutes, six times its function's timeout, until its message is
+"""Law 7's bound. A killed pass alone takes six minutes, six times its function's timeout, until its message is
 delivered again."""
 NEIGHBOUR_WAITS = timedelta(minutes=8)
 """Law 8's bound: a job of the other pool, sent when the act is over, has begun. Half of it a killed intake may take

@@ -15,6 +15,7 @@ from botocore.exceptions import ReadTimeoutError
 from lambdas import names
 from lambdas.adapters import keys
 from lambdas.domain.instants import to_text
+from lambdas.domain.machine import Machine
 from lambdas.domain.pools import Pool, TypeFacts
 from lambdas.domain.settings import Settings
 from lowtide.market import catalogue
@@ -166,6 +167,20 @@ def prepare_launch(**changes: Any) -> World:
     made = world(**changes)
     send(made, 3)
     taken_in(made)
+    return made
+
+
+def prepare_own_template() -> World:
+    """The pool's instances carry a tag of the owner's, which takes a launch template of the pool's own."""
+    return prepare_launch(pool=cpu(machine=Machine(tags=(("team", "tide"),))))
+
+
+def prepare_template_unused() -> World:
+    """The pool has launched from a template of its own and then been changed so that it needs none."""
+    made = prepare_own_template()
+    passes(made)
+    made.held.add(Function.RECONCILE)
+    made.apply(cpu())
     return made
 
 
@@ -470,7 +485,7 @@ def prepare_deleted_pool() -> World:
 
 
 def prepare_teardown() -> World:
-    made = running()
+    made = running(pool=cpu(machine=Machine(tags=(("team", "tide"),))))
     made.held = {Function.TICK, Function.RECONCILE, Function.WORKER_API, Function.NEWS}
     return made
 
@@ -504,6 +519,8 @@ SCENARIOS: dict[str, Scenario] = {
     "intake batch": Scenario(prepare_batch, take_in),
     "batch again": Scenario(prepare_batch_again, take_in),
     "launch": Scenario(prepare_launch, passes),
+    "own template": Scenario(prepare_own_template, passes),
+    "template unused": Scenario(prepare_template_unused, passes),
     "partial refusal": Scenario(prepare_refusal, passes, afterwards=lambda of: of.market.release(of.clock())),
     "throttled": Scenario(prepare_throttled, passes),
     "wrong lifecycle": Scenario(prepare_slip, passes),
