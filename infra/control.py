@@ -130,6 +130,8 @@ class ControlLoop(Construct):
                 permissions.on_table(table, [*_READ_AND_WRITE, "DeleteItem", "ConditionCheckItem"], index=False),
                 *permissions.launching(
                     stack,
+                    subnets=network.subnets,
+                    security_group=network.security_group,
                     launch_template_ids=[worker.on_demand.id, worker.spot.id],
                 ),
                 *permissions.keeping_templates(stack),

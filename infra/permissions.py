@@ -4,6 +4,7 @@ it makes or uses, so launching takes one statement per kind of resource (docs/ad
 from collections.abc import Mapping, Sequence
 
 from aws_cdk import Stack
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 
@@ -15,18 +16,25 @@ PUBLIC_IMAGES = ("ami-amazon-linux-latest", "deeplearning/ami")
 """AWS's own parameters under /aws/service/ that say which image is the newest."""
 
 
+MAY_BE_TAGGED = ("launch-template", "subnet", "security-group")
+
+
 def launching(
     stack: Stack,
     *,
+    subnets: Sequence[ec2.ISubnet],
+    security_group: ec2.ISecurityGroup,
     launch_template_ids: Sequence[str],
 ) -> list[iam.PolicyStatement]:
-    """CreateFleet of instances that carry the stack's tag, from the stack's own templates and those that carry its tag.
-    Pools name subnets, security groups and keys, so every one of the account may be used."""
+    """CreateFleet of instances that carry the stack's tag, from the stack's own templates, subnets and security group,
+    and from those that carry its tag: who names a subnet or group of their own in a pool tags it first."""
     tagged = {"StringEquals": {f"aws:RequestTag/{names.TAG_STACK}": stack.stack_name}}
     made = [_ec2(stack, kind) for kind in MADE_BY_A_LAUNCH]
     used = [
+        *(_ec2(stack, "subnet", subnet.subnet_id) for subnet in subnets),
+        _ec2(stack, "security-group", security_group.security_group_id),
         *(_ec2(stack, "launch-template", template) for template in launch_template_ids),
-        *(_ec2(stack, kind) for kind in ("subnet", "security-group", "key-pair")),
+        _ec2(stack, "key-pair"),
         *(
             stack.format_arn(service="ec2", account="", resource=kind, resource_name="*")
             for kind in ("image", "snapshot")
@@ -36,7 +44,7 @@ def launching(
     return [
         _allow("MakeTagged", LAUNCH, made, tagged),
         _allow("LaunchFrom", LAUNCH, used),
-        _allow("LaunchFromTagged", LAUNCH, [_ec2(stack, "launch-template")], _mine(stack)),
+        _allow("LaunchFromTagged", LAUNCH, [_ec2(stack, kind) for kind in MAY_BE_TAGGED], _mine(stack)),
         _allow("TagAtLaunch", ["ec2:CreateTags"], made, at_launch),
     ]
 

@@ -71,13 +71,15 @@ def test_everything_that_a_launch_makes_is_made_only_with_the_stacks_tag(templat
     assert statement["Condition"] == TAGGED
 
 
-def test_of_templates_only_the_stacks_own_and_those_with_its_tag_are_launched_from(template: Template) -> None:
+def test_only_the_stacks_own_and_what_carries_its_tag_is_launched_from(template: Template) -> None:
     statement = template.statement("reconcile", "LaunchFrom")
     assert set(actions(statement)) == {"ec2:CreateFleet", "ec2:RunInstances"}
     assert "Condition" not in statement
     own = {
         *(f"launch-template/{{{name}}}" for name in template.of_type("AWS::EC2::LaunchTemplate")),
-        *("key-pair/*", "subnet/*", "security-group/*"),
+        *(f"subnet/{{{name}}}" for name in template.of_type("AWS::EC2::Subnet")),
+        *(f"security-group/{{{name}.GroupId}}" for name in template.of_type("AWS::EC2::SecurityGroup")),
+        "key-pair/*",
     }
     assert resources(statement) == {
         *(f"arn:aws:ec2:{REGION}:{ACCOUNT}:{name}" for name in own),
@@ -85,7 +87,8 @@ def test_of_templates_only_the_stacks_own_and_those_with_its_tag_are_launched_fr
         f"arn:aws:ec2:{REGION}::snapshot/*",
     }
     tagged = template.statement("reconcile", "LaunchFromTagged")
-    assert resources(tagged) == {f"arn:aws:ec2:{REGION}:{ACCOUNT}:launch-template/*"}
+    kinds = ("launch-template", "subnet", "security-group")
+    assert resources(tagged) == {f"arn:aws:ec2:{REGION}:{ACCOUNT}:{kind}/*" for kind in kinds}
     assert tagged["Condition"] == {"StringEquals": {f"ec2:ResourceTag/{names.TAG_STACK}": "Lowtide"}}
 
 
