@@ -6,7 +6,7 @@ validates again.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from enum import StrEnum
 from typing import Any, Self
 
@@ -14,6 +14,9 @@ from lambdas.domain.instants import from_text, to_text
 
 Document = dict[str, Any]
 """JSON values only; numbers that are money are decimal strings."""
+
+_PRICE_STEP = Decimal("0.0001")
+"""A share of a price is cut to this: as finely as AWS itself prices."""
 
 
 class CapacityType(StrEnum):
@@ -67,6 +70,8 @@ class Pool:
     spot: bool = False
     spot_max_price: Decimal | None = None
     """USD per instance-hour; None: the on-demand price is the limit, as on EC2."""
+    spot_max_percent: Decimal | None = None
+    """The limit as a share of each type's on-demand price (60 for `"60%"`); where both are set, the lower holds."""
     types: tuple[TypeFacts, ...] = ()
     """Every instance type the pool may use, in the owner's order; never empty."""
     subnets: tuple[tuple[str, str], ...] = ()
@@ -99,12 +104,23 @@ class Pool:
     def price_limit(self, facts: TypeFacts) -> Decimal | None:
         """USD per hour above which no spot instance of this type is asked for; None: not known, so no override carries
         a price and EC2's own cap (the on-demand price) holds."""
-        return facts.on_demand_price if self.spot_max_price is None else self.spot_max_price
+        limits = [self.spot_max_price, self._share_limit(facts)]
+        return min((limit for limit in limits if limit is not None), default=facts.on_demand_price)
+
+    def _share_limit(self, facts: TypeFacts) -> Decimal | None:
+        if self.spot_max_percent is None or facts.on_demand_price is None:
+            return None
+        return (facts.on_demand_price * self.spot_max_percent / 100).quantize(_PRICE_STEP, ROUND_DOWN)
+
+    def lacks_price(self, facts: TypeFacts) -> bool:
+        """True: the limit is a share of an on-demand price that nobody knows, so no spot instance may be asked for."""
+        return self.spot and self.spot_max_percent is not None and facts.on_demand_price is None
 
     def to_document(self) -> Document:
         return {
             **{"name": self.name, "description": self.description, "version": self.version, "spot": self.spot},
             "spot_max_price": None if self.spot_max_price is None else str(self.spot_max_price),
+            "spot_max_percent": None if self.spot_max_percent is None else str(self.spot_max_percent),
             "types": [facts.to_document() for facts in self.types],
             "subnets": [list(pair) for pair in self.subnets],
             **{"min_instances": self.min_instances, "max_instances": self.max_instances},
@@ -120,7 +136,9 @@ class Pool:
 
     @classmethod
     def from_document(cls, document: Document) -> Self:
-        """The inverse of `to_document`. Numbers may be int, float or Decimal (DynamoDB's)."""
+        """The inverse of `to_document`. Numbers may be int, float or Decimal (DynamoDB's).
+
+        A key that the document lacks, since the pool was stored before it existed, has its default."""
         price, alarm, applied = (document[k] for k in ("spot_max_price", "unfulfilled_alarm_after", "applied_at"))
         counts = ("version", "min_instances", "max_instances", "max_aux_containers_per_agent")
         periods = ("max_idle_agent_period", "max_agent_starting_period")
@@ -129,6 +147,7 @@ class Pool:
             **{key: int(document[key]) for key in counts},
             **{key: timedelta(seconds=float(document[key])) for key in periods},
             "spot_max_price": None if price is None else Decimal(price),
+            "spot_max_percent": _decimal(document.get("spot_max_percent")),
             "types": tuple(TypeFacts.from_document(d) for d in document["types"]),
             "subnets": tuple((zone, subnet) for zone, subnet in document["subnets"]),
             "images": tuple((kind, image) for kind, image in document["images"]),
@@ -136,3 +155,7 @@ class Pool:
             "applied_at": None if applied is None else from_text(applied),
         }
         return cls(**values)
+
+
+def _decimal(value: Any) -> Decimal | None:
+    return None if value is None else Decimal(value)

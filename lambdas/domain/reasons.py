@@ -38,6 +38,7 @@ class OwnCode(StrEnum):
     STACK_CLOSING = "StackClosing"
     NO_SUBNETS = "NoSubnets"
     NO_IMAGE = "NoImage"
+    NO_PRICE = "NoOnDemandPrice"
     DEFERRED = "RequestsDeferred"
     """More requests were needed than one pass makes, or their bins fit no offering this time; the next pass goes on."""
 

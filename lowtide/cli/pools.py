@@ -86,7 +86,7 @@ def list_pools(stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> None:
             "name": pool.name,
             "kind": pool.capacity_type().value,
             "types": [kind.name for kind in pool.types],
-            "limit": "on-demand" if pool.spot_max_price is None else f"${pool.spot_max_price}",
+            "limit": _limit(pool),
             "min": pool.min_instances,
             "max": pool.max_instances,
             "paused": "yes" if pool.paused else "no",
@@ -176,3 +176,12 @@ def _document(pool: Pool) -> dict[str, Any]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _limit(pool: Pool) -> str:
+    """The price limit as its owner wrote it."""
+    if not pool.spot:
+        return "-"
+    dollars = None if pool.spot_max_price is None else f"${pool.spot_max_price}"
+    share = None if pool.spot_max_percent is None else f"{pool.spot_max_percent}%"
+    return " and ".join(filter(None, (dollars, share))) or "on-demand"

@@ -17,10 +17,12 @@ def changes(old: Pool | None, new: Pool) -> list[str]:
     """`+ key: value` for a new pool, `key: old -> new` for a changed one; empty when nothing would change."""
     if old is None or old.deleted:
         return [
-            f"+ {name}: {_shown(getattr(new, name))}" for name in _keys() if getattr(new, name) not in (None, "", ())
+            f"+ {name}: {_shown(name, getattr(new, name))}"
+            for name in _keys()
+            if getattr(new, name) not in (None, "", ())
         ]
     return [
-        f"{name}: {_shown(getattr(old, name))} -> {_shown(getattr(new, name))}"
+        f"{name}: {_shown(name, getattr(old, name))} -> {_shown(name, getattr(new, name))}"
         for name in _keys()
         if getattr(old, name) != getattr(new, name)
     ]
@@ -39,9 +41,11 @@ def _keys() -> Iterator[str]:
     return (f.name for f in fields(Pool) if f.name not in _NOT_THE_OWNERS and f.name != "name")
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
     if isinstance(value, timedelta):
         return f"{value.total_seconds():g}s"
+    if name == "spot_max_percent" and value is not None:
+        return f"{value}%"
     if isinstance(value, Decimal):
         return f"${value}"
     if isinstance(value, tuple):

@@ -35,6 +35,7 @@ def resolve(entry: PoolEntry, path: str, facts: Facts, now: datetime) -> tuple[P
         *_region(provider, path, facts),
         *_unknown_types(provider, path, facts),
         *_subnets(provider, path, facts),
+        *_unpriced(provider, path, facts),
     ]
     if problems:
         return None, problems
@@ -69,6 +70,16 @@ def _unknown_types(provider: Provider, path: str, facts: Facts) -> list[Problem]
         for name in provider.types()
         if name not in facts.listings
     ]
+
+
+def _unpriced(provider: Provider, path: str, facts: Facts) -> list[Problem]:
+    """Keys that are reckoned from on-demand prices, where the price list has none."""
+    unknown = [name for name in provider.types() if facts.prices.get(name) is None]
+    if not unknown or not isinstance(provider.spot_max_price, str):
+        return []
+    message = f'is "{provider.spot_max_price}", but the price list has no on-demand price for {", ".join(unknown)}'
+    remedy = "write the limit in dollars, or leave the type out"
+    return [Problem(path=f"{path}.provider.spot_max_price", message=f"{message}; {remedy}")]
 
 
 def _unknown_type(name: str, facts: Facts) -> str:
@@ -137,6 +148,7 @@ def _pool(entry: PoolEntry, types: tuple[TypeFacts, ...], facts: Facts, now: dat
         description=entry.description,
         spot=provider.spot,
         spot_max_price=price if isinstance(price, Decimal) else None,
+        spot_max_percent=Decimal(price[:-1]) if isinstance(price, str) else None,
         types=types,
         subnets=tuple((facts.zones_of_subnets[subnet], subnet) for subnet in provider.subnet_ids or []),
         min_instances=provider.min_instances,

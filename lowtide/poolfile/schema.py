@@ -15,6 +15,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 PRICE_FLOOR = Decimal("0.001")
 """EC2 refuses a MaxPrice that is not above this (InvalidParameterValue)."""
 
+MOST_PERCENT = 1000
+"""Of the on-demand price. EC2 takes a MaxPrice up to ten times the on-demand price (MaxSpotPriceTooHigh beyond)."""
+
 SpotStrategy = Literal[
     "price-capacity-optimized", "capacity-optimized", "capacity-optimized-prioritized", "diversified", "lowest-price"
 ]
@@ -106,6 +109,10 @@ def _price(value: Any) -> Any:
         raise ValueError("is not a price; write US dollars per instance-hour, for example 0.35")
     text = str(value).strip()
     if re.fullmatch(r"\d+(\.\d+)?%", text):
+        if not 0 < Decimal(text[:-1]) <= MOST_PERCENT:
+            raise ValueError(
+                f"is out of bounds; a share of the on-demand price is above 0% and at most {MOST_PERCENT}%"
+            )
         return text
     if not re.fullmatch(r"\d*\.?\d+|\d+\.", text):
         raise ValueError("is not a price; write US dollars per instance-hour, for example 0.35 (no sign, no currency)")
@@ -240,11 +247,8 @@ class PoolEntry(_Strict):
 
 def refused_keys(provider: Provider) -> list[tuple[str, Any]]:
     """The keys of this provider that ask for what this version does not do yet, with their values."""
-    asked = [
+    return [
         (key, value)
         for key, nothing in NOT_YET.items()
         if key in provider.model_fields_set and (value := getattr(provider, key)) != nothing
     ]
-    if isinstance(provider.spot_max_price, str):
-        asked.append(("spot_max_price", provider.spot_max_price))
-    return asked

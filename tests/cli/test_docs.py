@@ -21,7 +21,7 @@ def test_the_pools_reference_has_every_key_and_no_other() -> None:
 
 def test_the_pools_reference_marks_what_does_not_work_yet_and_only_that() -> None:
     marked = {key for key, row in rows("pools.md").items() if "*not yet*" in row}
-    assert marked == set(NOT_YET) | {"spot_max_price"}
+    assert marked == set(NOT_YET)
 
 
 def test_the_example_in_the_pools_reference_is_valid() -> None:

@@ -131,7 +131,7 @@ def test_a_wrong_file_names_the_path_the_value_and_the_remedy(text: str, path: s
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *(("spot_max_price", "60%"), ("warm_instances", 1), ("max_hourly_cost", 3), ("on_demand_base", 1)),
+        *(("warm_instances", 1), ("max_hourly_cost", 3), ("on_demand_base", 1)),
         *(("startup_script", "echo"), ("custom_tags", [{"key": "a", "value": "b"}]), ("root_volume_size", 300)),
         ("schedules", [{"name": "day", "start": "0 9 * * 1-5", "duration": "8h"}]),
     ],
@@ -214,3 +214,24 @@ def test_the_most_a_pool_can_cost_is_its_limit_times_its_maximum() -> None:
     assert cost_line(resolved(SEED)) == "spot; at most 10 instances, $78.24 per hour"
     limited = resolved(pool_of(instance_type="g4dn.metal", spot=True, spot_max_price="2", max_instances=3))
     assert "$6.00 per hour" in cost_line(limited)
+
+
+def test_a_share_of_the_on_demand_price_is_a_limit_for_each_type() -> None:
+    types = ["g4dn.metal", "m7i.large"]
+    pool = resolved(pool_of(instance_types=types, spot=True, spot_max_price="60%"))
+    assert [pool.price_limit(kind) for kind in pool.types] == [Decimal("4.6944"), Decimal("0.0604")]
+    assert "spot_max_percent: - -> 60%" in changes(resolved(pool_of(instance_types=types, spot=True)), pool)
+    assert Pool.from_document(pool.to_document()) == pool
+
+
+def test_a_share_of_an_unknown_price_is_told_at_apply() -> None:
+    text = pool_of(instance_type="x9.large", instance_slots=1, spot=True, spot_max_price="60%")
+    assert "no on-demand price for x9.large; write the limit in dollars" in refused(text)
+
+
+@pytest.mark.parametrize("share", ["0%", "1001%"])
+def test_a_share_out_of_bounds_is_refused(share: str) -> None:
+    assert (
+        "above 0% and at most 1000%"
+        in problems_of(pool_of(instance_type="m7i.large", spot=True, spot_max_price=share))[0]
+    )

@@ -1,6 +1,7 @@
 """Pools and settings read back as they were written."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -13,6 +14,7 @@ from tests.domain.build import NOW, kind, pool
 FULL = pool(
     description="training",
     version=7,
+    spot_max_percent=Decimal(60),
     types=(kind(), kind("c7g.large", 1, None, gpus=0, architecture="arm64", bare_metal=True)),
     subnets=(("us-west-2a", "subnet-1"),),
     images=(("g4dn.metal", "ami-1"),),
@@ -22,6 +24,9 @@ FULL = pool(
     paused=True,
     applied_at=NOW,
 )
+
+NEWER_KEYS = ("spot_max_percent",)
+"""What pools stored by the first version lack."""
 
 
 def test_a_pool_reads_back_from_its_document_through_json() -> None:
@@ -33,6 +38,12 @@ def test_a_pool_reads_back_from_numbers_as_the_table_gives_them() -> None:
     read = Pool.from_document(document)
     assert read == FULL
     assert all(type(facts.slots) is int and type(facts.vcpus) is int for facts in read.types)
+
+
+def test_a_pool_stored_before_a_key_existed_has_its_default() -> None:
+    document = {key: value for key, value in FULL.to_document().items() if key not in NEWER_KEYS}
+    plain = Pool(name="x")
+    assert Pool.from_document(document) == replace(FULL, **{key: getattr(plain, key) for key in NEWER_KEYS})
 
 
 def test_settings_read_back_from_what_differs() -> None:
