@@ -28,6 +28,7 @@ from lambdas.control.pass_report import Reporter, Told
 from lambdas.domain.plan import (
     Action,
     Close,
+    Drain,
     Forget,
     Launch,
     ParkQueued,
@@ -115,6 +116,8 @@ class Reconciler:
                 return self.ender.close(action)
             case Retire():
                 return self.ender.retire(action, snapshot)
+            case Drain():
+                return self.ender.drain(action, snapshot)
             case Terminate():
                 return self.ender.terminate(action, snapshot)
             case Forget():

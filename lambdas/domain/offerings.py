@@ -23,6 +23,7 @@ class Offering:
     zone: str
     subnet_id: str
     image_id: str
+    capacity_type: CapacityType
     max_price: Decimal | None
     """What EC2 is told: USD per instance-hour; None: nothing."""
     market_price: Decimal | None
@@ -95,6 +96,7 @@ def _every(snapshot: Snapshot, capacity_type: CapacityType) -> list[Offering]:
             zone=zone,
             subnet_id=subnet,
             image_id=images[facts.name],
+            capacity_type=capacity_type,
             max_price=pool.price_limit(facts) if spot else None,
             market_price=market.get((facts.name, zone)),
         )

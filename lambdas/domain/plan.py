@@ -9,6 +9,7 @@ from datetime import datetime
 
 from lambdas.domain.actions import (
     Close,
+    Drain,
     Forget,
     Launch,
     ParkQueued,
@@ -21,6 +22,7 @@ from lambdas.domain.fleet_view import FleetView, awaited, view
 from lambdas.domain.needs import Needs, needs
 from lambdas.domain.plan_reasons import reasons_of
 from lambdas.domain.reasons import Reason, merge_reasons
+from lambdas.domain.renewal import drained, renewal_events
 from lambdas.domain.snapshot import Snapshot
 from lambdas.domain.upkeep import (
     forgotten,
@@ -36,6 +38,7 @@ from lambdas.domain.upkeep import (
 __all__ = [
     "Action",
     "Close",
+    "Drain",
     "Forget",
     "Launch",
     "Numbers",
@@ -48,7 +51,7 @@ __all__ = [
     "plan",
 ]
 
-Action = Launch | Repeat | Close | Retire | Terminate | ReturnJob | Forget | ParkQueued
+Action = Launch | Repeat | Close | Retire | Drain | Terminate | ReturnJob | Forget | ParkQueued
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,7 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
         *intentions(snapshot, fleet, now),
         *(wanted.launches if wanted else ()),
         *retired(snapshot, fleet, wanted, now),
+        *drained(snapshot, fleet, wanted, now),
         *terminated(snapshot, fleet, now),
         *parked(snapshot),
     )
@@ -129,7 +133,7 @@ def _desired(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None, usable:
     pool = snapshot.pool
     if more := wanted.missing + wanted.short:
         return min(usable + more, pool.max_instances)
-    return min(max(len(busy | wanted.used), pool.min_instances), pool.max_instances)
+    return min(max(len(busy | wanted.used) + pool.warm_instances, pool.min_instances), pool.max_instances)
 
 
 def _at_rest(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None) -> bool:
@@ -137,12 +141,14 @@ def _at_rest(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None) -> bool
     under_way = (snapshot.queue, snapshot.leases, snapshot.intentions, fleet.gone, fleet.draining, fleet.launching)
     if any(under_way) or fleet.silent or not snapshot.queue_complete:
         return False
-    return len(fleet.running) <= (snapshot.pool.min_instances if wanted else 0) and not (wanted and wanted.missing)
+    kept = max(snapshot.pool.min_instances, snapshot.pool.warm_instances) if wanted else 0
+    return len(fleet.running) <= kept and not (wanted and wanted.missing) and not renewal_events(snapshot, fleet)
 
 
 def _due(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None, now: datetime) -> datetime:
     instants = [now + snapshot.settings.look_again, *next_events(snapshot, fleet, now)]
+    instants += [at for at in renewal_events(snapshot, fleet) if at > now]
     if wanted and wanted.missing:
-        instants += [wanted.offerings.next_open_at] if wanted.offerings.next_open_at else []
+        instants += [wanted.next_open_at] if wanted.next_open_at else []
         instants += [reason.next_attempt for reason in wanted.held if reason.next_attempt]
     return min(instants)

@@ -4,6 +4,7 @@ The pool file that people write is parsed on their machine (lowtide/poolfile.py)
 validates again.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
@@ -62,6 +63,74 @@ class TypeFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OnDemandFallback:
+    """When a spot pool may buy on-demand instances beyond its base. The owner's money: nothing in a job widens it."""
+
+    after: timedelta | None = None
+    """How long a job waits, and spot capacity is missing, until an on-demand instance is asked for; None: never."""
+    after_interruptions: int | None = None
+    """From so many interruptions on, a job's next new instance is on-demand; None: never."""
+    max_instances: int = 2
+    """At one time, the base not counted."""
+    return_after: timedelta = timedelta(minutes=30)
+    """How old such an instance gets, at least, before it gives way to spot."""
+
+    def to_document(self) -> Document:
+        return {
+            "after": self.after and self.after.total_seconds(),
+            **{"after_interruptions": self.after_interruptions, "max_instances": self.max_instances},
+            "return_after": self.return_after.total_seconds(),
+        }
+
+    @classmethod
+    def from_document(cls, document: Document) -> Self:
+        times = document["after_interruptions"]
+        return cls(
+            after=_seconds(document["after"]),
+            after_interruptions=None if times is None else int(times),
+            max_instances=int(document["max_instances"]),
+            return_after=timedelta(seconds=float(document["return_after"])),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """A window that comes again and again, and what holds in it instead of the pool's own (schedules.py)."""
+
+    name: str
+    start: str
+    """Five-field Unix cron, in `timezone`."""
+    duration: timedelta
+    timezone: str = "UTC"
+    """IANA name."""
+    min_instances: int | None = None
+    """None: the pool's."""
+    max_instances: int | None = None
+    """None: the pool's."""
+    spot_max_price: Decimal | None = None
+    """USD per instance-hour; it can only lower the pool's. None: the pool's."""
+    spot_max_percent: Decimal | None = None
+
+    def to_document(self) -> Document:
+        prices = {key: getattr(self, key) for key in ("spot_max_price", "spot_max_percent")}
+        return {
+            **{"name": self.name, "start": self.start, "duration": self.duration.total_seconds()},
+            **{"timezone": self.timezone, "min_instances": self.min_instances, "max_instances": self.max_instances},
+            **{key: None if price is None else str(price) for key, price in prices.items()},
+        }
+
+    @classmethod
+    def from_document(cls, document: Document) -> Self:
+        counts = {key: document[key] for key in ("min_instances", "max_instances")}
+        return cls(
+            **{key: document[key] for key in ("name", "start", "timezone")},
+            duration=timedelta(seconds=float(document["duration"])),
+            **{key: None if count is None else int(count) for key, count in counts.items()},
+            **{key: _decimal(document[key]) for key in ("spot_max_price", "spot_max_percent")},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     name: str
     description: str = ""
@@ -80,6 +149,18 @@ class Pool:
     max_instances: int = 5
     max_aux_containers_per_agent: int = 100
     """How many `slots: 0` jobs one instance takes."""
+    warm_instances: int = 0
+    """Idle instances kept beyond demand, within the maximum."""
+    on_demand_base: int = 0
+    """Of a spot pool's instances, how many are on-demand whatever the market says; no minimum of its own."""
+    on_demand_fallback: OnDemandFallback | None = None
+    """None: a spot pool buys on-demand for no reason but its base."""
+    max_hourly_cost: Decimal | None = None
+    """USD per hour that the pool never plans to exceed; None: no bound but `max_instances`."""
+    max_instance_lifetime: timedelta | None = None
+    """None: for ever."""
+    schedules: tuple[Schedule, ...] = ()
+    starvation_after: timedelta = timedelta(minutes=10)
     max_idle_agent_period: timedelta = timedelta(minutes=20)
     max_agent_starting_period: timedelta = timedelta(minutes=20)
     allocation_strategy: str = "price-capacity-optimized"
@@ -100,6 +181,10 @@ class Pool:
 
     def capacity_type(self) -> CapacityType:
         return CapacityType.SPOT if self.spot else CapacityType.ON_DEMAND
+
+    def allows_on_demand(self) -> bool:
+        """Whether the pool may ever hold an on-demand instance that somebody here asked for."""
+        return not self.spot or self.on_demand_base > 0 or self.on_demand_fallback is not None
 
     def price_limit(self, facts: TypeFacts) -> Decimal | None:
         """USD per hour above which no spot instance of this type is asked for; None: not known, so no override carries
@@ -131,6 +216,12 @@ class Pool:
             "images": [list(pair) for pair in self.images],
             "unfulfilled_alarm_after": self.unfulfilled_alarm_after and self.unfulfilled_alarm_after.total_seconds(),
             **{"paused": self.paused, "deleted": self.deleted},
+            **{"warm_instances": self.warm_instances, "on_demand_base": self.on_demand_base},
+            "on_demand_fallback": self.on_demand_fallback and self.on_demand_fallback.to_document(),
+            "max_hourly_cost": None if self.max_hourly_cost is None else str(self.max_hourly_cost),
+            "max_instance_lifetime": self.max_instance_lifetime and self.max_instance_lifetime.total_seconds(),
+            "schedules": [each.to_document() for each in self.schedules],
+            "starvation_after": self.starvation_after.total_seconds(),
             "applied_at": self.applied_at and to_text(self.applied_at),
         }
 
@@ -147,7 +238,7 @@ class Pool:
             **{key: int(document[key]) for key in counts},
             **{key: timedelta(seconds=float(document[key])) for key in periods},
             "spot_max_price": None if price is None else Decimal(price),
-            "spot_max_percent": _decimal(document.get("spot_max_percent")),
+            **_newer(document),
             "types": tuple(TypeFacts.from_document(d) for d in document["types"]),
             "subnets": tuple((zone, subnet) for zone, subnet in document["subnets"]),
             "images": tuple((kind, image) for kind, image in document["images"]),
@@ -159,3 +250,25 @@ class Pool:
 
 def _decimal(value: Any) -> Decimal | None:
     return None if value is None else Decimal(value)
+
+
+def _seconds(value: Any) -> timedelta | None:
+    return None if value is None else timedelta(seconds=float(value))
+
+
+def _fallback(value: Any) -> OnDemandFallback | None:
+    return None if value is None else OnDemandFallback.from_document(value)
+
+
+_NEWER: dict[str, Callable[[Any], Any]] = {
+    **{"spot_max_percent": _decimal, "max_hourly_cost": _decimal},
+    **{"warm_instances": int, "on_demand_base": int},
+    **{"max_instance_lifetime": _seconds, "starvation_after": _seconds},
+    "on_demand_fallback": _fallback,
+    "schedules": lambda documents: tuple(map(Schedule.from_document, documents)),
+}
+"""Readers of what pools stored by the first version do not have."""
+
+
+def _newer(document: Document) -> Document:
+    return {key: read(document[key]) for key, read in _NEWER.items() if key in document}

@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from lambdas.adapters.catalogue import TypeListing
-from lambdas.domain.pools import Pool, TypeFacts
+from lambdas.domain.pools import OnDemandFallback, Pool, TypeFacts
 from lowtide.poolfile.load import Problem
 from lowtide.poolfile.schema import PoolEntry, Provider
 
@@ -154,6 +154,11 @@ def _pool(entry: PoolEntry, types: tuple[TypeFacts, ...], facts: Facts, now: dat
         min_instances=provider.min_instances,
         max_instances=provider.max_instances,
         max_aux_containers_per_agent=entry.max_aux_containers_per_agent,
+        warm_instances=provider.warm_instances,
+        on_demand_base=provider.on_demand_base,
+        on_demand_fallback=_fallback(provider),
+        max_hourly_cost=provider.max_hourly_cost,
+        max_instance_lifetime=provider.max_instance_lifetime,
         max_idle_agent_period=provider.max_idle_agent_period,
         max_agent_starting_period=provider.starting_period(),
         allocation_strategy=provider.allocation_strategy,
@@ -161,6 +166,18 @@ def _pool(entry: PoolEntry, types: tuple[TypeFacts, ...], facts: Facts, now: dat
         unfulfilled_alarm_after=provider.unfulfilled_alarm_after,
         paused=provider.paused,
         applied_at=now,
+    )
+
+
+def _fallback(provider: Provider) -> OnDemandFallback | None:
+    if (asked := provider.on_demand_fallback) is None:
+        return None
+    times = asked.after_interruptions
+    return OnDemandFallback(
+        after=asked.after,
+        after_interruptions=None if times == "never" else times,
+        max_instances=asked.max_instances,
+        return_after=asked.return_after,
     )
 
 

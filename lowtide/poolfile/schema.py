@@ -75,12 +75,7 @@ NOT_YET = {
     "container_startup_script": None,
     "launch_error_timeout": timedelta(0),
     "launch_error_retries": 0,
-    "on_demand_fallback": None,
-    "on_demand_base": 0,
     "schedules": [],
-    "warm_instances": 0,
-    "max_hourly_cost": None,
-    "max_instance_lifetime": None,
     "starvation_after": timedelta(minutes=10),
     "job_role_arn": None,
 }
@@ -122,6 +117,8 @@ def _price(value: Any) -> Any:
     return price
 
 
+SHORTEST_LIFETIME = timedelta(minutes=10)
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 DurationOrNever = Annotated[timedelta | None, BeforeValidator(_never)]
 Price = Annotated[Decimal | str, BeforeValidator(_price)]
@@ -149,7 +146,7 @@ class CustomTag(_Strict):
 
 class OnDemandFallback(_Strict):
     after: DurationOrNever = None
-    after_interruptions: int | Literal["never"] = "never"
+    after_interruptions: Annotated[int, Field(ge=1, le=100_000, strict=True)] | Literal["never"] = "never"
     max_instances: Count = 2
     return_after: Duration = timedelta(minutes=30)
 
@@ -221,6 +218,14 @@ class Provider(_Strict):
             raise ValueError("takes subnet_ids or network_interface.subnet_id, not both")
         if self.spot_max_price is not None and not self.spot:
             raise ValueError("has spot_max_price without spot: true; set spot: true or remove the price")
+        for key in ("on_demand_base", "on_demand_fallback"):
+            if getattr(self, key) and not self.spot:
+                raise ValueError(f"has {key} without spot: true; every instance of the pool is on-demand already")
+        for key in ("warm_instances", "on_demand_base"):
+            if getattr(self, key) > self.max_instances:
+                raise ValueError(f"has {key} {getattr(self, key)} above max_instances {self.max_instances}")
+        if self.max_instance_lifetime is not None and self.max_instance_lifetime < SHORTEST_LIFETIME:
+            raise ValueError("has max_instance_lifetime below 10m: instances would hardly live longer than they boot")
         for key in ("max_idle_agent_period", "max_agent_starting_period"):
             if (period := getattr(self, key)) is not None and period <= timedelta(0):
                 raise ValueError(f"has {key} {period.total_seconds():g}s; it must be above 0")

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import yaml
+
 from lowtide.poolfile.load import parse
 from lowtide.poolfile.schema import NOT_YET, PoolEntry, Provider
 
@@ -24,9 +26,12 @@ def test_the_pools_reference_marks_what_does_not_work_yet_and_only_that() -> Non
     assert marked == set(NOT_YET)
 
 
-def test_the_example_in_the_pools_reference_is_valid() -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "pools.md").read_text(encoding="utf-8"), re.S)
-    assert not parse(example).problems
+def test_the_examples_in_the_pools_reference_are_valid() -> None:
+    whole, *parts = re.findall(r"```yaml\n(.*?)```", (DOCS / "pools.md").read_text(encoding="utf-8"), re.S)
+    assert not parse(whole).problems
+    for part in parts:
+        provider = {"type": "aws", "spot": True, "instance_type": "m7i.large", **yaml.safe_load(part)}
+        assert not parse(yaml.safe_dump({"resource_pools": [{"pool_name": "p", "provider": provider}]})).problems
 
 
 def test_the_jobs_reference_has_every_field_of_a_message() -> None:

@@ -131,7 +131,6 @@ def test_a_wrong_file_names_the_path_the_value_and_the_remedy(text: str, path: s
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *(("warm_instances", 1), ("max_hourly_cost", 3), ("on_demand_base", 1)),
         *(("startup_script", "echo"), ("custom_tags", [{"key": "a", "value": "b"}]), ("root_volume_size", 300)),
         ("schedules", [{"name": "day", "start": "0 9 * * 1-5", "duration": "8h"}]),
     ],
@@ -143,7 +142,7 @@ def test_a_key_without_behaviour_is_refused_by_name(key: str, value: object) -> 
 
 
 def test_a_key_without_behaviour_may_say_what_is_the_case_anyway() -> None:
-    assert problems_of(pool_of(instance_type="m7i.large", root_volume_size=200, warm_instances=0)) == []
+    assert problems_of(pool_of(instance_type="m7i.large", root_volume_size=200, launch_error_retries=0)) == []
 
 
 def test_a_key_of_determined_without_meaning_here_is_told_once_and_ignored() -> None:

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools import OnDemandFallback, Pool, Schedule
 from lambdas.domain.settings import Settings
 from tests.domain.build import NOW, kind, pool
 
@@ -15,6 +15,22 @@ FULL = pool(
     description="training",
     version=7,
     spot_max_percent=Decimal(60),
+    warm_instances=1,
+    on_demand_base=2,
+    on_demand_fallback=OnDemandFallback(after=timedelta(minutes=5), after_interruptions=3, max_instances=4),
+    max_hourly_cost=Decimal("12.5"),
+    max_instance_lifetime=timedelta(days=1),
+    starvation_after=timedelta(minutes=7),
+    schedules=(
+        Schedule(
+            name="day",
+            start="0 9 * * 1-5",
+            duration=timedelta(hours=8),
+            timezone="Europe/Berlin",
+            min_instances=2,
+            spot_max_percent=Decimal(50),
+        ),
+    ),
     types=(kind(), kind("c7g.large", 1, None, gpus=0, architecture="arm64", bare_metal=True)),
     subnets=(("us-west-2a", "subnet-1"),),
     images=(("g4dn.metal", "ami-1"),),
@@ -25,7 +41,10 @@ FULL = pool(
     applied_at=NOW,
 )
 
-NEWER_KEYS = ("spot_max_percent",)
+NEWER_KEYS = (
+    *("spot_max_percent", "warm_instances", "on_demand_base", "on_demand_fallback", "max_hourly_cost"),
+    *("max_instance_lifetime", "schedules", "starvation_after"),
+)
 """What pools stored by the first version lack."""
 
 
