@@ -33,6 +33,8 @@ class Begun:
     unfulfilled_since: datetime | None
     resting: bool
     """True: the last pass left the pool at rest."""
+    launch_times: tuple[tuple[str, int], ...] = ()
+    """As the last pass left them (domain/lead.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,7 @@ class Conclusion:
     unfulfilled_since: datetime | None
     due: datetime | None
     """When to look again if nothing happens; None: at rest."""
+    launch_times: tuple[tuple[str, int], ...] = ()
 
 
 class PoolTable:
@@ -86,6 +89,7 @@ class PoolTable:
             reasons=tuple(map(items.reason_from, state.get("reasons", ()))),
             unfulfilled_since=None if since is None else from_text(since),
             resting=state.get("resting", False),
+            launch_times=tuple((name, int(seconds)) for name, seconds in state.get("launch_times", ())),
         )
 
     def records(self, pool: str) -> Records | None:
@@ -149,6 +153,7 @@ class PoolTable:
             "summary": dict(conclusion.summary),
             "reasons": [items.reason_document(reason) for reason in conclusion.reasons],
             "unfulfilled_since": None if since is None else to_text(since),
+            "launch_times": [list(pair) for pair in conclusion.launch_times],
             **place,
         }
         kept = {name: value for name, value in written.items() if value is not None}

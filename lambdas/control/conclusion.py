@@ -35,6 +35,7 @@ def concluded(snapshot: Snapshot, plan: Plan, outcomes: Sequence[Outcome], now: 
         reasons=reasons,
         unfulfilled_since=since,
         due=_due(snapshot, plan, outcomes, now),
+        launch_times=plan.launch_times,
     )
 
 

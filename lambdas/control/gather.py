@@ -53,7 +53,7 @@ class Gatherer:
         offerings = [(facts.name, zone) for facts in pool.types for zone, _ in subnets] if pool.spot else []
         queue, complete = self.pools.queue_head(pool, _room(records))
         shared = self.stack.shared(offerings, self.now())
-        growing = bool(queue) or len(records.instances) < pool.min_instances
+        growing = bool(queue) or _below_bounds(records)
         notes: list[str] = []
         prices = self._prices(offerings, shared, notes) if growing and not pool.deleted else shared.prices
         images = self._images(records, notes) if growing and not pool.deleted else _known_images(records)
@@ -73,6 +73,7 @@ class Gatherer:
             unfulfilled_since=begun.unfulfilled_since,
             stack_closing=shared.closing,
             settings=self.settings,
+            launch_times=begun.launch_times,
             outage_ended_at=shared.outage_ended_at,
         )
         return Gathered(snapshot=snapshot, notes=tuple(notes))
@@ -108,6 +109,14 @@ class Gatherer:
         return tuple(sorted({**dict(known), **found}.items()))
 
 
+def _below_bounds(records: Records) -> bool:
+    """Instances may be asked for without any job: for the minimum, a schedule's too, or to be warm."""
+    pool, leased = records.pool, {lease.instance_id for lease in records.leases}
+    least = max([pool.min_instances, *(each.min_instances or 0 for each in pool.schedules)])
+    idle = sum(each.instance_id not in leased for each in records.instances)
+    return len(records.instances) < least or idle < pool.warm_instances
+
+
 def _known_images(records: Records) -> tuple[tuple[str, str], ...]:
     pool = records.pool
     if pool.image_id is not None:
@@ -120,4 +129,5 @@ def _room(records: Records) -> int:
     """Slots that the pool could still fill at its maximum: what it may grow by, and what its instances have free."""
     pool = records.pool
     most_slots = max((facts.slots for facts in pool.types), default=1)
-    return max(0, pool.max_instances * most_slots - sum(lease.slots for lease in records.leases))
+    most = max([pool.max_instances, *(each.max_instances or 0 for each in pool.schedules)])
+    return max(0, most * most_slots - sum(lease.slots for lease in records.leases))

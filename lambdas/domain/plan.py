@@ -4,7 +4,7 @@ What it is made of: fleet_view.py sorts what there is, needs.py packs the jobs a
 on leases, instances and intentions. Here the parts become one plan with its numbers, its reasons and its next look.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from lambdas.domain.actions import (
@@ -19,10 +19,12 @@ from lambdas.domain.actions import (
     Terminate,
 )
 from lambdas.domain.fleet_view import FleetView, awaited, view
+from lambdas.domain.lead import launch_times, lead
 from lambdas.domain.needs import Needs, needs
 from lambdas.domain.plan_reasons import reasons_of
 from lambdas.domain.reasons import Reason, merge_reasons
 from lambdas.domain.renewal import drained, renewal_events
+from lambdas.domain.schedules import in_force, next_edge
 from lambdas.domain.snapshot import Snapshot
 from lambdas.domain.upkeep import (
     forgotten,
@@ -80,12 +82,16 @@ class Plan:
     """Why `unfulfilled` is above zero, most actionable first; empty when nothing is missing."""
     due: datetime | None
     """When to look at the pool again if nothing happens; None: at rest."""
+    launch_times: tuple[tuple[str, int], ...] = ()
+    """What the next pass is to remember of launches (lead.py)."""
     notes: tuple[str, ...] = field(default=())
     """What a person reading `why` wants to know and no action says."""
 
 
 def plan(snapshot: Snapshot, now: datetime) -> Plan:
     """What to do now, in the order to do it in. On a world in which nothing changes it never says anything twice."""
+    ahead = lead(snapshot)
+    declared, snapshot = snapshot.pool, replace(snapshot, pool=in_force(snapshot.pool, now, ahead))
     fleet = view(snapshot, now)
     wanted = needs(snapshot, fleet, now) if may_grow(snapshot) else None
     actions: tuple[Action, ...] = (
@@ -103,7 +109,8 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
         actions=actions,
         numbers=numbers,
         reasons=merge_reasons(snapshot.reasons, reasons_of(snapshot, fleet, wanted, now), now),
-        due=None if _at_rest(snapshot, fleet, wanted) else _due(snapshot, fleet, wanted, now),
+        due=_next_look(snapshot, fleet, wanted, now, next_edge(declared, now, ahead)),
+        launch_times=launch_times(snapshot),
     )
 
 
@@ -143,6 +150,16 @@ def _at_rest(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None) -> bool
         return False
     kept = max(snapshot.pool.min_instances, snapshot.pool.warm_instances) if wanted else 0
     return len(fleet.running) <= kept and not (wanted and wanted.missing) and not renewal_events(snapshot, fleet)
+
+
+def _next_look(
+    snapshot: Snapshot, fleet: FleetView, wanted: Needs | None, now: datetime, edge: datetime | None
+) -> datetime | None:
+    """At rest, a pool is looked at again only where a schedule changes its bounds."""
+    if _at_rest(snapshot, fleet, wanted):
+        return edge if may_grow(snapshot) else None
+    due = _due(snapshot, fleet, wanted, now)
+    return due if edge is None else min(due, edge)
 
 
 def _due(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None, now: datetime) -> datetime:

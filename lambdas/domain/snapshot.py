@@ -46,5 +46,7 @@ class Snapshot:
     stack_closing: bool
     """The stack is being deleted: nothing is launched."""
     settings: Settings
+    launch_times: tuple[tuple[str, int], ...] = ()
+    """(instance id, seconds from launch to its worker's first call) of the last launches, the latest last."""
     outage_ended_at: datetime | None = None
     """End of the last outage of the worker API or the table; no lease expires for a full lease length after it."""

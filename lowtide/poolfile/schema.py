@@ -5,12 +5,16 @@ the rest are Lowtide's own. What a key does is docs/pools.md; which keys have no
 """
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 import durationpy
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from lambdas.domain.cron import next_start, parse_cron
+from lambdas.domain.schedules import LONGEST, zone_of
 
 PRICE_FLOOR = Decimal("0.001")
 """EC2 refuses a MaxPrice that is not above this (InvalidParameterValue)."""
@@ -75,7 +79,6 @@ NOT_YET = {
     "container_startup_script": None,
     "launch_error_timeout": timedelta(0),
     "launch_error_retries": 0,
-    "schedules": [],
     "starvation_after": timedelta(minutes=10),
     "job_role_arn": None,
 }
@@ -160,6 +163,31 @@ class Schedule(_Strict):
     max_instances: Count | None = None
     spot_max_price: Price | None = None
 
+    @field_validator("start")
+    @classmethod
+    def _start(cls, text: str) -> str:
+        cron = parse_cron(text)
+        if next_start(cron, ZoneInfo("UTC"), datetime.now(UTC)) is None:
+            raise ValueError("never comes: no day of the calendar is like that")
+        return text
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone(cls, name: str) -> str:
+        try:
+            zone_of(name)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError("is not an IANA time zone; write one like Europe/Berlin or America/New_York") from error
+        return name
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "Schedule":
+        if not timedelta(0) < self.duration <= LONGEST:
+            raise ValueError(f"has duration {self.duration}; it must be above 0 and at most {LONGEST.days} days")
+        if self.min_instances is None and self.max_instances is None and self.spot_max_price is None:
+            raise ValueError("changes nothing; give min_instances, max_instances or spot_max_price")
+        return self
+
 
 class Provider(_Strict):
     type: Literal["aws"]
@@ -221,6 +249,10 @@ class Provider(_Strict):
         for key in ("on_demand_base", "on_demand_fallback"):
             if getattr(self, key) and not self.spot:
                 raise ValueError(f"has {key} without spot: true; every instance of the pool is on-demand already")
+        if len({each.name for each in self.schedules}) < len(self.schedules):
+            raise ValueError("names two schedules alike; give each a name of its own")
+        if not self.spot and any(each.spot_max_price is not None for each in self.schedules):
+            raise ValueError("has a schedule with spot_max_price without spot: true; remove the price")
         for key in ("warm_instances", "on_demand_base"):
             if getattr(self, key) > self.max_instances:
                 raise ValueError(f"has {key} {getattr(self, key)} above max_instances {self.max_instances}")

@@ -132,7 +132,6 @@ def test_a_wrong_file_names_the_path_the_value_and_the_remedy(text: str, path: s
     ("key", "value"),
     [
         *(("startup_script", "echo"), ("custom_tags", [{"key": "a", "value": "b"}]), ("root_volume_size", 300)),
-        ("schedules", [{"name": "day", "start": "0 9 * * 1-5", "duration": "8h"}]),
     ],
 )
 def test_a_key_without_behaviour_is_refused_by_name(key: str, value: object) -> None:
@@ -234,3 +233,40 @@ def test_a_share_out_of_bounds_is_refused(share: str) -> None:
         "above 0% and at most 1000%"
         in problems_of(pool_of(instance_type="m7i.large", spot=True, spot_max_price=share))[0]
     )
+
+
+DAY = {"name": "day", "start": "0 9 * * mon-fri", "duration": "8h", "timezone": "Europe/Berlin", "min_instances": 2}
+
+
+def scheduled(**changes: object) -> str:
+    return pool_of(instance_type="g4dn.metal", spot=True, schedules=[{**DAY, **changes}])
+
+
+def test_a_schedule_is_read_and_kept() -> None:
+    pool = resolved(scheduled(spot_max_price="50%", max_instances=9))
+    (day,) = pool.schedules
+    assert (day.start, day.timezone, day.min_instances, day.spot_max_percent) == (
+        *("0 9 * * mon-fri", "Europe/Berlin", 2, Decimal(50)),
+    )
+    assert Pool.from_document(pool.to_document()) == pool
+    assert "at most 5 instances, $70.42 per hour" in cost_line(pool)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"start": "0 9 * *"}, "has 4 fields"),
+        ({"start": "0 9 30 2 *"}, "never comes"),
+        ({"timezone": "Berlin"}, "is not an IANA time zone"),
+        ({"timezone": "/etc/passwd"}, "is not an IANA time zone"),
+        ({"duration": "800h"}, "at most 31 days"),
+        ({"min_instances": None}, "changes nothing"),
+    ],
+)
+def test_a_wrong_schedule_is_told(changes: dict[str, object], words: str) -> None:
+    assert [problem for problem in problems_of(scheduled(**changes)) if words in problem]
+
+
+def test_contradicting_schedules_are_told_with_their_first_instant() -> None:
+    told = refused(scheduled(min_instances=6))
+    assert "at 2026-11-23 08:00 UTC (day): min_instances 6 is above max_instances 5" in told

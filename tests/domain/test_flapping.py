@@ -71,7 +71,7 @@ class Market:
 
 @pytest.mark.parametrize("minutes", [2, 3, 7, 12])
 def test_a_market_that_opens_and_closes_makes_few_changes_between_spot_and_on_demand(minutes: int) -> None:
-    """A market that shuts 10 times an hour (3 minutes) makes 33 changes in 12 hours; at most twice in `return_after` and `after`."""
+    """One that shuts 10 times an hour makes 33 changes in 12 hours; at most two in `return_after` and `after`."""
     market = Market(minutes)
     market.run(hours=12)
     assert len(market.runs_on) - 1 <= 2 * timedelta(hours=12) / (FALLBACK.return_after + timedelta(minutes=5))
