@@ -115,7 +115,7 @@ def _may_ever_run(job: Demand, pool: Pool) -> bool:
 
 
 def _on_demand_only(job: Demand) -> bool:
-    return job.buys == {CapacityType.ON_DEMAND}
+    return job.buys == frozenset({CapacityType.ON_DEMAND})
 
 
 def _demand(snapshot: Snapshot, fleet: FleetView, now: datetime) -> list[Demand]:

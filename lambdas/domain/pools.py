@@ -122,12 +122,13 @@ class Schedule:
     @classmethod
     def from_document(cls, document: Document) -> Self:
         counts = {key: document[key] for key in ("min_instances", "max_instances")}
-        return cls(
-            **{key: document[key] for key in ("name", "start", "timezone")},
-            duration=timedelta(seconds=float(document["duration"])),
+        values: Document = {
+            **document,
+            "duration": timedelta(seconds=float(document["duration"])),
             **{key: None if count is None else int(count) for key, count in counts.items()},
             **{key: _decimal(document[key]) for key in ("spot_max_price", "spot_max_percent")},
-        )
+        }
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
