@@ -11,12 +11,12 @@ from lambdas.domain.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.snapshot import Snapshot
 
 GP3_GIB_MONTH = Decimal("0.08")
-"""USD per GiB-month of a gp3 volume in us-east-1, us-east-2 and us-west-2 (EBS price list, 2025; unchanged since gp3
-came in December 2020). Other Regions ask up to twice as much: there the bound errs by a cent or two an instance."""
+"""USD per GiB-month of a gp3 volume in us-east-1 and us-west-2, as commonly quoted; not read from the price list.
+Other Regions ask more: there the bound errs by a cent or two an instance."""
 HOURS_A_MONTH = 730
 """As AWS reckons months in its calculator."""
 PUBLIC_IPV4_HOUR = Decimal("0.005")
-"""USD per hour of a public IPv4 address in every Region, since 1 February 2024 (VPC price list)."""
+"""USD per hour of a public IPv4 address since February 2024, as commonly quoted; not read from the price list."""
 ROOT_GIB = 200
 """The root volume of every instance, as the stack's launch templates have it (infra/worker.py)."""
 
