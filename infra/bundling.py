@@ -103,19 +103,21 @@ def _digest(root: Path, files: Iterable[Path], *salt: str) -> str:
 
 
 def _install(requirements: Path, target: Path, *, python: str, arch: str) -> None:
-    """Wheels of the function's platform, never built here; uv first, pip where uv cannot reach the registry."""
+    """Wheels of the function's platform, never built here: what uv kept of `make setup`, else the registry's; by pip
+    where uv cannot reach it."""
     platform = f"{_PLATFORMS[arch]}-manylinux2014"
     by_uv = [uv.find_uv_bin(), "pip", "install", "--quiet", "--python", sys.executable, "--python-platform", platform]
     by_pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     by_pip += ["--platform", f"manylinux2014_{_PLATFORMS[arch]}", "--implementation", "cp", "--no-deps"]
     what = ["--python-version", python, "--only-binary", ":all:", "--require-hashes", "--no-compile"]
     what += ["--target", str(target), "-r", str(requirements)]
-    first = subprocess.run([*by_uv, *what], capture_output=True, text=True, check=False)
-    if first.returncode == 0:
-        return
+    for reach in (["--offline"], []):
+        tried = subprocess.run([*by_uv, *reach, *what], capture_output=True, text=True, check=False)
+        if tried.returncode == 0:
+            return
     if importlib.util.find_spec("pip") is not None and subprocess.run([*by_pip, *what], check=False).returncode == 0:
         return
-    raise ValueError(f"The functions' packages cannot be installed for Python {python}, {arch}: {first.stderr.strip()}")
+    raise ValueError(f"The functions' packages cannot be installed for Python {python}, {arch}: {tried.stderr.strip()}")
 
 
 def _copy(root: Path, sources: Iterable[Path], target: Path) -> None:

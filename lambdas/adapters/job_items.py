@@ -90,6 +90,8 @@ def entry_item(job: JobRecord) -> Item:
         submitted_at=job.submitted_at,
         queued_at=job.queued_at,
         interruptions=job.interruptions,
+        on_demand=job.on_demand,
+        spot_max_price=job.spot_max_price,
     )
     return items.queue_item(job.pool, entry)
 

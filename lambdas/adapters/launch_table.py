@@ -170,16 +170,31 @@ class LaunchTable:
 
     def drain(self, pool: str, instance_ids: Sequence[str], epoch: int, why: str, now: datetime) -> tuple[str, ...]:
         """Those that hold no lease at this moment, now draining: they take no job any more. Raises Superseded."""
+        return self._drain_all(pool, instance_ids, epoch, why, now, "leases = :none")
+
+    def stop_claims(
+        self, pool: str, instance_ids: Sequence[str], epoch: int, why: str, now: datetime
+    ) -> tuple[str, ...]:
+        """Those that are still there, now draining whatever jobs they hold, which go on. Raises Superseded."""
+        return self._drain_all(pool, instance_ids, epoch, why, now, "leases >= :none")
+
+    def _drain_all(
+        self, pool: str, instance_ids: Sequence[str], epoch: int, why: str, now: datetime, condition: str
+    ) -> tuple[str, ...]:
         drained: list[str] = []
         for chunk in _chunks(instance_ids, TRANSACTION_LIMIT - 1):
-            drained.extend(self._drain(pool, chunk, epoch, why, now))
+            drained.extend(self._drain(pool, chunk, epoch, why, now, condition))
         return tuple(drained)
 
-    def _drain(self, pool: str, wanted: Sequence[str], epoch: int, why: str, now: datetime) -> Sequence[str]:
+    def _drain(
+        self, pool: str, wanted: Sequence[str], epoch: int, why: str, now: datetime, condition: str
+    ) -> Sequence[str]:
         left = list(wanted)
         while left:
             try:
-                self._transacted([self._still(pool, epoch)] + [self._draining(pool, i, why, now) for i in left])
+                self._transacted(
+                    [self._still(pool, epoch)] + [self._draining(pool, i, why, now, condition) for i in left]
+                )
             except Conflict as conflict:
                 if conflict.reasons[0] == _CONDITION_FAILED:
                     raise Superseded(pool) from conflict
@@ -191,13 +206,13 @@ class LaunchTable:
                 return left
         return left
 
-    def _draining(self, pool: str, instance_id: str, why: str, now: datetime) -> Item:
+    def _draining(self, pool: str, instance_id: str, why: str, now: datetime, condition: str) -> Item:
         return self._table.update_op(
             keys.pool(pool),
             keys.instance(instance_id),
             "SET #state = :draining, draining_since = if_not_exists(draining_since, :now), "
             "drain_reason = if_not_exists(drain_reason, :why)",
-            condition="leases = :none",
+            condition=condition,
             names={"#state": "state"},
             values={":draining": "draining", ":now": to_text(now), ":why": why, ":none": 0},
         )

@@ -272,6 +272,9 @@ def _lease(job: JobRecord, instance: Instance, slots: int, request_id: str, now:
         renewed_at=now,
         priority=job.priority,
         submitted_at=job.submitted_at,
+        interruptions=job.interruptions,
+        on_demand=job.on_demand,
+        spot_max_price=job.spot_max_price,
     )
 
 

@@ -210,4 +210,6 @@ def _new_record(spec: JobSpec, submitted_at: datetime) -> JobRecord:
         content=content_hash(spec),
         max_attempts=spec.max_attempts,
         max_interruptions=spec.max_interruptions,
+        on_demand=spec.on_demand,
+        spot_max_price=spec.spot_max_price,
     )

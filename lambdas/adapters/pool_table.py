@@ -38,6 +38,8 @@ class Begun:
     """True: the last pass left the pool at rest."""
     decided: Mark | None
     """Of the last decision that was kept."""
+    launch_times: tuple[tuple[str, int], ...] = ()
+    """As the last pass left them (domain/lead.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class Conclusion:
     """When to look again if nothing happens; None: at rest."""
     decided: Mark | None = None
     """Of the last decision that was kept."""
+    launch_times: tuple[tuple[str, int], ...] = ()
 
 
 class PoolTable:
@@ -98,6 +101,7 @@ class PoolTable:
             unfulfilled_since=None if since is None else from_text(since),
             resting=state.get("resting", False),
             decided=mark_from(state.get("decided")),
+            launch_times=tuple((name, int(seconds)) for name, seconds in state.get("launch_times", ())),
         )
 
     def records(self, pool: str) -> Records | None:
@@ -166,6 +170,7 @@ class PoolTable:
             "reasons": [items.reason_document(reason) for reason in conclusion.reasons],
             "unfulfilled_since": None if since is None else to_text(since),
             "decided": conclusion.decided and mark_document(conclusion.decided),
+            "launch_times": [list(pair) for pair in conclusion.launch_times],
             **place,
         }
         kept = {name: value for name, value in written.items() if value is not None}

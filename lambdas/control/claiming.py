@@ -17,6 +17,7 @@ from lambdas.domain.fit import slots_taken
 from lambdas.domain.fleet import InstanceState, Lease
 from lambdas.domain.jobs import QueuedJob
 from lambdas.domain.pools import TypeFacts
+from lambdas.domain.terms import market_of
 
 LOOK = 400
 """Queue entries one claim looks at: some 120 KB. A job further down waits until those before it are gone."""
@@ -71,7 +72,7 @@ class Claims:
 
     def _new(self, seat: Seat, facts: TypeFacts, asked: Claim, now: datetime) -> Claimed:
         room = _room(seat, asked)
-        waiting = self._fitting(seat.pool.name, facts, room)
+        waiting = self._fitting(seat, facts, room)
         near = deque(islice(waiting, LEAP))
         granted: list[Granted] = []
         races = 0
@@ -92,12 +93,14 @@ class Claims:
             granted.append(won)
         return Claimed(granted=tuple(granted), raced=races > 0)
 
-    def _fitting(self, pool: str, facts: TypeFacts, room: _Room) -> Iterator[tuple[QueuedJob, int]]:
+    def _fitting(self, seat: Seat, facts: TypeFacts, room: _Room) -> Iterator[tuple[QueuedJob, int]]:
+        """In rank order, what the instance has room for and what may run on one of its lifecycle and price limit."""
         if room.slots <= 0 and room.aux <= 0:
             return
-        for job in map(queued_from, islice(ranked_entries(self._table, pool), LOOK)):
+        market = market_of(seat.instance.capacity_type, seat.instance.price_limit, facts)
+        for job in map(queued_from, islice(ranked_entries(self._table, seat.pool.name), LOOK)):
             slots = slots_taken(job.slots, job.resources, facts)
-            if slots is not None and room.takes(slots):
+            if slots is not None and room.takes(slots) and job.terms.accept(market):
                 yield job, slots
 
     def _grant(self, seat: Seat, entry: QueuedJob, slots: int, request_id: str, now: datetime) -> Granted | None:

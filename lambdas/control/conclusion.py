@@ -38,6 +38,7 @@ def concluded(
         reasons=reasons,
         unfulfilled_since=since,
         due=_due(snapshot, plan, outcomes, now),
+        launch_times=plan.launch_times,
     )
 
 

@@ -8,7 +8,7 @@ from lambdas.adapters.ec2 import Ec2, Ended
 from lambdas.adapters.launch_table import LaunchTable
 from lambdas.control.outcomes import Outcome, Result
 from lambdas.domain.fleet import BootFailure, Instance, InstanceState
-from lambdas.domain.plan import Close, Forget, Retire, Terminate
+from lambdas.domain.plan import Close, Drain, Forget, Retire, Terminate
 from lambdas.domain.reasons import Reason
 from lambdas.domain.refusals import rule_for
 from lambdas.domain.snapshot import Snapshot
@@ -25,6 +25,13 @@ class Ender:
         drained = self.table.drain(snapshot.pool.name, action.instance_ids, snapshot.epoch, action.why, self.now())
         kept = len(action.instance_ids) - len(drained)
         return self._terminate("retire", action.why, drained, snapshot, f"{kept} took a job meanwhile" if kept else "")
+
+    def drain(self, action: Drain, snapshot: Snapshot) -> Outcome:
+        """Raises Superseded. The jobs that these hold go on; they get no others."""
+        pool, now = snapshot.pool.name, self.now()
+        drained = self.table.stop_claims(pool, action.instance_ids, snapshot.epoch, action.why, now)
+        result = Result.DONE if drained else Result.NOTHING
+        return Outcome(action="drain", why=action.why, result=result, detail=", ".join(drained))
 
     def terminate(self, action: Terminate, snapshot: Snapshot) -> Outcome:
         """Raises Superseded. What is not draining yet is drained first, so that it takes no job on its way out."""

@@ -58,7 +58,7 @@ class Gatherer:
         offerings = [(facts.name, zone) for facts in pool.types for zone, _ in subnets] if pool.spot else []
         queue, complete = self.pools.queue_head(pool, _room(records))
         shared = self.stack.shared(offerings, self.now())
-        growing = bool(queue) or len(records.instances) < pool.min_instances
+        growing = bool(queue) or _below_bounds(records)
         notes: list[str] = []
         refused: list[Reason] = []
         prices = self._prices(offerings, shared, notes) if growing and not pool.deleted else shared.prices
@@ -80,6 +80,7 @@ class Gatherer:
             stack_closing=shared.closing,
             settings=self.settings,
             boot_failures=records.boot_failures,
+            launch_times=begun.launch_times,
             outage_ended_at=shared.outage_ended_at,
         )
         return Gathered(snapshot=snapshot, notes=tuple(notes), refused=tuple(refused))
@@ -129,6 +130,14 @@ def _forbidden(error: Exception, pool: Pool, now: datetime) -> list[Reason]:
     return [Reason(reason_class=rule.reason_class, code=code, message=told, remedy=remedy, since=now, last_seen=now)]
 
 
+def _below_bounds(records: Records) -> bool:
+    """Instances may be asked for without any job: for the minimum, a schedule's too, or to be warm."""
+    pool, leased = records.pool, {lease.instance_id for lease in records.leases}
+    least = max([pool.min_instances, *(each.min_instances or 0 for each in pool.schedules)])
+    idle = sum(each.instance_id not in leased for each in records.instances)
+    return len(records.instances) < least or idle < pool.warm_instances
+
+
 def _known_images(records: Records) -> tuple[tuple[str, str], ...]:
     pool = records.pool
     if pool.image_id is not None:
@@ -141,4 +150,5 @@ def _room(records: Records) -> int:
     """Slots that the pool could still fill at its maximum: what it may grow by, and what its instances have free."""
     pool = records.pool
     most_slots = max((facts.slots for facts in pool.types), default=1)
-    return max(0, pool.max_instances * most_slots - sum(lease.slots for lease in records.leases))
+    most = max([pool.max_instances, *(each.max_instances or 0 for each in pool.schedules)])
+    return max(0, most * most_slots - sum(lease.slots for lease in records.leases))

@@ -29,6 +29,7 @@ from lambdas.control.templates import Templates
 from lambdas.domain.plan import (
     Action,
     Close,
+    Drain,
     Forget,
     Launch,
     ParkQueued,
@@ -135,6 +136,8 @@ class Reconciler:
                 return self.ender.close(action)
             case Retire():
                 return self.ender.retire(action, snapshot)
+            case Drain():
+                return self.ender.drain(action, snapshot)
             case Terminate():
                 return self.ender.terminate(action, snapshot)
             case Forget():

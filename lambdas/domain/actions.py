@@ -41,6 +41,14 @@ class Retire:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """Give these no more jobs. Each keeps the jobs it has, and is ended when the last of them is."""
+
+    instance_ids: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Terminate:
     """End instances that are draining and hold no lease (or never reported). Repeated until EC2 reports them gone."""
 
@@ -75,4 +83,4 @@ class ParkQueued:
     why: str
 
 
-Action = Launch | Repeat | Close | Retire | Terminate | ReturnJob | Forget | ParkQueued
+Action = Launch | Repeat | Close | Retire | Drain | Terminate | ReturnJob | Forget | ParkQueued

@@ -6,6 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from lambdas.domain.pools import CapacityType
+from lambdas.domain.terms import OnDemand, Terms
 
 
 class InstanceState(StrEnum):
@@ -71,6 +72,15 @@ class Lease:
     """Heartbeats of its instance in a row that did not name it."""
     priority: int = 0
     submitted_at: datetime | None = None
+    interruptions: int = 0
+    """Of its job, before this lease."""
+    on_demand: OnDemand = OnDemand.AUTO
+    spot_max_price: Decimal | None = None
+    """Its job's own limit, USD per hour."""
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(on_demand=self.on_demand, spot_max_price=self.spot_max_price)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,12 @@ from datetime import datetime
 
 from lambdas.domain.fit import slots_taken
 from lambdas.domain.fleet import Instance, InstanceState, Intention, Lease
+from lambdas.domain.jobs import QueuedJob
 from lambdas.domain.packing import Room
 from lambdas.domain.pools import Pool
 from lambdas.domain.settings import Settings
 from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.terms import market_of
 
 _NO_LONGER_THERE = frozenset({"terminated", "gone"})
 _ENDING_STATES = frozenset({"shutting-down", "stopping", "stopped"})
@@ -90,12 +92,17 @@ def _ought_to_have_called(instance: Instance, called: datetime, snapshot: Snapsh
     idle_since = instance.idle_since or called
     if idle_since - called >= period:
         return True
-    facts = snapshot.pool.facts(instance.instance_type)
     since = max(at for at in (idle_since, snapshot.pool.applied_at, snapshot.outage_ended_at) if at)
-    return facts is not None and any(
-        now - max(job.queued_at, since) >= period and slots_taken(job.slots, job.resources, facts) is not None
-        for job in snapshot.queue
-    )
+    waiting = (job for job in snapshot.queue if now - max(job.queued_at, since) >= period)
+    return any(suits(job, instance, snapshot.pool) for job in waiting)
+
+
+def suits(job: QueuedJob, instance: Instance, pool: Pool) -> bool:
+    """Whether the job may run on the instance, were it empty."""
+    if (facts := pool.facts(instance.instance_type)) is None:
+        return False
+    market = market_of(instance.capacity_type, instance.price_limit, facts)
+    return slots_taken(job.slots, job.resources, facts) is not None and job.terms.accept(market)
 
 
 def last_call(instance: Instance, snapshot: Snapshot) -> datetime | None:
@@ -142,15 +149,19 @@ def _rooms_of(instances: Iterable[Instance], fleet: FleetView, pool: Pool, tier:
                 free_slots=max(0, instance.slots - sum(lease.slots for lease in held)),
                 free_aux=max(0, pool.max_aux_containers_per_agent - sum(lease.slots == 0 for lease in held)),
                 tier=tier,
+                market=market_of(instance.capacity_type, instance.price_limit, facts),
             )
 
 
 def _awaited_rooms(intention: Intention, pool: Pool) -> list[Room]:
-    """One room for each instance still to come, as large as the smallest type that it may turn out to be."""
-    asked = [facts for o in intention.request.overrides if (facts := pool.facts(o.instance_type))]
+    """One room for each instance still to come, as large as the smallest type that it may turn out to be, and under the
+    highest limit."""
+    asked = [(facts, o.max_price) for o in intention.request.overrides if (facts := pool.facts(o.instance_type))]
     if not asked:
         return []
-    smallest = min(asked, key=lambda facts: (facts.slots, facts.vcpus, facts.memory_mib))
+    smallest = min((facts for facts, _ in asked), key=lambda facts: (facts.slots, facts.vcpus, facts.memory_mib))
+    markets = [market_of(intention.request.capacity_type, limit, facts) for facts, limit in asked]
+    dearest = max(markets, key=lambda market: (market.limit is None, market.limit or 0))
     return [
         Room(
             name=f"{intention.intention_id}/{number}",
@@ -158,6 +169,7 @@ def _awaited_rooms(intention: Intention, pool: Pool) -> list[Room]:
             free_slots=smallest.slots,
             free_aux=pool.max_aux_containers_per_agent,
             tier=2,
+            market=dearest,
         )
         for number in range(awaited(intention))
     ]

@@ -13,6 +13,7 @@ from lambdas.domain.fit import fits_some_type
 from lambdas.domain.job_values import BadValue, Reader, nearest, shown
 from lambdas.domain.jobs import JobSpec, Rejection, Resources
 from lambdas.domain.pools import Pool
+from lambdas.domain.terms import OnDemand
 
 LARGEST_BODY = 256 * 1024
 """Bytes. What SQS took for years; its queues take 1 MiB here so that a larger message is parked with a reason."""
@@ -35,13 +36,12 @@ READERS: Mapping[str, Reader] = {
     "deadline": values.optional(values.instant),
     "estimated_duration": values.optional(values.duration),
     "spot_max_price": values.optional(values.price),
-    "on_demand": values.one_of("auto", "never", "always"),
+    "on_demand": values.on_demand,
 }
 """Every field of contract section 3."""
 
 NOT_YET: Mapping[str, Any] = {
-    **{"image": None, "secrets": (), "deadline": None, "estimated_duration": None, "spot_max_price": None},
-    "on_demand": "auto",
+    **{"image": None, "secrets": (), "deadline": None, "estimated_duration": None},
 }
 """Fields that are validated but whose behaviour does not exist yet: any value but this one is parked by name."""
 
@@ -124,6 +124,7 @@ def _spec(given: dict[str, Any], message_id: str, pools: Mapping[str, Pool]) -> 
     pool = _pool(read["pool"], pools)
     _refuse_unsupported(read)
     _refuse_unfit(read, given, pool)
+    _refuse_lifecycle(read, pool)
     name = read.pop("id", message_id)
     return JobSpec(job_id=name, **{field: value for field, value in read.items() if field not in NOT_YET})
 
@@ -171,6 +172,17 @@ def _refuse_unfit(read: dict[str, Any], given: dict[str, Any], pool: Pool) -> No
             f"resources is {shown(given['resources'])}: no type of pool {pool.name} holds that; it has {held}",
         )
     raise _Refused("slots", f"slots is {slots}: {_why_slots_do_not_fit(slots, pool)}")
+
+
+def _refuse_lifecycle(read: dict[str, Any], pool: Pool) -> None:
+    """What the pool's owner allows bounds a job's own word."""
+    word = read.get("on_demand", OnDemand.AUTO)
+    if word is OnDemand.ALWAYS and not pool.allows_on_demand():
+        remedy = "leave it out, or have the owner set on_demand_fallback or on_demand_base"
+        raise _Refused("on_demand", f'on_demand is "always": pool {pool.name} allows no on-demand instances; {remedy}')
+    if word is OnDemand.NEVER and not pool.spot:
+        remedy = "leave it out, or send the job to a spot pool"
+        raise _Refused("on_demand", f'on_demand is "never": pool {pool.name} has only on-demand instances; {remedy}')
 
 
 def _why_slots_do_not_fit(slots: int, pool: Pool) -> str:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from lambdas.domain.jobs import JobState, Resources
+from lambdas.domain.terms import OnDemand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,8 @@ class JobRecord:
     """Hash of what was asked (jobs.content_hash)."""
     max_attempts: int = 1
     max_interruptions: int | None = None
+    on_demand: OnDemand = OnDemand.AUTO
+    spot_max_price: Decimal | None = None
     fence: int = 0
     """The last lease's number; rises with every claim."""
     attempts: int = 0

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from lambdas.domain.durations import parse_duration
 from lambdas.domain.instants import from_text
 from lambdas.domain.jobs import Input, Resources
+from lambdas.domain.terms import OnDemand
 
 LONGEST_ID = 128
 LONGEST_ARGUMENT = 131_071
@@ -153,13 +154,11 @@ def price(value: Any) -> Decimal:
     return Decimal(written)
 
 
-def one_of(*choices: str) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        if value not in choices:
-            raise _bad(value, f"it takes one of {', '.join(choices)}")
-        return value
-
-    return read
+def on_demand(value: Any) -> OnDemand:
+    try:
+        return OnDemand(value)
+    except ValueError as error:
+        raise _bad(value, f"it takes one of {', '.join(OnDemand)}") from error
 
 
 def _vcpus(value: Any) -> Decimal:

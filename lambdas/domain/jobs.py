@@ -9,6 +9,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Self
 
+from lambdas.domain.terms import OnDemand, Terms
+
 Document = dict[str, Any]
 """JSON values only; decimals are strings, durations seconds."""
 
@@ -68,6 +70,9 @@ class JobSpec:
     priority: int = 0
     max_attempts: int = 1
     max_interruptions: int | None = None
+    on_demand: OnDemand = OnDemand.AUTO
+    spot_max_price: Decimal | None = None
+    """USD per hour: its own limit; None: the pool's."""
 
     def to_document(self) -> Document:
         """Every field, in JSON values; the same job is always the same document, key order included."""
@@ -79,6 +84,8 @@ class JobSpec:
             "timeout": None if self.timeout is None else self.timeout.total_seconds(),
             **{"priority": self.priority, "max_attempts": self.max_attempts},
             "max_interruptions": self.max_interruptions,
+            "on_demand": self.on_demand.value,
+            "spot_max_price": None if self.spot_max_price is None else f"{self.spot_max_price.normalize():f}",
         }
 
     @classmethod
@@ -107,6 +114,7 @@ def _pairs(mapping: dict[str, str]) -> tuple[tuple[str, str], ...]:
 _READERS: dict[str, Callable[[Any], Any]] = {
     **{"command": tuple, "resources": Resources.from_document, "inputs": _inputs},
     **{"env": _pairs, "tags": _pairs, "timeout": _seconds},
+    **{"on_demand": OnDemand, "spot_max_price": Decimal},
 }
 
 
@@ -134,6 +142,13 @@ class QueuedJob:
     queued_at: datetime
     """When it last entered the queue; an interrupted job keeps `submitted_at` and so its place."""
     interruptions: int = 0
+    on_demand: OnDemand = OnDemand.AUTO
+    spot_max_price: Decimal | None = None
+    """The job's own limit, USD per hour."""
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(on_demand=self.on_demand, spot_max_price=self.spot_max_price)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,28 +1,22 @@
 """What a pool needs beyond what it has: the jobs packed, the requests to make, and what cannot be asked for now."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 from lambdas.domain.actions import Launch
 from lambdas.domain.fit import fits_some_type
-from lambdas.domain.fleet import LaunchRequest
-from lambdas.domain.fleet_view import FleetView, awaited, counted, rooms
-from lambdas.domain.offerings import Offering, Offerings, offerings
+from lambdas.domain.fleet_view import FleetView, awaited, counted, is_ending, rooms
+from lambdas.domain.offerings import Offerings
 from lambdas.domain.packing import Bin, Candidate, Demand, Packing, pack
 from lambdas.domain.pools import CapacityType, Pool
 from lambdas.domain.reasons import Reason
-from lambdas.domain.refusals import holds
+from lambdas.domain.requests import MOST_LAUNCHES, launches_of
+from lambdas.domain.rights import buys_of_lease, buys_of_queued
+from lambdas.domain.shops import MOST_CAPS, Shop, base_missing, every_type, on_demand_left, shop
 from lambdas.domain.snapshot import Snapshot
-from lambdas.domain.words import several
-
-MOST_LAUNCHES = 8
-"""Requests in one pass. EC2's bucket for CreateFleet holds 5 and refills 2 a second; a pass must end within seconds."""
-MOST_OVERRIDES = 300
-"""Overrides in one call. EC2 documents this bound for fleets of the other types; it keeps an intention under 100 KB."""
-_ON_DEMAND_STRATEGIES = ("lowest-price", "prioritized")
-"""The only ones that EC2 takes for on-demand instances."""
+from lambdas.domain.spending import affordable, hourly_cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,155 +24,201 @@ class Needs:
     demand: tuple[Demand, ...]
     used: frozenset[str]
     """Instances, and places of open intentions, that waiting jobs are planned for."""
+    holds_on_demand: frozenset[str]
+    """Of these, the ones that a job is planned for which runs on on-demand instances alone."""
     launches: tuple[Launch, ...]
     missing: int
     """New instances wanted within the maximum: those of `launches`, and those that cannot be asked for now."""
     over_maximum: tuple[Demand, ...]
-    """Jobs that wait only because the pool is at its maximum."""
+    """Jobs that wait only because the pool is at its maximum, or at that of its on-demand instances."""
     short: int
     """Instances wanted beyond the maximum, for `over_maximum` and the minimum; ending ones may yet give way to them."""
     room_to_make: int
     """How many instances that may be asked for now would take `over_maximum`."""
+    at_maximum: bool
+    """False: what is `over_maximum` waits for on-demand instances, of which the pool has as many as it may."""
     never_fits: tuple[Demand, ...]
     blocked: int
     """How many of `missing` cannot be asked for now."""
     deferred: int
     """How many of `missing` the next pass asks for."""
-    offerings: Offerings
-    held: tuple[Reason, ...]
-    """Refusals that mark nothing and still keep the pool from asking."""
+    over_budget: int
+    """How many of `missing` would cost more than `max_hourly_cost` allows."""
+    cost_now: Decimal
+    """USD per hour, of what there is and is on its way."""
+    shops: tuple[Shop, ...]
+    """The pool's own capacity type first; on-demand beside spot only while somebody wants it."""
+    capped: tuple[Demand, ...]
+    """Jobs whose own price limit the market is above."""
+
+    @property
+    def offerings(self) -> Offerings:
+        return self.shops[0].offerings
+
+    @property
+    def held(self) -> tuple[Reason, ...]:
+        return tuple(reason for each in self.shops for reason in each.held)
+
+    @property
+    def next_open_at(self) -> datetime | None:
+        return min((at for each in self.shops if (at := each.offerings.next_open_at)), default=None)
 
 
 def needs(snapshot: Snapshot, fleet: FleetView, now: datetime) -> Needs:
     """For a pool that may grow: neither paused nor deleted, in a stack that stays."""
     pool = snapshot.pool
-    capacity_type = pool.capacity_type()
-    found = offerings(snapshot, capacity_type, now)
-    held = tuple(reason for reason in snapshot.reasons if _holds(reason, capacity_type, now))
-    askable = () if held else found.open
-    demand = _demand(snapshot, fleet)
-    possible = [job for job in demand if fits_some_type(job.slots, job.resources, pool)]
-    most = max(0, pool.max_instances - counted(fleet, snapshot.intentions))
-    packed = pack(possible, rooms(fleet, snapshot), _candidates(askable), aux=_aux(pool), most=most)
-    wanted = _pack_anew(packed.left, _all_types(pool), pool, most - len(packed.bins))
-    bins, blocked, lacking = _with_minimum(packed.bins, len(wanted.bins), snapshot, fleet, askable, most)
-    launches = _launches(bins, askable, snapshot, capacity_type)
-    asked = launches[:1] if found.probing else launches[:MOST_LAUNCHES]
+    demand = _demand(snapshot, fleet, now)
+    possible = [job for job in demand if _may_ever_run(job, pool)]
+    shops = _shops(snapshot, fleet, possible, now)
+    candidates = _candidates(shops, possible)
+    most, bought = max(0, pool.max_instances - counted(fleet, snapshot.intentions)), on_demand_left(snapshot, fleet)
+    packed = pack(
+        possible, rooms(fleet, snapshot), candidates, aux=_aux(pool), most=most, most_on_demand=_cap(pool, bought)
+    )
+    spent = sum(each.market.capacity_type is CapacityType.ON_DEMAND for each in packed.bins)
+    wanted = _pack_anew(packed.left, every_type(pool), pool, most - len(packed.bins), _cap(pool, bought - spent))
+    spare, lacking = _spare(snapshot, fleet, packed, len(packed.bins) + len(wanted.bins), most)
+    bins, blocked = _bought(packed.bins, spare, shops, base_missing(snapshot, fleet), pool)
+    blocked += len(wanted.bins)
+    planned = launches_of(bins, shops, pool)
+    cost = hourly_cost(snapshot, fleet)
+    within = planned if pool.max_hourly_cost is None else affordable(planned, pool.max_hourly_cost - cost, pool)
+    asked = _one_probe(within, shops[0])
+    over_budget = _count(planned) - _count(within)
+    beyond = _pack_anew(wanted.left, every_type(pool), pool, pool.max_instances, None)
     return Needs(
         demand=tuple(demand),
         used=frozenset(packed.used),
-        launches=asked,
+        holds_on_demand=frozenset(name for name, jobs in packed.used.items() if any(map(_on_demand_only, jobs))),
+        launches=tuple(asked),
         missing=len(bins) + blocked,
         over_maximum=wanted.left,
-        short=lacking + len(_pack_anew(wanted.left, _all_types(pool), pool, pool.max_instances).bins),
-        room_to_make=len(_pack_anew(wanted.left, _candidates(askable), pool, pool.max_instances).bins),
-        never_fits=tuple(job for job in demand if not fits_some_type(job.slots, job.resources, pool)),
+        short=lacking + len(beyond.bins),
+        room_to_make=len(_pack_anew(wanted.left, candidates, pool, pool.max_instances, _cap(pool, bought)).bins),
+        at_maximum=bool(lacking) or len(bins) + blocked >= most,
+        never_fits=tuple(job for job in demand if not _may_ever_run(job, pool)),
         blocked=blocked,
-        deferred=len(bins) - sum(launch.request.count for launch in asked),
-        offerings=found,
-        held=held,
+        deferred=len(bins) - over_budget - _count(asked),
+        over_budget=over_budget,
+        cost_now=cost,
+        shops=shops,
+        capped=tuple(job for job in packed.left if job.terms.spot_max_price is not None),
     )
 
 
-def _holds(reason: Reason, capacity_type: CapacityType, now: datetime) -> bool:
-    return reason.capacity_type in (None, capacity_type) and holds(reason, now)
+def _count(launches: Sequence[Launch]) -> int:
+    return sum(launch.request.count for launch in launches)
 
 
-def _demand(snapshot: Snapshot, fleet: FleetView) -> list[Demand]:
-    """Jobs about to lose their instance, which have run longest, then the queue in its order."""
-    ending = [lease for each in (*fleet.gone, *fleet.draining) for lease in fleet.leases.get(each.instance_id, ())]
+def _may_ever_run(job: Demand, pool: Pool) -> bool:
+    return bool(job.buys) and fits_some_type(job.slots, job.resources, pool)
+
+
+def _on_demand_only(job: Demand) -> bool:
+    return job.buys == frozenset({CapacityType.ON_DEMAND})
+
+
+def _demand(snapshot: Snapshot, fleet: FleetView, now: datetime) -> list[Demand]:
+    """Jobs about to lose their instance, which have run longest, then the queue in its order. An instance that was
+    told to drain keeps its jobs to their end, so they need no other."""
+    losing = [each for each in fleet.draining if is_ending(each) or each.termination_requested_at]
+    ending = [lease for each in (*fleet.gone, *losing) for lease in fleet.leases.get(each.instance_id, ())]
     queued = {job.job_id for job in snapshot.queue}
+    may_buy = on_demand_left(snapshot, fleet) > 0
     moving = [
-        Demand(job_id=lease.job_id, slots=lease.slots, replaces=True) for lease in ending if lease.job_id not in queued
+        Demand(
+            job_id=lease.job_id,
+            slots=lease.slots,
+            replaces=True,
+            terms=lease.terms,
+            buys=buys_of_lease(lease, snapshot, may_buy=may_buy),
+        )
+        for lease in ending
+        if lease.job_id not in queued
     ]
-    return [*moving, *(Demand.of(job) for job in snapshot.queue)]
+    waiting = [
+        Demand(
+            job_id=job.job_id,
+            slots=job.slots,
+            resources=job.resources,
+            terms=job.terms,
+            buys=buys_of_queued(job, snapshot, now, may_buy=may_buy),
+        )
+        for job in snapshot.queue
+    ]
+    return [*moving, *waiting]
+
+
+def _shops(snapshot: Snapshot, fleet: FleetView, jobs: Sequence[Demand], now: datetime) -> tuple[Shop, ...]:
+    own = shop(snapshot, snapshot.pool.capacity_type(), now)
+    beside = snapshot.pool.spot and (
+        base_missing(snapshot, fleet) or (on_demand_left(snapshot, fleet) and any(map(_on_demand_only, jobs)))
+    )
+    return (own, shop(snapshot, CapacityType.ON_DEMAND, now)) if beside else (own,)
+
+
+def _candidates(shops: Sequence[Shop], jobs: Sequence[Demand]) -> list[Candidate]:
+    caps = list(dict.fromkeys(job.terms.spot_max_price for job in jobs if job.terms.spot_max_price is not None))
+    hopeful = [cap for cap in caps if shops[0].under(cap)][:MOST_CAPS]
+    return [*shops[0].candidates([None, *hopeful]), *(c for each in shops[1:] for c in each.candidates([None]))]
 
 
 def _aux(pool: Pool) -> int:
     return pool.max_aux_containers_per_agent
 
 
-def _pack_anew(jobs: Sequence[Demand], candidates: Sequence[Candidate], pool: Pool, most: int) -> Packing:
+def _cap(pool: Pool, left: int) -> int | None:
+    return max(0, left) if pool.spot else None
+
+
+def _pack_anew(
+    jobs: Sequence[Demand], candidates: Sequence[Candidate], pool: Pool, most: int, most_on_demand: int | None
+) -> Packing:
     """Into new bins alone."""
-    return pack(jobs, (), candidates, aux=_aux(pool), most=most)
+    return pack(jobs, (), candidates, aux=_aux(pool), most=most, most_on_demand=most_on_demand)
 
 
-def _candidates(askable: Sequence[Offering]) -> list[Candidate]:
-    """Each type once, at the price of its cheapest offering."""
-    cheapest: dict[str, Candidate] = {}
-    for each in askable:
-        known = cheapest.get(each.facts.name)
-        if known is None or each.expected_price < known.price:
-            cheapest[each.facts.name] = Candidate(facts=each.facts, price=each.expected_price)
-    return list(cheapest.values())
+def _spare(snapshot: Snapshot, fleet: FleetView, packed: Packing, new: int, most: int) -> tuple[int, int]:
+    """(empty instances to launch until the pool's minimum is met and enough are warm, those that `most` has no place
+    for)."""
+    coming = len(fleet.launching) + sum(map(awaited, snapshot.intentions))
+    below = snapshot.pool.min_instances - len(fleet.running) - coming - new
+    busy = sum(fleet.busy(each) for each in fleet.running)
+    planned = sum(not fleet.leases.get(name) for name in packed.used)
+    cold = snapshot.pool.warm_instances - (len(fleet.running) - busy + coming - planned)
+    wanted = max(0, below, cold)
+    placed = max(0, min(wanted, most - new))
+    return placed, max(0, min(wanted, max(below, 0)) - placed)
 
 
-def _all_types(pool: Pool) -> list[Candidate]:
-    """Every type at one price per slot: what cannot be asked for has no better price."""
-    return [Candidate(facts=facts, price=facts.on_demand_price or Decimal(max(facts.slots, 1))) for facts in pool.types]
+def _bought(
+    packed: Sequence[Bin], spare: int, shops: Sequence[Shop], base: int, pool: Pool
+) -> tuple[tuple[Bin, ...], int]:
+    """(the bins with `spare` empty ones on top, how many cannot be asked for): as many on-demand as the base lacks."""
+    base -= sum(each.market.capacity_type is CapacityType.ON_DEMAND for each in packed)
+    empty = Bin(facts=pool.types[0], jobs=())
+    bins: list[Bin] = []
+    blocked = 0
+    for each in [*packed, *[empty] * spare]:
+        wanted: Bin | None = each
+        if base > 0 and each.market.capacity_type is CapacityType.SPOT and each.may_be(shops[-1].market):
+            wanted, base = _cheapest(each, shops[-1], pool), base - 1
+        elif not each.jobs:
+            wanted = _cheapest(each, shops[0], pool)
+        bins += [wanted] if wanted else []
+        blocked += wanted is None
+    return tuple(bins), blocked
 
 
-def _with_minimum(
-    bins: tuple[Bin, ...],
-    blocked: int,
-    snapshot: Snapshot,
-    fleet: FleetView,
-    askable: Sequence[Offering],
-    most: int,
-) -> tuple[tuple[Bin, ...], int, int]:
-    """(bins, blocked, lacking): empty bins on top until the pool's minimum is met; `lacking` has no place in `most`."""
-    usable = len(fleet.running) + len(fleet.launching) + sum(map(awaited, snapshot.intentions)) + len(bins) + blocked
-    wanted = max(0, snapshot.pool.min_instances - usable)
-    empty = min(wanted, most - len(bins) - blocked)
-    candidates = _candidates(askable)
-    if not candidates:
-        return bins, blocked + empty, wanted - empty
-    cheapest = min(candidates, key=lambda each: each.price)
-    return (*bins, *(Bin(facts=cheapest.facts, jobs=()) for _ in range(empty))), blocked, wanted - empty
+def _cheapest(each: Bin, where: Shop, pool: Pool) -> Bin | None:
+    holders = [c for c in where.candidates([each.cap]) if each.may_be(c.market) and each.fits(c.facts, _aux(pool))]
+    if not holders:
+        return None
+    cheapest = min(holders, key=lambda candidate: candidate.price)
+    return replace(each, facts=cheapest.facts, market=cheapest.market)
 
 
-def _launches(
-    bins: Sequence[Bin], askable: Sequence[Offering], snapshot: Snapshot, capacity_type: CapacityType
-) -> tuple[Launch, ...]:
-    """One request for each shape: the bins that fit on the same offerings. Those that replace come first."""
-    kinds = [candidate.facts for candidate in _candidates(askable)]
-    shapes: dict[tuple[str, ...], list[Bin]] = {}
-    for each in bins:
-        shape = tuple(facts.name for facts in kinds if each.fits(facts, _aux(snapshot.pool)))
-        shapes.setdefault(shape, []).append(each)
-    launches = [
-        _launch(members, [o for o in askable if o.facts.name in shape], snapshot.pool, capacity_type)
-        for shape, members in shapes.items()
-    ]
-    return tuple(sorted(launches, key=lambda launch: (not launch.replaces, -launch.request.count)))
-
-
-def _launch(bins: list[Bin], shape: list[Offering], pool: Pool, capacity_type: CapacityType) -> Launch:
-    cheapest = sorted(shape, key=lambda each: each.expected_price)[:MOST_OVERRIDES]
-    return Launch(
-        request=LaunchRequest(
-            capacity_type=capacity_type,
-            overrides=tuple(each.override() for each in shape if each in cheapest),
-            count=len(bins),
-            allocation_strategy=_strategy(pool, capacity_type),
-        ),
-        why=_why(bins),
-        replaces=any(job.replaces for each in bins for job in each.jobs),
-    )
-
-
-def _strategy(pool: Pool, capacity_type: CapacityType) -> str:
-    if capacity_type is CapacityType.SPOT or pool.allocation_strategy in _ON_DEMAND_STRATEGIES:
-        return pool.allocation_strategy
-    return "lowest-price"
-
-
-def _why(bins: list[Bin]) -> str:
-    jobs = [job for each in bins for job in each.jobs]
-    moving, spare = sum(job.replaces for job in jobs), sum(not each.jobs for each in bins)
-    told = [
-        (len(jobs) - moving, several(len(jobs) - moving, "queued job")),
-        (moving, f"{several(moving, 'job')} about to lose the instance"),
-        (spare, f"the pool's minimum ({several(spare, 'instance')})"),
-    ]
-    return "for " + " and ".join(text for count, text in told if count)
+def _one_probe(launches: Sequence[Launch], own: Shop) -> list[Launch]:
+    """As many requests as one pass makes; of a capacity type that is only being probed, one."""
+    probes = [each for each in launches if own.offerings.probing and each.request.capacity_type is own.capacity_type]
+    return [each for each in launches if each not in probes[1:]][:MOST_LAUNCHES]

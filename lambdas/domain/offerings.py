@@ -23,6 +23,7 @@ class Offering:
     zone: str
     subnet_id: str
     image_id: str
+    capacity_type: CapacityType
     max_price: Decimal | None
     """What EC2 is told: USD per instance-hour; None: nothing."""
     market_price: Decimal | None
@@ -95,11 +96,12 @@ def _every(snapshot: Snapshot, capacity_type: CapacityType) -> list[Offering]:
             zone=zone,
             subnet_id=subnet,
             image_id=images[facts.name],
+            capacity_type=capacity_type,
             max_price=pool.price_limit(facts) if spot else None,
             market_price=market.get((facts.name, zone)),
         )
         for facts in pool.types
-        if facts.name in images
+        if facts.name in images and not (spot and pool.lacks_price(facts))
         for zone, subnet in snapshot.subnets
     ]
 
@@ -178,6 +180,10 @@ def _missing_parts(snapshot: Snapshot, capacity_type: CapacityType, now: datetim
         if facts.name not in dict(snapshot.images):
             remedy = "Set image_id in the pool file, or apply the pool again: `lowtide pools apply FILE`."
             found.append((OwnCode.NO_IMAGE, f"no image is known for {facts.name}", remedy, facts.name))
+        if capacity_type is CapacityType.SPOT and snapshot.pool.lacks_price(facts):
+            message = f"the price limit is {snapshot.pool.spot_max_percent}% of the on-demand price of {facts.name}"
+            remedy = "Set spot_max_price in dollars, or apply the pool again once the price list has the type."
+            found.append((OwnCode.NO_PRICE, f"{message}, which is not known", remedy, facts.name))
     return [
         Reason(
             reason_class=ReasonClass.CONFIGURATION,

@@ -10,8 +10,16 @@ from decimal import Decimal
 from fractions import Fraction
 
 from lambdas.domain.fit import slots_taken
-from lambdas.domain.jobs import QueuedJob, Resources
-from lambdas.domain.pools import TypeFacts
+from lambdas.domain.jobs import Resources
+from lambdas.domain.pools import CapacityType, TypeFacts
+from lambdas.domain.terms import Market, Terms
+
+ANY_TERMS = Terms()
+EITHER = frozenset(CapacityType)
+SPOT = Market(capacity_type=CapacityType.SPOT, limit=None)
+
+Size = tuple[int, Resources | None, Terms, frozenset[CapacityType]]
+"""Jobs of one size are the same to packing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,14 +32,13 @@ class Demand:
     replaces: bool = False
     """True: it runs on an instance that is about to end."""
 
-    @classmethod
-    def of(cls, job: QueuedJob) -> "Demand":
-        return cls(job_id=job.job_id, slots=job.slots, resources=job.resources)
+    terms: Terms = ANY_TERMS
+    buys: frozenset[CapacityType] = EITHER
+    """What a new instance for it may be. It runs on any that its terms accept."""
 
     @property
-    def size(self) -> tuple[int, Resources | None]:
-        """Jobs of one size are the same to packing."""
-        return self.slots, self.resources
+    def size(self) -> Size:
+        return self.slots, self.resources, self.terms, self.buys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +52,7 @@ class Room:
     free_aux: int
     tier: int = 0
     """Lower tiers are filled first: 0 running, 1 launching, 2 asked for."""
+    market: Market = SPOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +61,20 @@ class Bin:
 
     facts: TypeFacts
     jobs: tuple[Demand, ...]
-    """Empty: it is there for the pool's minimum alone."""
+    """Empty: it is there for the pool's minimum, or to be warm."""
+    market: Market = SPOT
 
     @property
     def slots_used(self) -> int:
         return sum(slots_taken(job.slots, job.resources, self.facts) or 0 for job in self.jobs)
+
+    @property
+    def cap(self) -> Decimal | None:
+        """USD per hour: the least of its jobs' own limits; None: none of them has one."""
+        return min((c for job in self.jobs if (c := job.terms.spot_max_price) is not None), default=None)
+
+    def may_be(self, market: Market) -> bool:
+        return all(job.terms.accept(market) for job in self.jobs)
 
     def fits(self, facts: TypeFacts, aux: int) -> bool:
         """True where an instance of this type takes all of the bin's jobs at once; `aux`: its auxiliary places."""
@@ -73,6 +90,7 @@ class Candidate:
     facts: TypeFacts
     price: Decimal
     """USD per hour that an instance is expected to cost."""
+    market: Market = SPOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +117,17 @@ class _Open:
     facts: TypeFacts
     free_slots: int
     free_aux: int
+    market: Market
+    new: bool = False
     jobs: list[Demand] = field(default_factory=list[Demand])
 
     def slots_for(self, job: Demand) -> int:
-        """What the job takes here; more than there is where it never fits."""
-        taken = slots_taken(job.slots, job.resources, self.facts)
+        """What the job takes here; more than there is where it may not run or never fits."""
+        taken = slots_taken(job.slots, job.resources, self.facts) if self._suits(job) else None
         return self.free_slots + 1 if taken is None else taken
+
+    def _suits(self, job: Demand) -> bool:
+        return job.terms.accept(self.market) and (not self.new or self.market.capacity_type in job.buys)
 
     def places_for(self, job: Demand) -> int:
         """How many jobs of this one's size still fit."""
@@ -120,21 +143,28 @@ class _Open:
 
 
 def pack(
-    jobs: Sequence[Demand], rooms: Sequence[Room], candidates: Sequence[Candidate], *, aux: int, most: int
+    jobs: Sequence[Demand],
+    rooms: Sequence[Room],
+    candidates: Sequence[Candidate],
+    *,
+    aux: int,
+    most: int,
+    most_on_demand: int | None = None,
 ) -> Packing:
     """Packs jobs, given in rank order, into the rooms and then into at most `most` new bins of the candidates.
 
-    `aux`: how many auxiliary jobs one instance takes. Where `most` does not suffice, jobs of higher rank come first.
-    Ties fall to the earlier candidate and the earlier room, so equal inputs give equal packings.
+    `aux`: how many auxiliary jobs one instance takes; `most_on_demand`: of the new bins (None: all may be). Where there
+    are too few, jobs of higher rank come first. Ties fall to the earlier candidate and the earlier room, so equal
+    inputs give equal packings.
     """
-    opened = {room.name: _Open(room.facts, room.free_slots, room.free_aux) for room in rooms}
+    opened = {room.name: _Open(room.facts, room.free_slots, room.free_aux, room.market) for room in rooms}
     order = {room.name: room.tier for room in rooms}
     bins: list[Bin] = []
     rest = list(jobs)
     for _ in range(_ROUNDS):
         batch = _reachable(rest, list(opened.values()), candidates, aux, most - len(bins))
         homeless = _fill_rooms(_by_size(batch), order, opened)
-        new = _new_bins(homeless, candidates, aux, most - len(bins))
+        new = _new_bins(homeless, candidates, aux, _Left.after(bins, most, most_on_demand))
         if not new and len(homeless) == len(batch):
             break
         bins += new
@@ -147,15 +177,38 @@ def pack(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """How many new bins there may still be."""
+
+    bins: int
+    on_demand: int
+
+    @classmethod
+    def after(cls, bins: Sequence[Bin], most: int, most_on_demand: int | None) -> "_Left":
+        bought = sum(each.market.capacity_type is CapacityType.ON_DEMAND for each in bins)
+        return cls(most - len(bins), (most if most_on_demand is None else most_on_demand) - bought)
+
+    def of(self, candidate: Candidate) -> int:
+        return self.bins if candidate.market.capacity_type is CapacityType.SPOT else min(self.bins, self.on_demand)
+
+    def without(self, bins: Sequence[Bin]) -> "_Left":
+        return _Left.after(bins, self.bins, self.on_demand)
+
+
+def _empty(candidate: Candidate, aux: int) -> _Open:
+    return _Open(candidate.facts, candidate.facts.slots, aux, candidate.market, new=True)
+
+
 def _reachable(
     jobs: Sequence[Demand], rooms: Sequence[_Open], candidates: Sequence[Candidate], aux: int, most: int
 ) -> list[Demand]:
     """The jobs of highest rank that all free capacity together could hold, so that the rest need not be looked at."""
-    empty = [_Open(candidate.facts, candidate.facts.slots, aux) for candidate in candidates] if most > 0 else []
+    empty = [_empty(candidate, aux) for candidate in candidates] if most > 0 else []
     kinds = [*rooms, *empty]
     slots = sum(each.free_slots for each in rooms) + most * max((each.free_slots for each in empty), default=0)
     places = sum(each.free_aux for each in rooms) + most * aux
-    least: dict[tuple[int, Resources | None], int | None] = {}
+    least: dict[Size, int | None] = {}
     found: list[Demand] = []
     for job in jobs:
         if slots <= 0 and places <= 0:
@@ -171,13 +224,14 @@ def _reachable(
 
 
 def _by_size(jobs: Iterable[Demand]) -> list[list[Demand]]:
-    """Jobs grouped by size, largest first; within one, in rank order with those that replace running ones first."""
-    groups: dict[tuple[int, Resources | None], list[Demand]] = {}
+    """Jobs grouped by size, largest first, and of these the more particular first; within one, in rank order with those
+    that replace running ones first."""
+    groups: dict[Size, list[Demand]] = {}
     for job in jobs:
         groups.setdefault(job.size, []).append(job)
     for group in groups.values():
         group.sort(key=lambda job: not job.replaces)
-    return sorted(groups.values(), key=lambda group: _bulk(group[0]), reverse=True)
+    return sorted(groups.values(), key=lambda group: (_bulk(group[0]), group[0].terms != ANY_TERMS), reverse=True)
 
 
 def _bulk(job: Demand) -> tuple[int, int, Decimal, int]:
@@ -200,36 +254,42 @@ def _fill_rooms(groups: list[list[Demand]], tiers: Mapping[str, int], opened: Ma
     return homeless
 
 
-def _new_bins(jobs: list[Demand], candidates: Sequence[Candidate], aux: int, most: int) -> list[Bin]:
+def _new_bins(jobs: list[Demand], candidates: Sequence[Candidate], aux: int, left: _Left) -> list[Bin]:
     """The cheapest of several ways to pack; where the number of bins is short, the one that places most work."""
-    if not jobs or most <= 0 or not candidates:
+    if not jobs or left.bins <= 0 or not candidates:
         return []
-    ways = [_greedy(jobs, candidates, aux, most, score) for score in (_cost_per_weight, _most_weight)]
-    ways += [_greedy(jobs, [candidate], aux, most, _most_weight) for candidate in candidates]
+    ways = [_greedy(jobs, candidates, aux, left, score) for score in (_cost_per_weight, _most_weight)]
+    ways += [_greedy(jobs, [candidate], aux, left, _most_weight) for candidate in candidates]
     weights = _weights(jobs, candidates)
     shrunk = [[_cheapest_holder(each, candidates, aux) for each in way] for way in ways]
-    prices = {candidate.facts.name: candidate.price for candidate in candidates}
+    prices = {(candidate.facts.name, candidate.market): candidate.price for candidate in candidates}
 
     def merit(bins: list[Bin]) -> tuple[Fraction, Decimal]:
         work = sum((weights[job.size] for each in bins for job in each.jobs), Fraction())
-        return -work, sum((prices[each.facts.name] for each in bins), Decimal())
+        return -work, sum((prices[each.facts.name, each.market] for each in bins), Decimal())
 
     return min(shrunk, key=merit)
 
 
-def _weights(jobs: Iterable[Demand], candidates: Sequence[Candidate]) -> dict[tuple[int, Resources | None], Fraction]:
+def _weights(jobs: Iterable[Demand], candidates: Sequence[Candidate]) -> dict[Size, Fraction]:
     """What each size costs at least: its share of the best-suited type's price; auxiliary jobs next to nothing."""
-    weights: dict[tuple[int, Resources | None], Fraction] = {}
+    weights: dict[Size, Fraction] = {}
     for job in jobs:
         if job.size not in weights:
             shares = [
                 Fraction(max(candidate.price, _LEAST_PRICE))
                 * Fraction(taken or Fraction(1, 10_000), max(candidate.facts.slots, 1))
                 for candidate in candidates
-                if (taken := slots_taken(job.slots, job.resources, candidate.facts)) is not None
+                if (taken := _taken_of(candidate, job)) is not None
             ]
             weights[job.size] = min(shares, default=Fraction())
     return weights
+
+
+def _taken_of(candidate: Candidate, job: Demand) -> int | None:
+    """Slots of an empty instance; None where it may not run there or never fits."""
+    empty = _empty(candidate, aux=1)
+    return empty.slots_for(job) if empty.places_for(job) else None
 
 
 def lower_bound(jobs: Sequence[Demand], candidates: Sequence[Candidate]) -> Decimal:
@@ -251,12 +311,13 @@ def _most_weight(weight: Fraction, price: Decimal) -> tuple[Fraction, Fraction]:
     return -weight, Fraction(price)
 
 
-def _greedy(jobs: list[Demand], candidates: Sequence[Candidate], aux: int, most: int, score: Score) -> list[Bin]:
+def _greedy(jobs: list[Demand], candidates: Sequence[Candidate], aux: int, left: _Left, score: Score) -> list[Bin]:
     """One kind of bin after another, each the best by `score` for what is left, as often as its filling repeats."""
     groups, weights = _by_size(jobs), _weights(jobs, candidates)
     bins: list[Bin] = []
-    while len(bins) < most:
-        fillings = [(each, _filling(groups, each.facts, aux)) for each in candidates]
+    while len(bins) < left.bins:
+        still = left.without(bins)
+        fillings = [(each, _filling(groups, each, aux)) for each in candidates if still.of(each) > 0]
         useful = [(candidate, filling) for candidate, filling in fillings if any(filling)]
         if not useful:
             break
@@ -267,17 +328,17 @@ def _greedy(jobs: list[Demand], candidates: Sequence[Candidate], aux: int, most:
             ),
         )
         times = min(len(group) // count for group, count in zip(groups, filling, strict=True) if count)
-        for _ in range(min(times, most - len(bins))):
+        for _ in range(min(times, still.of(chosen))):
             taken = [job for group, count in zip(groups, filling, strict=True) for job in group[:count]]
             groups = [group[count:] for group, count in zip(groups, filling, strict=True)]
-            bins.append(Bin(facts=chosen.facts, jobs=tuple(taken)))
+            bins.append(Bin(facts=chosen.facts, jobs=tuple(taken), market=chosen.market))
         groups = [group for group in groups if group]
     return bins
 
 
-def _filling(groups: list[list[Demand]], facts: TypeFacts, aux: int) -> list[int]:
-    """How many jobs of each group an empty instance of this type takes, largest first."""
-    empty = _Open(facts, facts.slots, aux)
+def _filling(groups: list[list[Demand]], candidate: Candidate, aux: int) -> list[int]:
+    """How many jobs of each group an empty instance of this kind takes, largest first."""
+    empty = _empty(candidate, aux)
     counts: list[int] = []
     for group in groups:
         count = min(empty.places_for(group[0]), len(group))
@@ -289,5 +350,7 @@ def _filling(groups: list[list[Demand]], facts: TypeFacts, aux: int) -> list[int
 
 def _cheapest_holder(each: Bin, candidates: Sequence[Candidate], aux: int) -> Bin:
     """The same jobs on the cheapest type that holds them all."""
-    holders = [candidate for candidate in candidates if each.fits(candidate.facts, aux)]
-    return replace(each, facts=min(holders, key=lambda candidate: candidate.price).facts)
+    alike = [candidate for candidate in candidates if candidate.market.capacity_type is each.market.capacity_type]
+    holders = [candidate for candidate in alike if each.may_be(candidate.market) and each.fits(candidate.facts, aux)]
+    cheapest = min(holders, key=lambda candidate: candidate.price)
+    return replace(each, facts=cheapest.facts, market=cheapest.market)

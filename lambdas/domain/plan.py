@@ -4,11 +4,12 @@ What it is made of: fleet_view.py sorts what there is, needs.py packs the jobs a
 on leases, instances and intentions. Here the parts become one plan with its numbers, its reasons and its next look.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from lambdas.domain.actions import (
     Close,
+    Drain,
     Forget,
     Launch,
     ParkQueued,
@@ -18,9 +19,12 @@ from lambdas.domain.actions import (
     Terminate,
 )
 from lambdas.domain.fleet_view import FleetView, awaited, view
+from lambdas.domain.lead import launch_times, lead
 from lambdas.domain.needs import Needs, needs
 from lambdas.domain.plan_reasons import reasons_of
 from lambdas.domain.reasons import Reason, merge_reasons
+from lambdas.domain.renewal import drained, renewal_events
+from lambdas.domain.schedules import in_force, next_edge
 from lambdas.domain.snapshot import Snapshot
 from lambdas.domain.upkeep import (
     forgotten,
@@ -36,6 +40,7 @@ from lambdas.domain.upkeep import (
 __all__ = [
     "Action",
     "Close",
+    "Drain",
     "Forget",
     "Launch",
     "Numbers",
@@ -48,7 +53,7 @@ __all__ = [
     "plan",
 ]
 
-Action = Launch | Repeat | Close | Retire | Terminate | ReturnJob | Forget | ParkQueued
+Action = Launch | Repeat | Close | Retire | Drain | Terminate | ReturnJob | Forget | ParkQueued
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +82,16 @@ class Plan:
     """Why `unfulfilled` is above zero, most actionable first; empty when nothing is missing."""
     due: datetime | None
     """When to look at the pool again if nothing happens; None: at rest."""
+    launch_times: tuple[tuple[str, int], ...] = ()
+    """What the next pass is to remember of launches (lead.py)."""
     notes: tuple[str, ...] = field(default=())
     """What a person reading `why` wants to know and no action says."""
 
 
 def plan(snapshot: Snapshot, now: datetime) -> Plan:
     """What to do now, in the order to do it in. On a world in which nothing changes it never says anything twice."""
+    ahead = lead(snapshot)
+    declared, snapshot = snapshot.pool, replace(snapshot, pool=in_force(snapshot.pool, now, ahead))
     fleet = view(snapshot, now)
     wanted = needs(snapshot, fleet, now) if may_grow(snapshot) else None
     actions: tuple[Action, ...] = (
@@ -91,6 +100,7 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
         *intentions(snapshot, fleet, now),
         *(wanted.launches if wanted else ()),
         *retired(snapshot, fleet, wanted, now),
+        *drained(snapshot, fleet, wanted, now),
         *terminated(snapshot, fleet, now),
         *parked(snapshot),
     )
@@ -99,7 +109,8 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
         actions=actions,
         numbers=numbers,
         reasons=merge_reasons(snapshot.reasons, reasons_of(snapshot, fleet, wanted, now), now),
-        due=None if _at_rest(snapshot, fleet, wanted) else _due(snapshot, fleet, wanted, now),
+        due=_next_look(snapshot, fleet, wanted, now, next_edge(declared, now, ahead)),
+        launch_times=launch_times(snapshot),
     )
 
 
@@ -129,7 +140,7 @@ def _desired(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None, usable:
     pool = snapshot.pool
     if more := wanted.missing + wanted.short:
         return min(usable + more, pool.max_instances)
-    return min(max(len(busy | wanted.used), pool.min_instances), pool.max_instances)
+    return min(max(len(busy | wanted.used) + pool.warm_instances, pool.min_instances), pool.max_instances)
 
 
 def _at_rest(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None) -> bool:
@@ -137,12 +148,24 @@ def _at_rest(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None) -> bool
     under_way = (snapshot.queue, snapshot.leases, snapshot.intentions, fleet.gone, fleet.draining, fleet.launching)
     if any(under_way) or fleet.silent or not snapshot.queue_complete:
         return False
-    return len(fleet.running) <= (snapshot.pool.min_instances if wanted else 0) and not (wanted and wanted.missing)
+    kept = max(snapshot.pool.min_instances, snapshot.pool.warm_instances) if wanted else 0
+    return len(fleet.running) <= kept and not (wanted and wanted.missing) and not renewal_events(snapshot, fleet)
+
+
+def _next_look(
+    snapshot: Snapshot, fleet: FleetView, wanted: Needs | None, now: datetime, edge: datetime | None
+) -> datetime | None:
+    """At rest, a pool is looked at again only where a schedule changes its bounds."""
+    if _at_rest(snapshot, fleet, wanted):
+        return edge if may_grow(snapshot) else None
+    due = _due(snapshot, fleet, wanted, now)
+    return due if edge is None else min(due, edge)
 
 
 def _due(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None, now: datetime) -> datetime:
     instants = [now + snapshot.settings.look_again, *next_events(snapshot, fleet, now)]
+    instants += [at for at in renewal_events(snapshot, fleet) if at > now]
     if wanted and wanted.missing:
-        instants += [wanted.offerings.next_open_at] if wanted.offerings.next_open_at else []
+        instants += [wanted.next_open_at] if wanted.next_open_at else []
         instants += [reason.next_attempt for reason in wanted.held if reason.next_attempt]
     return min(instants)

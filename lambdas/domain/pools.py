@@ -4,9 +4,10 @@ The pool file that people write is parsed on their machine (lowtide/poolfile.py)
 validates again.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from enum import StrEnum
 from typing import Any, Self
 
@@ -15,6 +16,9 @@ from lambdas.domain.machine import Machine
 
 Document = dict[str, Any]
 """JSON values only; numbers that are money are decimal strings."""
+
+_PRICE_STEP = Decimal("0.0001")
+"""A share of a price is cut to this: as finely as AWS itself prices."""
 
 
 class CapacityType(StrEnum):
@@ -60,6 +64,75 @@ class TypeFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OnDemandFallback:
+    """When a spot pool may buy on-demand instances beyond its base. The owner's money: nothing in a job widens it."""
+
+    after: timedelta | None = None
+    """How long a job waits, and spot capacity is missing, until an on-demand instance is asked for; None: never."""
+    after_interruptions: int | None = None
+    """From so many interruptions on, a job's next new instance is on-demand; None: never."""
+    max_instances: int = 2
+    """At one time, the base not counted."""
+    return_after: timedelta = timedelta(minutes=30)
+    """How old such an instance gets, at least, before it gives way to spot."""
+
+    def to_document(self) -> Document:
+        return {
+            "after": _in_seconds(self.after),
+            **{"after_interruptions": self.after_interruptions, "max_instances": self.max_instances},
+            "return_after": self.return_after.total_seconds(),
+        }
+
+    @classmethod
+    def from_document(cls, document: Document) -> Self:
+        times = document["after_interruptions"]
+        return cls(
+            after=_seconds(document["after"]),
+            after_interruptions=None if times is None else int(times),
+            max_instances=int(document["max_instances"]),
+            return_after=timedelta(seconds=float(document["return_after"])),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """A window that comes again and again, and what holds in it instead of the pool's own (schedules.py)."""
+
+    name: str
+    start: str
+    """Five-field Unix cron, in `timezone`."""
+    duration: timedelta
+    timezone: str = "UTC"
+    """IANA name."""
+    min_instances: int | None = None
+    """None: the pool's."""
+    max_instances: int | None = None
+    """None: the pool's."""
+    spot_max_price: Decimal | None = None
+    """USD per instance-hour; it can only lower the pool's. None: the pool's."""
+    spot_max_percent: Decimal | None = None
+
+    def to_document(self) -> Document:
+        prices = {key: getattr(self, key) for key in ("spot_max_price", "spot_max_percent")}
+        return {
+            **{"name": self.name, "start": self.start, "duration": self.duration.total_seconds()},
+            **{"timezone": self.timezone, "min_instances": self.min_instances, "max_instances": self.max_instances},
+            **{key: None if price is None else str(price) for key, price in prices.items()},
+        }
+
+    @classmethod
+    def from_document(cls, document: Document) -> Self:
+        counts = {key: document[key] for key in ("min_instances", "max_instances")}
+        values: Document = {
+            **document,
+            "duration": timedelta(seconds=float(document["duration"])),
+            **{key: None if count is None else int(count) for key, count in counts.items()},
+            **{key: _decimal(document[key]) for key in ("spot_max_price", "spot_max_percent")},
+        }
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     name: str
     description: str = ""
@@ -68,6 +141,8 @@ class Pool:
     spot: bool = False
     spot_max_price: Decimal | None = None
     """USD per instance-hour; None: the on-demand price is the limit, as on EC2."""
+    spot_max_percent: Decimal | None = None
+    """The limit as a share of each type's on-demand price (60 for `"60%"`); where both are set, the lower holds."""
     types: tuple[TypeFacts, ...] = ()
     """Every instance type the pool may use, in the owner's order; never empty."""
     subnets: tuple[tuple[str, str], ...] = ()
@@ -76,6 +151,18 @@ class Pool:
     max_instances: int = 5
     max_aux_containers_per_agent: int = 100
     """How many `slots: 0` jobs one instance takes."""
+    warm_instances: int = 0
+    """Idle instances kept beyond demand, within the maximum."""
+    on_demand_base: int = 0
+    """Of a spot pool's instances, how many are on-demand whatever the market says; no minimum of its own."""
+    on_demand_fallback: OnDemandFallback | None = None
+    """None: a spot pool buys on-demand for no reason but its base."""
+    max_hourly_cost: Decimal | None = None
+    """USD per hour that the pool never plans to exceed; None: no bound but `max_instances`."""
+    max_instance_lifetime: timedelta | None = None
+    """None: for ever."""
+    schedules: tuple[Schedule, ...] = ()
+    starvation_after: timedelta = timedelta(minutes=10)
     max_idle_agent_period: timedelta = timedelta(minutes=20)
     max_agent_starting_period: timedelta = timedelta(minutes=20)
     allocation_strategy: str = "price-capacity-optimized"
@@ -99,15 +186,30 @@ class Pool:
     def capacity_type(self) -> CapacityType:
         return CapacityType.SPOT if self.spot else CapacityType.ON_DEMAND
 
+    def allows_on_demand(self) -> bool:
+        """Whether the pool may ever hold an on-demand instance that somebody here asked for."""
+        return not self.spot or self.on_demand_base > 0 or self.on_demand_fallback is not None
+
     def price_limit(self, facts: TypeFacts) -> Decimal | None:
         """USD per hour above which no spot instance of this type is asked for; None: not known, so no override carries
         a price and EC2's own cap (the on-demand price) holds."""
-        return facts.on_demand_price if self.spot_max_price is None else self.spot_max_price
+        limits = [self.spot_max_price, self._share_limit(facts)]
+        return min((limit for limit in limits if limit is not None), default=facts.on_demand_price)
+
+    def _share_limit(self, facts: TypeFacts) -> Decimal | None:
+        if self.spot_max_percent is None or facts.on_demand_price is None:
+            return None
+        return (facts.on_demand_price * self.spot_max_percent / 100).quantize(_PRICE_STEP, ROUND_DOWN)
+
+    def lacks_price(self, facts: TypeFacts) -> bool:
+        """True: the limit is a share of an on-demand price that nobody knows, so no spot instance may be asked for."""
+        return self.spot and self.spot_max_percent is not None and facts.on_demand_price is None
 
     def to_document(self) -> Document:
         return {
             **{"name": self.name, "description": self.description, "version": self.version, "spot": self.spot},
             "spot_max_price": None if self.spot_max_price is None else str(self.spot_max_price),
+            "spot_max_percent": None if self.spot_max_percent is None else str(self.spot_max_percent),
             "types": [facts.to_document() for facts in self.types],
             "subnets": [list(pair) for pair in self.subnets],
             **{"min_instances": self.min_instances, "max_instances": self.max_instances},
@@ -116,15 +218,23 @@ class Pool:
             "max_agent_starting_period": self.max_agent_starting_period.total_seconds(),
             **{"allocation_strategy": self.allocation_strategy, "image_id": self.image_id},
             "images": [list(pair) for pair in self.images],
-            "unfulfilled_alarm_after": self.unfulfilled_alarm_after and self.unfulfilled_alarm_after.total_seconds(),
+            "unfulfilled_alarm_after": _in_seconds(self.unfulfilled_alarm_after),
             **{"paused": self.paused, "deleted": self.deleted},
+            **{"warm_instances": self.warm_instances, "on_demand_base": self.on_demand_base},
+            "on_demand_fallback": self.on_demand_fallback and self.on_demand_fallback.to_document(),
+            "max_hourly_cost": None if self.max_hourly_cost is None else str(self.max_hourly_cost),
+            "max_instance_lifetime": _in_seconds(self.max_instance_lifetime),
+            "schedules": [each.to_document() for each in self.schedules],
+            "starvation_after": self.starvation_after.total_seconds(),
             "applied_at": self.applied_at and to_text(self.applied_at),
             "machine": self.machine.to_document(),
         }
 
     @classmethod
     def from_document(cls, document: Document) -> Self:
-        """The inverse of `to_document`. Numbers may be int, float or Decimal (DynamoDB's)."""
+        """The inverse of `to_document`. Numbers may be int, float or Decimal (DynamoDB's).
+
+        A key that the document lacks, since the pool was stored before it existed, has its default."""
         price, alarm, applied = (document[k] for k in ("spot_max_price", "unfulfilled_alarm_after", "applied_at"))
         counts = ("version", "min_instances", "max_instances", "max_aux_containers_per_agent")
         periods = ("max_idle_agent_period", "max_agent_starting_period")
@@ -133,6 +243,7 @@ class Pool:
             **{key: int(document[key]) for key in counts},
             **{key: timedelta(seconds=float(document[key])) for key in periods},
             "spot_max_price": None if price is None else Decimal(price),
+            **_newer(document),
             "types": tuple(TypeFacts.from_document(d) for d in document["types"]),
             "subnets": tuple((zone, subnet) for zone, subnet in document["subnets"]),
             "images": tuple((kind, image) for kind, image in document["images"]),
@@ -141,3 +252,33 @@ class Pool:
             "machine": Machine.from_document(document.get("machine") or {}),
         }
         return cls(**values)
+
+
+def _decimal(value: Any) -> Decimal | None:
+    return None if value is None else Decimal(value)
+
+
+def _in_seconds(period: timedelta | None) -> float | None:
+    return None if period is None else period.total_seconds()
+
+
+def _seconds(value: Any) -> timedelta | None:
+    return None if value is None else timedelta(seconds=float(value))
+
+
+def _fallback(value: Any) -> OnDemandFallback | None:
+    return None if value is None else OnDemandFallback.from_document(value)
+
+
+_NEWER: dict[str, Callable[[Any], Any]] = {
+    **{"spot_max_percent": _decimal, "max_hourly_cost": _decimal},
+    **{"warm_instances": int, "on_demand_base": int},
+    **{"max_instance_lifetime": _seconds, "starvation_after": _seconds},
+    "on_demand_fallback": _fallback,
+    "schedules": lambda documents: tuple(map(Schedule.from_document, documents)),
+}
+"""Readers of what pools stored by the first version do not have."""
+
+
+def _newer(document: Document) -> Document:
+    return {key: read(document[key]) for key, read in _NEWER.items() if key in document}

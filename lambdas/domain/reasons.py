@@ -38,6 +38,11 @@ class OwnCode(StrEnum):
     STACK_CLOSING = "StackClosing"
     NO_SUBNETS = "NoSubnets"
     NO_IMAGE = "NoImage"
+    NO_PRICE = "NoOnDemandPrice"
+    JOB_PRICE_LIMIT = "JobPriceAboveLimit"
+    OVER_BUDGET = "HourlyCostReached"
+    ON_DEMAND_FULL = "OnDemandInstancesReached"
+    LIFECYCLE_FORBIDDEN = "LifecycleForbidden"
     DEFERRED = "RequestsDeferred"
     """More requests were needed than one pass makes, or their bins fit no offering this time; the next pass goes on."""
 

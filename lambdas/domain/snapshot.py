@@ -50,6 +50,8 @@ class Snapshot:
     settings: Settings
     boot_failures: tuple[BootFailure, ...] = ()
     """Of the last day, oldest first."""
+    launch_times: tuple[tuple[str, int], ...] = ()
+    """(instance id, seconds from launch to its worker's first call) of the last launches, the latest last."""
     outage_ended_at: datetime | None = None
     """End of the last outage of the worker API or the table; no lease expires for a full lease length after it."""
 

@@ -10,7 +10,8 @@ from lambdas.domain.durations import format_duration
 from lambdas.domain.fleet import Instance, Intention, Lease
 from lambdas.domain.fleet_view import FleetView, counted, last_call, lease_expiry
 from lambdas.domain.needs import Needs
-from lambdas.domain.pools import CapacityType, Pool
+from lambdas.domain.pools import CapacityType, Pool, TypeFacts
+from lambdas.domain.shops import on_demand_instances
 from lambdas.domain.snapshot import Snapshot
 
 CLEAN_OBSERVATIONS = 2
@@ -77,19 +78,19 @@ def _still_wanted(intention: Intention, snapshot: Snapshot, fleet: FleetView) ->
     and its maximum may have changed since."""
     pool = snapshot.pool
     known = {facts.name: facts for facts in pool.types}
-    if intention.request.capacity_type is not pool.capacity_type() or counted(fleet, snapshot.intentions) > max(
-        pool.max_instances, 0
-    ):
+    spot = intention.request.capacity_type is CapacityType.SPOT
+    if not (pool.spot if spot else pool.allows_on_demand()) or counted(fleet, snapshot.intentions) > pool.max_instances:
         return False
     return all(
-        each.instance_type in known and _within(each.max_price, pool.price_limit(known[each.instance_type]))
+        each.instance_type in known and (not spot or _allowed(each.max_price, known[each.instance_type], pool))
         for each in intention.request.overrides
     )
 
 
-def _within(asked: Decimal | None, limit: Decimal | None) -> bool:
+def _allowed(asked: Decimal | None, facts: TypeFacts, pool: Pool) -> bool:
     """Asked without a price, EC2's own cap holds: the on-demand price."""
-    return asked is None or limit is None or asked <= limit
+    asked, limit = facts.on_demand_price if asked is None else asked, pool.price_limit(facts)
+    return not pool.lacks_price(facts) and (limit is None or (asked is not None and asked <= limit))
 
 
 def terminated(snapshot: Snapshot, fleet: FleetView, now: datetime) -> list[Terminate]:
@@ -145,14 +146,15 @@ def _unneeded(snapshot: Snapshot, fleet: FleetView, needs: Needs | None, now: da
     pool = snapshot.pool
     used = needs.used if needs else frozenset[str]()
     idle = [each for each in fleet.running if not fleet.busy(each) and each.instance_id not in used]
-    order = sorted(idle, key=lambda each: _keeping_order(each, snapshot))
+    base = {each.instance_id for each in on_demand_instances(snapshot, fleet)[: pool.on_demand_base]}
+    order = sorted(idle, key=lambda each: (each.instance_id in base, _keeping_order(each, snapshot)))
     leaving = [each for each in fleet.draining if each.ends_at is None]
     above = max(0, counted(fleet, snapshot.intentions) - len(leaving) - pool.max_instances)
     freeing = sum(not fleet.busy(each) for each in leaving)
     making_room = max(0, needs.room_to_make - freeing) if needs else 0
     chosen = [(each, "the pool is above its maximum") for each in order[:above]]
     chosen += [(each, "it keeps room from jobs that do not fit it") for each in order[above : above + making_room]]
-    spare = len(fleet.running) - pool.min_instances - len(chosen)
+    spare = min(len(fleet.running) - pool.min_instances, len(idle) - pool.warm_instances) - len(chosen)
     over = [each for each in order[len(chosen) :] if idle_ends(each, pool) <= now]
     return chosen + [
         (each, f"idle for {format_duration(pool.max_idle_agent_period)}") for each in over[: max(0, spare)]

@@ -88,10 +88,9 @@ app.command("delete")(pool_verbs.delete)
 
 
 def _row(pool: Pool) -> dict[str, Any]:
-    limit = "-" if not pool.spot else "on-demand" if pool.spot_max_price is None else f"${pool.spot_max_price}"
     return {
         **{"name": pool.name, "kind": pool.capacity_type().value, "types": [kind.name for kind in pool.types]},
-        **{"limit": limit, "min": pool.min_instances, "max": pool.max_instances, "state": _state(pool)},
+        **{"limit": _limit(pool), "min": pool.min_instances, "max": pool.max_instances, "state": _state(pool)},
     }
 
 
@@ -105,3 +104,12 @@ def _document(pool: Pool) -> dict[str, Any]:
     machine = {key: value for key, value in document["machine"].items() if key not in SCRIPTS}
     hidden = {key: f"{len(text.encode())} bytes" for key in SCRIPTS if (text := getattr(pool.machine, key))}
     return {**document, "machine": {**machine, **hidden}, "most_usd_per_hour": None if most is None else str(most)}
+
+
+def _limit(pool: Pool) -> str:
+    """The price limit as its owner wrote it."""
+    if not pool.spot:
+        return "-"
+    dollars = None if pool.spot_max_price is None else f"${pool.spot_max_price}"
+    share = None if pool.spot_max_percent is None else f"{pool.spot_max_percent}%"
+    return " and ".join(filter(None, (dollars, share))) or "on-demand"

@@ -23,14 +23,14 @@ def changes(old: Pool | None, new: Pool) -> list[str]:
     if old is None or old.deleted:
         return [
             *(
-                f"+ {name}: {_shown(getattr(new, name))}"
+                f"+ {name}: {_shown(name, getattr(new, name))}"
                 for name in _keys()
                 if getattr(new, name) not in (None, "", ())
             ),
             *(f"+ {name}: {_of_machine(new, name)}" for name in new.machine.to_document()),
         ]
     return [
-        f"{name}: {_shown(getattr(old, name))} -> {_shown(getattr(new, name))}"
+        f"{name}: {_shown(name, getattr(old, name))} -> {_shown(name, getattr(new, name))}"
         for name in _keys()
         if getattr(old, name) != getattr(new, name)
     ] + [
@@ -45,7 +45,7 @@ def _of_machine(pool: Pool, name: str) -> str:
     value = getattr(pool.machine, name)
     if value is not None and name in SCRIPTS:
         return f"{len(value.encode())} bytes, sha256 {hashlib.sha256(value.encode()).hexdigest()[:12]}"
-    return _shown(value)
+    return _shown(name, value)
 
 
 def cost_line(pool: Pool) -> str:
@@ -61,9 +61,11 @@ def _keys() -> Iterator[str]:
     return (f.name for f in fields(Pool) if f.name not in _NOT_THE_OWNERS and f.name != "name")
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
     if isinstance(value, timedelta):
         return f"{value.total_seconds():g}s"
+    if name == "spot_max_percent" and value is not None:
+        return f"{value}%"
     if isinstance(value, Decimal):
         return f"${value}"
     if isinstance(value, tuple):

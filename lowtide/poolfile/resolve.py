@@ -8,7 +8,9 @@ from decimal import Decimal
 
 from lambdas.adapters.catalogue import TypeListing
 from lambdas.domain.machine import Machine
-from lambdas.domain.pools import Pool, TypeFacts
+from lambdas.domain.pools import OnDemandFallback, Pool, Schedule, TypeFacts
+from lambdas.domain.schedules import conflict, utc
+from lowtide.poolfile import schema as asked_for
 from lowtide.poolfile.load import Problem
 from lowtide.poolfile.schema import PoolEntry, Provider
 
@@ -51,6 +53,7 @@ def resolve(entry: PoolEntry, path: str, facts: Facts, now: datetime) -> tuple[P
         *_subnets(provider, path, facts),
         *_named(provider, path, facts),
         *_image(provider, path, facts),
+        *_unpriced(provider, path, facts),
     ]
     if problems:
         return None, problems
@@ -62,7 +65,9 @@ def resolve(entry: PoolEntry, path: str, facts: Facts, now: datetime) -> tuple[P
     ):
         reason = "gives no slots: cpu_slots_allowed is false, its types have no GPU and it takes no auxiliary jobs"
         return None, [Problem(path=f"{path}.provider", message=f"{reason}; nothing could ever run there")]
-    return _pool(entry, types, facts, now), []
+    pool = _pool(entry, types, facts, now)
+    wrong = _conflict(pool, path, now)
+    return (None, wrong) if wrong else (pool, [])
 
 
 def _region(provider: Provider, path: str, facts: Facts) -> list[Problem]:
@@ -85,6 +90,28 @@ def _unknown_types(provider: Provider, path: str, facts: Facts) -> list[Problem]
         for name in provider.types()
         if name not in facts.listings
     ]
+
+
+def _unpriced(provider: Provider, path: str, facts: Facts) -> list[Problem]:
+    """Keys that are reckoned from on-demand prices, where the price list has none."""
+    unknown = ", ".join(name for name in provider.types() if facts.prices.get(name) is None)
+    if not unknown:
+        return []
+    prices = [("spot_max_price", provider.spot_max_price)]
+    prices += [(f"schedules[{n}].spot_max_price", each.spot_max_price) for n, each in enumerate(provider.schedules)]
+    remedy = "write the limit in dollars, or leave the type out"
+    problems = [
+        Problem(
+            path=f"{path}.provider.{key}",
+            message=f'is "{price}", but the price list has no on-demand price for {unknown}; {remedy}',
+        )
+        for key, price in prices
+        if isinstance(price, str)
+    ]
+    if provider.max_hourly_cost is not None and (not provider.spot or provider.on_demand_base):
+        message = f"cannot be kept: the price list has no on-demand price for {unknown}; leave the type or the key out"
+        problems.append(Problem(path=f"{path}.provider.max_hourly_cost", message=message))
+    return problems
 
 
 def _unknown_type(name: str, facts: Facts) -> str:
@@ -212,11 +239,18 @@ def _pool(entry: PoolEntry, types: tuple[TypeFacts, ...], facts: Facts, now: dat
         description=entry.description,
         spot=provider.spot,
         spot_max_price=price if isinstance(price, Decimal) else None,
+        spot_max_percent=Decimal(price[:-1]) if isinstance(price, str) else None,
         types=types,
         subnets=tuple((facts.zones_of_subnets[subnet], subnet) for _, subnet in named_subnets(provider)),
         min_instances=provider.min_instances,
         max_instances=provider.max_instances,
         max_aux_containers_per_agent=entry.max_aux_containers_per_agent,
+        warm_instances=provider.warm_instances,
+        on_demand_base=provider.on_demand_base,
+        on_demand_fallback=_fallback(provider),
+        max_hourly_cost=provider.max_hourly_cost,
+        schedules=tuple(map(_schedule, provider.schedules)),
+        max_instance_lifetime=provider.max_instance_lifetime,
         max_idle_agent_period=provider.max_idle_agent_period,
         max_agent_starting_period=provider.starting_period(),
         allocation_strategy=provider.allocation_strategy,
@@ -228,8 +262,51 @@ def _pool(entry: PoolEntry, types: tuple[TypeFacts, ...], facts: Facts, now: dat
     )
 
 
+def _conflict(pool: Pool, path: str, now: datetime) -> list[Problem]:
+    found = conflict(pool, now)
+    if found is None:
+        return []
+    names = " and ".join(found.names) or "no schedule"
+    message = (
+        f"contradict each other at {utc(found.at)} ({names}): min_instances {found.min_instances} is above "
+        f"max_instances {found.max_instances}; change one of them, or the windows"
+    )
+    return [Problem(path=f"{path}.provider.schedules", message=message)]
+
+
+def _schedule(asked: asked_for.Schedule) -> Schedule:
+    price = asked.spot_max_price
+    return Schedule(
+        name=asked.name,
+        start=asked.start,
+        duration=asked.duration,
+        timezone=asked.timezone,
+        min_instances=asked.min_instances,
+        max_instances=asked.max_instances,
+        spot_max_price=price if isinstance(price, Decimal) else None,
+        spot_max_percent=Decimal(price[:-1]) if isinstance(price, str) else None,
+    )
+
+
+def _fallback(provider: Provider) -> OnDemandFallback | None:
+    if (asked := provider.on_demand_fallback) is None:
+        return None
+    times = asked.after_interruptions
+    return OnDemandFallback(
+        after=asked.after,
+        after_interruptions=None if times == "never" else times,
+        max_instances=asked.max_instances,
+        return_after=asked.return_after,
+    )
+
+
 def most_per_hour(pool: Pool) -> Decimal | None:
-    """USD per hour of `max_instances` of the dearest type, each at its price limit; None where a price is unknown."""
-    limits = [pool.price_limit(kind) if pool.spot else kind.on_demand_price for kind in pool.types]
+    """USD per hour of as many instances as there may be of the dearest type, each at its price limit, or on-demand
+    where that is allowed; never above `max_hourly_cost`. None where a price is unknown."""
+    limits = [pool.price_limit(kind) for kind in pool.types] if pool.spot else []
+    limits += [kind.on_demand_price for kind in pool.types] if pool.allows_on_demand() else []
     known = [limit for limit in limits if limit is not None]
-    return max(known) * pool.max_instances if len(known) == len(limits) else None
+    most = max([pool.max_instances, *(each.max_instances or 0 for each in pool.schedules)])
+    dearest = max(known) * most if len(known) == len(limits) else None
+    bounds = [bound for bound in (dearest, pool.max_hourly_cost) if bound is not None]
+    return min(bounds, default=None)

@@ -5,14 +5,17 @@ the rest are Lowtide's own. What a key does is docs/pools.md; which keys have no
 """
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 import durationpy
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from lambdas import names
+from lambdas.domain.cron import next_start, parse_cron
+from lambdas.domain.schedules import LONGEST, zone_of
 
 PRICE_FLOOR = Decimal("0.001")
 """EC2 refuses a MaxPrice that is not above this (InvalidParameterValue)."""
@@ -20,6 +23,8 @@ PRICE_FLOOR = Decimal("0.001")
 RESERVED_TAGS = ("aws:", "lowtide:")
 MOST_TAGS = 45
 """EC2 takes 50 of a resource; Lowtide sets three, and EC2 Fleet adds one of its own."""
+MOST_PERCENT = 1000
+"""Of the on-demand price. EC2 takes a MaxPrice up to ten times the on-demand price (MaxSpotPriceTooHigh beyond)."""
 
 SpotStrategy = Literal[
     "price-capacity-optimized", "capacity-optimized", "capacity-optimized-prioritized", "diversified", "lowest-price"
@@ -68,12 +73,6 @@ IGNORED_TOP = frozenset(
 NOT_YET = {
     "launch_error_timeout": timedelta(0),
     "launch_error_retries": 0,
-    "on_demand_fallback": None,
-    "on_demand_base": 0,
-    "schedules": [],
-    "warm_instances": 0,
-    "max_hourly_cost": None,
-    "max_instance_lifetime": None,
     "starvation_after": timedelta(minutes=10),
     "job_role_arn": None,
 }
@@ -102,6 +101,10 @@ def _price(value: Any) -> Any:
         raise ValueError("is not a price; write US dollars per instance-hour, for example 0.35")
     text = str(value).strip()
     if re.fullmatch(r"\d+(\.\d+)?%", text):
+        if not 0 < Decimal(text[:-1]) <= MOST_PERCENT:
+            raise ValueError(
+                f"is out of bounds; a share of the on-demand price is above 0% and at most {MOST_PERCENT}%"
+            )
         return text
     if not re.fullmatch(r"\d*\.?\d+|\d+\.", text):
         raise ValueError("is not a price; write US dollars per instance-hour, for example 0.35 (no sign, no currency)")
@@ -110,6 +113,8 @@ def _price(value: Any) -> Any:
         raise ValueError(f"is too low; EC2 takes only prices above ${PRICE_FLOOR} an hour")
     return price
 
+
+SHORTEST_LIFETIME = timedelta(minutes=10)
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 DurationOrNever = Annotated[timedelta | None, BeforeValidator(_never)]
@@ -138,7 +143,7 @@ class CustomTag(_Strict):
 
 class OnDemandFallback(_Strict):
     after: DurationOrNever = None
-    after_interruptions: int | Literal["never"] = "never"
+    after_interruptions: Annotated[int, Field(ge=1, le=100_000, strict=True)] | Literal["never"] = "never"
     max_instances: Count = 2
     return_after: Duration = timedelta(minutes=30)
 
@@ -151,6 +156,31 @@ class Schedule(_Strict):
     min_instances: Count | None = None
     max_instances: Count | None = None
     spot_max_price: Price | None = None
+
+    @field_validator("start")
+    @classmethod
+    def _start(cls, text: str) -> str:
+        cron = parse_cron(text)
+        if next_start(cron, ZoneInfo("UTC"), datetime.now(UTC)) is None:
+            raise ValueError("never comes: no day of the calendar is like that")
+        return text
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone(cls, name: str) -> str:
+        try:
+            zone_of(name)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError("is not an IANA time zone; write one like Europe/Berlin or America/New_York") from error
+        return name
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "Schedule":
+        if not timedelta(0) < self.duration <= LONGEST:
+            raise ValueError(f"has duration {self.duration}; it must be above 0 and at most {LONGEST.days} days")
+        if self.min_instances is None and self.max_instances is None and self.spot_max_price is None:
+            raise ValueError("changes nothing; give min_instances, max_instances or spot_max_price")
+        return self
 
 
 class Provider(_Strict):
@@ -212,6 +242,18 @@ class Provider(_Strict):
             raise ValueError(problem)
         if self.spot_max_price is not None and not self.spot:
             raise ValueError("has spot_max_price without spot: true; set spot: true or remove the price")
+        for key in ("on_demand_base", "on_demand_fallback"):
+            if getattr(self, key) and not self.spot:
+                raise ValueError(f"has {key} without spot: true; every instance of the pool is on-demand already")
+        if len({each.name for each in self.schedules}) < len(self.schedules):
+            raise ValueError("names two schedules alike; give each a name of its own")
+        if not self.spot and any(each.spot_max_price is not None for each in self.schedules):
+            raise ValueError("has a schedule with spot_max_price without spot: true; remove the price")
+        for key in ("warm_instances", "on_demand_base"):
+            if getattr(self, key) > self.max_instances:
+                raise ValueError(f"has {key} {getattr(self, key)} above max_instances {self.max_instances}")
+        if self.max_instance_lifetime is not None and self.max_instance_lifetime < SHORTEST_LIFETIME:
+            raise ValueError("has max_instance_lifetime below 10m: instances would hardly live longer than they boot")
         for key in ("max_idle_agent_period", "max_agent_starting_period"):
             if (period := getattr(self, key)) is not None and period <= timedelta(0):
                 raise ValueError(f"has {key} {period.total_seconds():g}s; it must be above 0")
@@ -268,11 +310,8 @@ class PoolEntry(_Strict):
 
 def refused_keys(provider: Provider) -> list[tuple[str, Any]]:
     """The keys of this provider that ask for what this version does not do yet, with their values."""
-    asked = [
+    return [
         (key, value)
         for key, nothing in NOT_YET.items()
         if key in provider.model_fields_set and (value := getattr(provider, key)) != nothing
     ]
-    if isinstance(provider.spot_max_price, str):
-        asked.append(("spot_max_price", provider.spot_max_price))
-    return asked

@@ -133,8 +133,7 @@ def test_a_wrong_file_names_the_path_the_value_and_the_remedy(text: str, path: s
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *(("spot_max_price", "60%"), ("warm_instances", 1), ("max_hourly_cost", 3), ("on_demand_base", 1)),
-        ("schedules", [{"name": "day", "start": "0 9 * * 1-5", "duration": "8h"}]),
+        *(("launch_error_retries", 3), ("job_role_arn", "arn:aws:iam::123456789012:role/jobs")),
     ],
 )
 def test_a_key_without_behaviour_is_refused_by_name(key: str, value: object) -> None:
@@ -144,7 +143,7 @@ def test_a_key_without_behaviour_is_refused_by_name(key: str, value: object) -> 
 
 
 def test_a_key_without_behaviour_may_say_what_is_the_case_anyway() -> None:
-    assert problems_of(pool_of(instance_type="m7i.large", root_volume_size=200, warm_instances=0)) == []
+    assert problems_of(pool_of(instance_type="m7i.large", root_volume_size=200, launch_error_retries=0)) == []
 
 
 def test_a_key_of_determined_without_meaning_here_is_told_once_and_ignored() -> None:
@@ -289,3 +288,61 @@ def test_an_image_of_another_architecture_is_refused_and_its_own_root_device_kep
     assert "built for arm64; m7i.large cannot run it" in refused(text, arm)
     ubuntu = replace(FACTS, images={"ami-1": ImageFacts(architecture="x86_64", root_device="/dev/sda1")})
     assert resolved(text, ubuntu).machine.root_device == "/dev/sda1"
+
+
+def test_a_share_of_the_on_demand_price_is_a_limit_for_each_type() -> None:
+    types = ["g4dn.metal", "m7i.large"]
+    pool = resolved(pool_of(instance_types=types, spot=True, spot_max_price="60%"))
+    assert [pool.price_limit(kind) for kind in pool.types] == [Decimal("4.6944"), Decimal("0.0604")]
+    assert "spot_max_percent: - -> 60%" in changes(resolved(pool_of(instance_types=types, spot=True)), pool)
+    assert Pool.from_document(pool.to_document()) == pool
+
+
+def test_a_share_of_an_unknown_price_is_told_at_apply() -> None:
+    text = pool_of(instance_type="x9.large", instance_slots=1, spot=True, spot_max_price="60%")
+    assert "no on-demand price for x9.large; write the limit in dollars" in refused(text)
+
+
+@pytest.mark.parametrize("share", ["0%", "1001%"])
+def test_a_share_out_of_bounds_is_refused(share: str) -> None:
+    assert (
+        "above 0% and at most 1000%"
+        in problems_of(pool_of(instance_type="m7i.large", spot=True, spot_max_price=share))[0]
+    )
+
+
+DAY = {"name": "day", "start": "0 9 * * mon-fri", "duration": "8h", "timezone": "Europe/Berlin", "min_instances": 2}
+
+
+def scheduled(**changes: object) -> str:
+    return pool_of(instance_type="g4dn.metal", spot=True, schedules=[{**DAY, **changes}])
+
+
+def test_a_schedule_is_read_and_kept() -> None:
+    pool = resolved(scheduled(spot_max_price="50%", max_instances=9))
+    (day,) = pool.schedules
+    assert (day.start, day.timezone, day.min_instances, day.spot_max_percent) == (
+        *("0 9 * * mon-fri", "Europe/Berlin", 2, Decimal(50)),
+    )
+    assert Pool.from_document(pool.to_document()) == pool
+    assert "at most 5 instances, $70.42 per hour" in cost_line(pool)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"start": "0 9 * *"}, "has 4 fields"),
+        ({"start": "0 9 30 2 *"}, "never comes"),
+        ({"timezone": "Berlin"}, "is not an IANA time zone"),
+        ({"timezone": "/etc/passwd"}, "is not an IANA time zone"),
+        ({"duration": "800h"}, "at most 31 days"),
+        ({"min_instances": None}, "changes nothing"),
+    ],
+)
+def test_a_wrong_schedule_is_told(changes: dict[str, object], words: str) -> None:
+    assert [problem for problem in problems_of(scheduled(**changes)) if words in problem]
+
+
+def test_contradicting_schedules_are_told_with_their_first_instant() -> None:
+    told = refused(scheduled(min_instances=6))
+    assert "at 2026-11-23 08:00 UTC (day): min_instances 6 is above max_instances 5" in told

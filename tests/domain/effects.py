@@ -10,6 +10,7 @@ from lambdas.domain.jobs import QueuedJob
 from lambdas.domain.plan import (
     Action,
     Close,
+    Drain,
     Forget,
     Launch,
     ParkQueued,
@@ -21,6 +22,7 @@ from lambdas.domain.plan import (
 )
 from lambdas.domain.refusals import Refusal, consequences
 from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.terms import market_of
 
 _numbers = count(1)
 
@@ -47,6 +49,9 @@ def _effect(world: Snapshot, action: Action, now: datetime, refusing: str | None
             leased = {lease.instance_id for lease in world.leases}
             ending = set(action.instance_ids) - leased
             return replace(world, instances=tuple(_ending(i, ending, now) for i in world.instances))
+        case Drain():
+            ids = set(action.instance_ids)
+            return replace(world, instances=tuple(_draining(i, ids, now) for i in world.instances))
         case ReturnJob():
             return _returned(world, action, now)
         case Forget():
@@ -99,6 +104,10 @@ def _ending(each: Instance, ending: set[str], now: datetime) -> Instance:
     return replace(each, state=InstanceState.DRAINING, draining_since=now, termination_requested_at=now)
 
 
+def _draining(each: Instance, ids: set[str], now: datetime) -> Instance:
+    return replace(each, state=InstanceState.DRAINING, draining_since=now) if each.instance_id in ids else each
+
+
 def _returned(world: Snapshot, action: ReturnJob, now: datetime) -> Snapshot:
     lease = next(each for each in world.leases if each.job_id == action.job_id)
     job = QueuedJob(
@@ -108,6 +117,9 @@ def _returned(world: Snapshot, action: ReturnJob, now: datetime) -> Snapshot:
         priority=lease.priority,
         submitted_at=lease.submitted_at or lease.claimed_at,
         queued_at=now,
+        interruptions=lease.interruptions + 1,
+        on_demand=lease.on_demand,
+        spot_max_price=lease.spot_max_price,
     )
     leases = tuple(each for each in world.leases if each is not lease)
     return _freed(replace(world, leases=leases, queue=(job, *world.queue)), lease.instance_id, now)
@@ -134,6 +146,9 @@ def claimed(world: Snapshot, instance: Instance, now: datetime) -> Snapshot:
         taken = slots_taken(job.slots, job.resources, facts)
         held = [lease for lease in world.leases if lease.instance_id == instance.instance_id]
         aux = sum(lease.slots == 0 for lease in held) < world.pool.max_aux_containers_per_agent
+        market = market_of(instance.capacity_type, instance.price_limit, facts)
+        if not job.terms.accept(market):
+            continue
         if taken is None or (not aux if taken == 0 else taken > instance.slots - sum(lease.slots for lease in held)):
             continue
         world = replace(
@@ -156,6 +171,9 @@ def _lease(job: QueuedJob, instance: Instance, slots: int, now: datetime) -> Lea
         renewed_at=now,
         priority=job.priority,
         submitted_at=job.submitted_at,
+        interruptions=job.interruptions,
+        on_demand=job.on_demand,
+        spot_max_price=job.spot_max_price,
     )
 
 

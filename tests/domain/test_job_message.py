@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lambdas.domain.job_body import message_body
 from lambdas.domain.job_message import LARGEST_BODY, READERS, parse_message
 from lambdas.domain.jobs import Input, JobSpec, Rejection, Resources
+from lambdas.domain.pools import OnDemandFallback, Pool
 from tests.domain.build import kind, pool
 from tests.domain.properties import steadily
 
@@ -223,15 +225,31 @@ def test_half_a_surrogate_pair_is_parked_since_nothing_can_store_it() -> None:
         ("secrets", {"TOKEN": "arn:aws:secretsmanager:us-west-2:123456789012:secret:x"}),
         ("deadline", "2026-11-24T00:00:00Z"),
         ("estimated_duration", "2h"),
-        ("spot_max_price", "0.35"),
-        ("on_demand", "never"),
-        ("on_demand", "always"),
     ],
 )
 def test_a_right_value_whose_behaviour_is_not_there_is_parked_by_name(field: str, value: Any) -> None:
     rejection = rejected(**{field: value})
     assert rejection.field == field
     assert "is not supported yet" in rejection.reason
+
+
+def test_a_job_that_insists_on_a_lifecycle_which_its_pools_owner_does_not_allow_is_parked() -> None:
+    fallback, on_demand = pool(on_demand_fallback=OnDemandFallback()), pool(spot=False, spot_max_price=None)
+
+    def read(word: str, owner: Pool) -> JobSpec | Rejection:
+        body = json.dumps({"pool": owner.name, "command": "x", "on_demand": word, "spot_max_price": "0.35"})
+        return parse_message(body, message_id="m", pools={owner.name: owner})
+
+    for word, owner in (("always", pool()), ("never", on_demand)):
+        parked = read(word, owner)
+        assert isinstance(parked, Rejection)
+        assert parked.field == "on_demand"
+    for word, owner in (("always", fallback), ("never", pool()), ("always", on_demand), ("auto", on_demand)):
+        spec = read(word, owner)
+        assert isinstance(spec, JobSpec)
+        assert (spec.on_demand, spec.spot_max_price) == (word, Decimal("0.35"))
+        assert JobSpec.from_document(json.loads(json.dumps(spec.to_document()))) == spec
+        assert parse_message(message_body(spec), message_id="other", pools={owner.name: owner}) == spec
 
 
 def test_a_wrong_value_of_an_unsupported_field_is_told_as_wrong() -> None:

@@ -220,6 +220,20 @@ def test_without_a_price_limit_the_on_demand_price_is_the_limit() -> None:
     assert {override.max_price for override in launch.request.overrides} == {Decimal("7.824")}
 
 
+def test_a_percentage_is_a_limit_of_its_own_for_each_type() -> None:
+    shared = pool(types=(LARGE, SMALL), spot_max_price=None, spot_max_percent=Decimal(50))
+    (launch,) = of(Launch, planned(queue=jobs(1, 1), pool=shared))
+    asked = {override.instance_type: override.max_price for override in launch.request.overrides}
+    assert asked == {"g5.48xlarge": Decimal("8.145"), "g5.xlarge": Decimal("0.505")}
+
+
+def test_a_type_whose_on_demand_price_is_not_known_is_not_asked_for_by_percentage() -> None:
+    nameless = pool(types=(kind(price=None),), spot_max_price=None, spot_max_percent=Decimal(50))
+    decided = planned(queue=jobs(1), pool=nameless)
+    assert of(Launch, decided) == []
+    assert (classes(decided), codes(decided)) == (["configuration"], ["NoOnDemandPrice"])
+
+
 def test_an_on_demand_pool_asks_without_a_price_and_by_a_strategy_that_ec2_takes() -> None:
     (launch,) = of(Launch, planned(queue=jobs(1), pool=pool(spot=False, spot_max_price=None)))
     assert launch.request.capacity_type is ON_DEMAND

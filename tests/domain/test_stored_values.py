@@ -1,18 +1,36 @@
 """Pools and settings read back as they were written."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools import OnDemandFallback, Pool, Schedule
 from lambdas.domain.settings import Settings
 from tests.domain.build import NOW, kind, pool
 
 FULL = pool(
     description="training",
     version=7,
+    spot_max_percent=Decimal(60),
+    warm_instances=1,
+    on_demand_base=2,
+    on_demand_fallback=OnDemandFallback(after=timedelta(minutes=5), after_interruptions=3, max_instances=4),
+    max_hourly_cost=Decimal("12.5"),
+    max_instance_lifetime=timedelta(days=1),
+    starvation_after=timedelta(minutes=7),
+    schedules=(
+        Schedule(
+            name="day",
+            start="0 9 * * 1-5",
+            duration=timedelta(hours=8),
+            timezone="Europe/Berlin",
+            min_instances=2,
+            spot_max_percent=Decimal(50),
+        ),
+    ),
     types=(kind(), kind("c7g.large", 1, None, gpus=0, architecture="arm64", bare_metal=True)),
     subnets=(("us-west-2a", "subnet-1"),),
     images=(("g4dn.metal", "ami-1"),),
@@ -23,9 +41,21 @@ FULL = pool(
     applied_at=NOW,
 )
 
+NEWER_KEYS = (
+    *("spot_max_percent", "warm_instances", "on_demand_base", "on_demand_fallback", "max_hourly_cost"),
+    *("max_instance_lifetime", "schedules", "starvation_after"),
+)
+"""What pools stored by the first version lack."""
+
 
 def test_a_pool_reads_back_from_its_document_through_json() -> None:
     assert Pool.from_document(json.loads(json.dumps(FULL.to_document()))) == FULL
+
+
+def test_a_period_of_nothing_reads_back_as_it_is_and_not_as_never() -> None:
+    nothing = timedelta(0)
+    given = pool(on_demand_fallback=OnDemandFallback(after=nothing), unfulfilled_alarm_after=nothing)
+    assert Pool.from_document(json.loads(json.dumps(given.to_document()))) == given
 
 
 def test_a_pool_reads_back_from_numbers_as_the_table_gives_them() -> None:
@@ -33,6 +63,12 @@ def test_a_pool_reads_back_from_numbers_as_the_table_gives_them() -> None:
     read = Pool.from_document(document)
     assert read == FULL
     assert all(type(facts.slots) is int and type(facts.vcpus) is int for facts in read.types)
+
+
+def test_a_pool_stored_before_a_key_existed_has_its_default() -> None:
+    document = {key: value for key, value in FULL.to_document().items() if key not in NEWER_KEYS}
+    plain = Pool(name="x")
+    assert Pool.from_document(document) == replace(FULL, **{key: getattr(plain, key) for key in NEWER_KEYS})
 
 
 def test_settings_read_back_from_what_differs() -> None:

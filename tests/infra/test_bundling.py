@@ -129,6 +129,19 @@ def test_every_handler_imports_with_nothing_but_the_bundle_and_lambdas_own_packa
     assert done.stdout.startswith(str(functions.path))
 
 
+def test_the_bundle_brings_the_time_zones_that_schedules_name() -> None:
+    built = build_functions(ROOT, python=HOST_PYTHON, arch=host_arch())
+    program = f"""
+import sys, zoneinfo
+sys.path.insert(0, {str(built.path)!r})
+zoneinfo.reset_tzpath(to=[])
+from lambdas.domain.schedules import zone_of
+print(zone_of("Europe/Berlin"))
+"""
+    done = subprocess.run([RUNTIME, "-I", "-c", program], capture_output=True, text=True, check=False, env={})
+    assert (done.stdout, done.stderr) == ("Europe/Berlin\n", "")
+
+
 def test_without_packages_of_its_own_the_bundle_is_our_code_alone(tmp_path: Path) -> None:
     root = checkout(tmp_path)
     (root / "requirements" / "lambda.txt").write_text("")

@@ -12,6 +12,7 @@ from lambdas.adapters import keys
 from lambdas.adapters.faults import Conflict
 from lambdas.control.worker_calls import Claim
 from lambdas.domain.jobs import JobState, Resources
+from lambdas.domain.pools import CapacityType, OnDemandFallback
 from tests.ledger.world import World, pool
 
 
@@ -199,3 +200,25 @@ def test_a_large_fleets_idle_workers_ask_less_often(world: World) -> None:
     instance = world.instance()
     world.table.update(keys.pool("gpu"), keys.STATE, "SET summary = :s", values={":s": {"running": 200}})
     assert world.claim(instance)["next_call_seconds"] >= 18
+
+
+@pytest.mark.parametrize(
+    ("job", "instance", "given"),
+    [
+        ({"on_demand": "never"}, {"capacity_type": CapacityType.ON_DEMAND}, False),
+        ({"on_demand": "never"}, {"capacity_type": CapacityType.SPOT}, True),
+        ({"on_demand": "always"}, {"capacity_type": CapacityType.SPOT}, False),
+        ({"on_demand": "always"}, {"capacity_type": CapacityType.ON_DEMAND}, True),
+        ({"spot_max_price": "0.5"}, {"price_limit": Decimal("0.51")}, False),
+        ({"spot_max_price": "0.5"}, {"price_limit": Decimal("0.5")}, True),
+        ({"spot_max_price": "0.5"}, {"price_limit": None}, False),
+        ({"spot_max_price": "9"}, {"price_limit": None}, True),
+    ],
+)
+def test_no_job_starts_on_a_lifecycle_or_under_a_limit_that_it_forbids(
+    job: dict[str, Any], instance: dict[str, Any], given: bool
+) -> None:
+    world = World(pools=[pool(on_demand_fallback=OnDemandFallback())])
+    world.take(world.message(id="job-1", **job))
+    name = world.instance(**instance)
+    assert claimed(world.claim(name)) == (["job-1"] if given else [])

@@ -113,13 +113,12 @@ class World:
         instance_id = f"i-{number:017x}"
         given: dict[str, Any] = {
             **{"state": InstanceState.RUNNING, "reported_at": self.clock(), "idle_since": self.clock(), "slots": 8},
-            **{"launched_at": self.clock(), **more},
+            **{"launched_at": self.clock(), "capacity_type": CapacityType.SPOT, **more},
         }
         instance = Instance(
             instance_id=instance_id,
             pool=pool,
             decision="d-1",
-            capacity_type=CapacityType.SPOT,
             instance_type=GPU.name,
             zone="us-west-2a",
             **given,

@@ -1,15 +1,17 @@
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
-from lambdas.adapters import keys
+from lambdas.adapters import items, keys
+from lambdas.adapters.decisions import Decisions
 from lambdas.adapters.launch_table import LaunchTable, Superseded
 from lambdas.adapters.pool_table import PoolTable
+from lambdas.domain.fleet import Lease
 from lambdas.domain.instants import to_text
 from lambdas.domain.plan import Plan, ReturnJob, Terminate, plan
 from lambdas.domain.snapshot import Snapshot
 from lowtide.sim.calls import FailNext, aws_error
-from tests.passes.world import World, pool
+from tests.passes.world import World, changed, pool
 
 IDLE = 21 * 60
 
@@ -70,6 +72,39 @@ def test_a_stalled_pass_drains_nothing() -> None:
     pools.begin("cpu", world.clock())
     with pytest.raises(Superseded):
         LaunchTable(world.table).drain("cpu", [instance_id], stalled.epoch, "idle", world.clock())
+    assert world.instances()[instance_id].state == "running"
+
+
+def test_an_instance_past_its_lifetime_takes_no_job_keeps_its_own_and_ends_with_the_last_of_them() -> None:
+    world = running(1, min_instances=1, max_instance_lifetime=timedelta(minutes=10))
+    (old,) = world.instances()
+    world.apply(changed(world.config.pool("cpu") or pool(), max_instances=2))
+    world.advance(601)
+    keep_alive(world)
+    given = {"claimed_at": world.clock(), "renewed_at": world.clock(), "request_id": "r"}
+    held = items.lease_item(Lease(job_id="job", pool="cpu", instance_id=old, fence=1, slots=1, **given))
+    world.table.put(held)
+    world.lease(old)
+    world.run()
+    kept = Decisions(world.table).in_force("cpu", world.clock())
+    assert kept is not None
+    assert {"action": "drain", "why": "older than 10m", "result": "done", "detail": old} in kept.actions
+    world.run()
+    assert (world.instances()[old].state, world.instances()[old].drain_reason) == ("draining", "older than 10m")
+    assert old in {machine.instance_id for machine in world.ec2.running()}
+    world.table.delete(held["pk"], held["sk"])
+    world.lease(old, leases=0)
+    world.run()
+    assert old not in {machine.instance_id for machine in world.ec2.running()}
+
+
+def test_a_stalled_pass_stops_no_claims() -> None:
+    world = running(1)
+    pools, (instance_id,) = PoolTable(world.table), world.instances()
+    stalled = pools.begin("cpu", world.clock())
+    pools.begin("cpu", world.clock())
+    with pytest.raises(Superseded):
+        LaunchTable(world.table).stop_claims("cpu", [instance_id], stalled.epoch, "old", world.clock())
     assert world.instances()[instance_id].state == "running"
 
 

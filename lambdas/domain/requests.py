@@ -1,0 +1,67 @@
+"""From planned instances to requests: one for each shape, the bins that fit on the same offerings under one limit."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from lambdas.domain.actions import Launch
+from lambdas.domain.fleet import LaunchRequest
+from lambdas.domain.offerings import Offering
+from lambdas.domain.packing import Bin
+from lambdas.domain.pools import CapacityType, Pool
+from lambdas.domain.shops import Shop
+from lambdas.domain.words import several
+
+MOST_LAUNCHES = 8
+"""Requests in one pass. EC2's bucket for CreateFleet holds 5 and refills 2 a second; a pass must end within seconds."""
+MOST_OVERRIDES = 300
+"""Overrides in one call. EC2 documents this bound for fleets of the other types; it keeps an intention under 100 KB."""
+_ON_DEMAND_STRATEGIES = ("lowest-price", "prioritized")
+"""The only ones that EC2 takes for on-demand instances."""
+
+
+def launches_of(bins: Sequence[Bin], shops: Sequence[Shop], pool: Pool) -> list[Launch]:
+    """Those that replace come first, then the largest."""
+    shapes: dict[tuple[CapacityType, Decimal | None, tuple[str, ...]], list[Bin]] = {}
+    stocks = {each.capacity_type: each for each in shops}
+    for each in bins:
+        stock = stocks[each.market.capacity_type]
+        kinds = {offering.facts.name: offering.facts for offering in stock.under(each.cap)}
+        fitting = tuple(name for name, facts in kinds.items() if each.fits(facts, pool.max_aux_containers_per_agent))
+        shapes.setdefault((stock.capacity_type, each.cap, fitting), []).append(each)
+    launches = [
+        _launch(members, [o for o in stocks[kind].under(cap) if o.facts.name in names], pool, kind)
+        for (kind, cap, names), members in shapes.items()
+    ]
+    return sorted(launches, key=lambda launch: (not launch.replaces, -launch.request.count))
+
+
+def _launch(bins: list[Bin], shape: list[Offering], pool: Pool, capacity_type: CapacityType) -> Launch:
+    cheapest = sorted(shape, key=lambda each: each.expected_price)[:MOST_OVERRIDES]
+    return Launch(
+        request=LaunchRequest(
+            capacity_type=capacity_type,
+            overrides=tuple(each.override() for each in shape if each in cheapest),
+            count=len(bins),
+            allocation_strategy=_strategy(pool, capacity_type),
+        ),
+        why=_why(bins, beside=pool.spot and capacity_type is CapacityType.ON_DEMAND),
+        replaces=any(job.replaces for each in bins for job in each.jobs),
+    )
+
+
+def _strategy(pool: Pool, capacity_type: CapacityType) -> str:
+    if capacity_type is CapacityType.SPOT or pool.allocation_strategy in _ON_DEMAND_STRATEGIES:
+        return pool.allocation_strategy
+    return "lowest-price"
+
+
+def _why(bins: list[Bin], *, beside: bool) -> str:
+    jobs = [job for each in bins for job in each.jobs]
+    moving, spare = sum(job.replaces for job in jobs), sum(not each.jobs for each in bins)
+    told = [
+        (len(jobs) - moving, several(len(jobs) - moving, "queued job")),
+        (moving, f"{several(moving, 'job')} about to lose the instance"),
+        (spare, f"the pool's minimum ({several(spare, 'instance')})"),
+    ]
+    text = "for " + " and ".join(text for count, text in told if count)
+    return f"{text}, on-demand as the pool's owner allows" if beside else text

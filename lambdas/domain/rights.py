@@ -1,0 +1,45 @@
+"""What a new instance for a job may be: the owner's rules about on-demand money, and the job's own word within them."""
+
+from datetime import datetime
+
+from lambdas.domain.fleet import Lease
+from lambdas.domain.jobs import QueuedJob
+from lambdas.domain.pools import CapacityType, Pool
+from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.terms import OnDemand
+
+_SPOT = frozenset({CapacityType.SPOT})
+_ON_DEMAND = frozenset({CapacityType.ON_DEMAND})
+_NOTHING: frozenset[CapacityType] = frozenset()
+
+
+def buys_of_queued(job: QueuedJob, snapshot: Snapshot, now: datetime, *, may_buy: bool) -> frozenset[CapacityType]:
+    """A waiting job's. In a spot pool on-demand comes in only after the owner's waiting time, in which both the job
+    waited and the pool lacked spot capacity, or after so many interruptions of the job.
+
+    `may_buy`: the pool has not as many as it may; where it has, such a job may have spot."""
+    waited = now - max(job.queued_at, snapshot.unfulfilled_since or now)
+    fallback = snapshot.pool.on_demand_fallback
+    late = fallback is not None and fallback.after is not None and waited >= fallback.after
+    return _buys(job.on_demand, job.interruptions, snapshot.pool, late=late, may_buy=may_buy)
+
+
+def buys_of_lease(lease: Lease, snapshot: Snapshot, *, may_buy: bool) -> frozenset[CapacityType]:
+    """A job's that is about to lose its instance: that will be one interruption more."""
+    return _buys(lease.on_demand, lease.interruptions + 1, snapshot.pool, late=False, may_buy=may_buy)
+
+
+def _buys(word: OnDemand, interruptions: int, pool: Pool, *, late: bool, may_buy: bool) -> frozenset[CapacityType]:
+    if not pool.spot:
+        return _NOTHING if word is OnDemand.NEVER else _ON_DEMAND
+    if word is OnDemand.NEVER:
+        return _SPOT
+    if word is OnDemand.ALWAYS:
+        return _ON_DEMAND if pool.allows_on_demand() else _NOTHING
+    fallback = pool.on_demand_fallback
+    unlucky = (
+        fallback is not None
+        and fallback.after_interruptions is not None
+        and interruptions >= fallback.after_interruptions
+    )
+    return _ON_DEMAND if may_buy and (late or unlucky) else _SPOT

@@ -1,0 +1,87 @@
+"""What a pool's instances cost an hour, and what `max_hourly_cost` leaves for more. USD; never ends anything."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from decimal import Decimal
+
+from lambdas.domain.actions import Launch
+from lambdas.domain.fleet import Instance, LaunchRequest
+from lambdas.domain.fleet_view import FleetView, awaited
+from lambdas.domain.pools import CapacityType, Pool, TypeFacts
+from lambdas.domain.snapshot import Snapshot
+
+GP3_GIB_MONTH = Decimal("0.08")
+"""USD per GiB-month of a gp3 volume in us-east-1 and us-west-2, as commonly quoted; not read from the price list.
+Other Regions ask more: there the bound errs by a cent or two an instance."""
+HOURS_A_MONTH = 730
+"""As AWS reckons months in its calculator."""
+PUBLIC_IPV4_HOUR = Decimal("0.005")
+"""USD per hour of a public IPv4 address since February 2024, as commonly quoted; not read from the price list."""
+
+
+def beside(pool: Pool) -> Decimal:
+    """What each instance costs an hour beside itself: its root volume and, unless the pool has none, its public
+    address."""
+    address = Decimal() if pool.machine.public_ip is False else PUBLIC_IPV4_HOUR
+    return GP3_GIB_MONTH * pool.machine.root_volume_size / HOURS_A_MONTH + address
+
+
+def hourly_cost(snapshot: Snapshot, fleet: FleetView) -> Decimal:
+    """What is there, at what it costs now, and what open intentions may still bring, at its limit.
+
+    What is ending costs until it is gone. A spot price that is not known counts as the instance's limit."""
+    there = sum((_cost_of(each, snapshot) for each in fleet.present), Decimal())
+    coming = (_at_most(each.request, snapshot.pool) * awaited(each) for each in snapshot.intentions)
+    return there + sum(coming, Decimal())
+
+
+def _cost_of(instance: Instance, snapshot: Snapshot) -> Decimal:
+    prices = {(each.instance_type, each.zone): each.price for each in snapshot.prices}
+    facts = snapshot.pool.facts(instance.instance_type)
+    known = prices.get((instance.instance_type, instance.zone)) if instance.capacity_type is CapacityType.SPOT else None
+    on_demand = facts.on_demand_price if facts else None
+    price = next((each for each in (known, instance.price_limit, on_demand) if each is not None), Decimal())
+    return price + beside(snapshot.pool)
+
+
+def unit_cost(facts: TypeFacts, capacity_type: CapacityType, limit: Decimal | None, pool: Pool) -> Decimal | None:
+    """The most that a new instance costs an hour; None: not known."""
+    most = facts.on_demand_price if capacity_type is CapacityType.ON_DEMAND or limit is None else limit
+    return None if most is None else most + beside(pool)
+
+
+def _at_most(request: LaunchRequest, pool: Pool) -> Decimal:
+    """The dearest instance that the request may bring; what is not known counts as nothing."""
+    known = {facts.name: facts for facts in pool.types}
+    costs = [
+        unit_cost(known[o.instance_type], request.capacity_type, o.max_price, pool)
+        for o in request.overrides
+        if o.instance_type in known
+    ]
+    return max((cost for cost in costs if cost is not None), default=Decimal())
+
+
+def affordable(launches: Iterable[Launch], left: Decimal, pool: Pool) -> list[Launch]:
+    """The launches in their order as far as `left` goes: each with fewer instances, and without the dearest types,
+    where it would take more."""
+    bought: list[Launch] = []
+    for launch in launches:
+        if (cut := _cut(launch, left, pool)) is not None:
+            bought.append(cut)
+            left -= _at_most(cut.request, pool) * cut.request.count
+    return bought
+
+
+def _cut(launch: Launch, left: Decimal, pool: Pool) -> Launch | None:
+    """The dearest overrides go until one instance is affordable; None: none is, or no price is known."""
+    request, known = launch.request, {facts.name: facts for facts in pool.types}
+    priced = [
+        (cost, o)
+        for o in request.overrides
+        if (cost := unit_cost(known[o.instance_type], request.capacity_type, o.max_price, pool)) is not None
+    ]
+    within = [(cost, o) for cost, o in priced if cost <= left]
+    if not within:
+        return None
+    count = min(request.count, int(left / max(cost for cost, _ in within)))
+    return replace(launch, request=replace(request, overrides=tuple(o for _, o in within), count=count))
