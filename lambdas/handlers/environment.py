@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sts import STSClient
 
 QUICK = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
 """For calls that take milliseconds (DynamoDB, SQS): three attempts, at most some 22 s in all, below every function's
@@ -76,6 +77,11 @@ class Environment:
     @cached_property
     def sqs(self) -> "SQSClient":
         return boto3.client("sqs", config=QUICK)
+
+    @cached_property
+    def sts(self) -> "STSClient":
+        """The Region's own endpoint: the global one may be far away, and its sessions end with its Region."""
+        return boto3.client("sts", config=QUICK.merge(Config(sts_regional_endpoints="regional")))  # pyright: ignore[reportCallIssue]
 
     @cached_property
     def ec2(self) -> "EC2Client":

@@ -3,11 +3,14 @@
 from functools import cache
 from typing import Any
 
+from lambdas import names
 from lambdas.adapters.heartbeats import Heartbeats
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.pulse import Pulse
+from lambdas.adapters.sts import Role
 from lambdas.adapters.workers import Workers
 from lambdas.control.claiming import Claims
+from lambdas.control.credentials import DataCredentials
 from lambdas.control.worker_api import WorkerApi
 from lambdas.control.worker_http import WorkerHttp
 from lambdas.handlers.environment import environment, now, say
@@ -17,8 +20,15 @@ from lambdas.handlers.environment import environment, now, say
 def _worker_http() -> WorkerHttp:
     given = environment()
     leases = Leases(given.table, jobs_kept=given.settings.jobs_kept)
+    workers = Workers(given.table)
+    credentials = DataCredentials(
+        workers=workers,
+        role=Role(given.sts, given[names.ENV_DATA_ROLE]),
+        bucket=given[names.ENV_BUCKET],
+        log_group=given[names.ENV_WORKER_LOGS],
+    )
     api = WorkerApi(
-        workers=Workers(given.table),
+        workers=workers,
         leases=leases,
         heartbeats=Heartbeats(given.table, period=given.settings.heartbeat),
         claims=Claims(given.table, leases, given.random),
@@ -27,7 +37,8 @@ def _worker_http() -> WorkerHttp:
         now=now,
         random=given.random,
     )
-    return WorkerHttp(api=api, pulse=Pulse(given.table, given.settings), roles=given.worker_roles, now=now)
+    pulse = Pulse(given.table, given.settings)
+    return WorkerHttp(api=api, credentials=credentials, pulse=pulse, roles=given.worker_roles, now=now)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:

@@ -25,6 +25,12 @@ CREDENTIALS = {
 }
 
 
+DATA = {
+    **{"access_key": "AKIDDATA", "secret_key": "secret", "token": "data-token", "expires_at": "2099-01-01T00:00:00Z"},
+    **{"bucket": "data-bucket", "log_group": "/lowtide/jobs"},
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Instance:
     """What the metadata service and the hosts are told; a structural `Spec`."""
@@ -107,6 +113,8 @@ class Control:
             return {"leases": given, "next_call_seconds": 0.05, "drain": False, "power_off": False}
         if path == "/v1/heartbeat":
             return {"stop": self.stop, "drain": False, "next_call_seconds": 0.2}
+        if path == "/v1/credentials":
+            return DATA
         self.held = [one for one in self.held if one["job_id"] != body["job_id"]]
         return {"state": "queued"}
 

@@ -36,7 +36,7 @@ class Bench:
         self.state = state
         self.runner = Runner(
             state,
-            fetcher=Fetcher("us-east-1", lambda: KEYS),
+            fetcher=Fetcher("us-east-1", lambda _bucket: KEYS),
             account=account or Account(),
             gpus=gpus,
             now=lambda: datetime.now(UTC),
