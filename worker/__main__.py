@@ -18,6 +18,7 @@ from typing import Any, Callable
 from worker import boot, log
 from worker.agent import Agent
 from worker.api import Api
+from worker.aws import S3, Logs
 from worker.data import DataRole
 from worker.imds import Metadata
 from worker.inputs import Fetcher
@@ -101,6 +102,9 @@ def build(config: dict[str, Any], state: Path, wake: Callable[[], None]) -> Agen
     runner = Runner(
         state,
         fetcher=Fetcher(config["region"], for_bucket),
+        store=S3(config["region"], lambda: data.place().bucket, data.credentials),
+        logs=Logs(config["region"], data.credentials),
+        log_group=lambda: data.place().log_group,
         account=account,
         gpus=described.gpus,
         now=clock.now,

@@ -63,7 +63,7 @@ def test_the_worker_boots_runs_python_jobs_and_survives_its_own_death(hosts: Hos
 
     control.queued = [lease("job-2", command=["sleep", "1000"])]
     control.wait("/v1/heartbeat", lambda body: body["leases"] != [])
-    assert hosts.busy(ID)
+    until(lambda: hosts.busy(ID))
     next(
         one for one in hosts.processes(ID) if "-m worker" in " ".join(one.as_dict(["cmdline"])["cmdline"] or [])
     ).kill()
