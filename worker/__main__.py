@@ -24,6 +24,7 @@ from worker.imds import Metadata
 from worker.inputs import Fetcher
 from worker.isolation import block_metadata, job_account
 from worker.job import Runner
+from worker.limits import limits
 from worker.ports import Machine
 from worker.power import Power
 
@@ -106,6 +107,7 @@ def build(config: dict[str, Any], state: Path, wake: Callable[[], None]) -> Agen
         logs=Logs(config["region"], data.credentials),
         log_group=lambda: data.place().log_group,
         account=account,
+        limits=limits(log.to_stderr, memory_mib=described.memory_mib),
         gpus=described.gpus,
         now=clock.now,
         log=log.to_stderr,

@@ -26,12 +26,16 @@ from worker.isolation import Account, base_environment
 from worker.joblog import JobLog, Sends, Spool, stream_name
 from worker.keeping import Keeper
 from worker.leases import Ended, Key, Lease, NeverStarted, Outcome, Stop
+from worker.limits import Group, Limits
 from worker.log import Log, to_text
 from worker.pace import seconds_until_kill
 from worker.ports import Terms
 
 STOP_GRACE_SECONDS = 30.0
 """From SIGTERM to SIGKILL when nothing shortens it (a timeout, a cancel). Kubernetes: 30 s."""
+HELD = ("/bin/sh", "-c", 'read -r go && exec "$@" < /dev/null', "sh")
+"""Runs the command that follows once a line comes: until then the process can be put where its children belong."""
+OUT_OF_MEMORY = "out of memory: the job needed more than its share of the instance's memory"
 LAST_WORDS_SECONDS = 60.0
 """For the rest of a job's log to reach CloudWatch when nothing ends the instance."""
 REPORTING_SECONDS = 2.0
@@ -54,6 +58,7 @@ class Attempt:
         """The instance's announced end, monotonic."""
         self._keeper: Keeper | None = None
         self._joblog: JobLog | None = None
+        self._group: Group | None = None
         self._lock = threading.Lock()
         self._stopped: Stop | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -129,6 +134,8 @@ class Attempt:
             timer.cancel()
         processes.kill_under(self._place)
         self._keep_what_it_leaves(outcome)
+        if self._group is not None:
+            self._group.remove()
         self.outcome = outcome
         self._runner.on_end()
 
@@ -170,6 +177,7 @@ class Attempt:
         for name in ("work", "home", "tmp", "checkpoint", "done"):
             self._runner.account.own(self._place / name)
         self._keep(checkpoint)
+        self._group = self._limited()
         started = self._runner.now()
         try:
             process = self._spawn()
@@ -215,6 +223,15 @@ class Attempt:
             self._joblog.say(f"{files} files of the checkpoint are there again.")
         return checkpoint
 
+    def _limited(self) -> Group | None:
+        """The attempt's share of the instance: its slots of the pool's."""
+        name = f"job-{self.key.fence}-{self.key.job_id}"
+        try:
+            return self._runner.limits.group(name, self.lease.slots / max(1, self._terms.slots))
+        except OSError as error:
+            self._told("job-without-limits", error=str(error))
+            return None
+
     def _keep(self, checkpoint: Checkpoint) -> None:
         assert self._joblog is not None
         checkpoint.settle()
@@ -239,11 +256,11 @@ class Attempt:
         with self._lock:
             if self._stopped is not None:
                 raise inputs.Stopped
-            self._process = subprocess.Popen(
-                self.lease.command,
+            self._process = process = subprocess.Popen(
+                self.lease.command if self._group is None else [*HELD, *self.lease.command],
                 cwd=self._place / "work",
                 env=self._environment(),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if self._group is None else subprocess.PIPE,
                 stdout=self._joblog.writer,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -252,9 +269,21 @@ class Attempt:
                 extra_groups=self._runner.account.groups,
             )
             self._joblog.close_writer()
+            self._let_go(process)
             if self.lease.seconds_left is not None:
                 self._later(self.lease.seconds_left, lambda: self.stop(Stop.TIMED_OUT))
-            return self._process
+            return process
+
+    def _let_go(self, process: subprocess.Popen[bytes]) -> None:
+        """Puts a held process into the attempt's group, then lets it become the job."""
+        if self._group is None or process.stdin is None:
+            return
+        try:
+            self._group.take(process.pid)
+        except OSError as error:
+            self._told("job-without-limits", error=str(error))
+        with contextlib.suppress(OSError), process.stdin:
+            process.stdin.write(b"\n")
 
     def _environment(self) -> dict[str, str]:
         found = base_environment(self._place / "home", self._place / "tmp")
@@ -273,6 +302,8 @@ class Attempt:
 
     def _ended(self, started: datetime, code: int | None, number: int | None, error: str | None) -> Ended:
         failed = code != 0 and self._stopped is None
+        if failed and self._group is not None and self._group.out_of_memory():
+            error = OUT_OF_MEMORY
         return Ended(
             started_at=started,
             ended_at=self._runner.now(),
@@ -313,6 +344,7 @@ class Runner:
         logs: Sends,
         log_group: Callable[[], str],
         account: Account,
+        limits: Limits,
         gpus: int,
         now: Callable[[], datetime],
         log: Log,
@@ -324,6 +356,7 @@ class Runner:
         self.logs = logs
         self.log_group = log_group
         self.account = account
+        self.limits = limits
         self.gpus = gpus
         self.now = now
         self.log = log

@@ -22,6 +22,7 @@ from worker.inputs import Fetcher
 from worker.isolation import Account
 from worker.job import Attempt, Runner
 from worker.leases import Key, Lease, NeverStarted, Stop
+from worker.limits import Limits
 from worker.pace import Reserve
 from worker.ports import Terms
 
@@ -38,9 +39,10 @@ def until(condition: Callable[[], Any], seconds: float = 15.0) -> None:
 
 
 class Bench:
-    def __init__(self, state: Path, account: Account | None = None, gpus: int = 0) -> None:
+    def __init__(self, state: Path, account: Account | None = None, gpus: int = 0, cgroups: Path | None = None) -> None:
         self.state = state
         self.store = MemoryStore()
+        self.cgroups = cgroups
         self.logs = FakeLogs()
         self.runner = Runner(
             state,
@@ -49,6 +51,7 @@ class Bench:
             logs=self.logs,
             log_group=lambda: "/lowtide/jobs",
             account=account or Account(),
+            limits=Limits(self.cgroups, memory_mib=1024),
             gpus=gpus,
             now=lambda: datetime.now(UTC),
             log=lambda event, **fields: None,
