@@ -10,6 +10,9 @@ PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadgroup
 PYTHON ?= $(shell sh tools/find-python)
 # The tests and the demo must not meet the caller's own account, and never write byte code into what is shipped.
 export PYTHONDONTWRITEBYTECODE := 1
+# Behind a company's proxy the registries are signed by what the machine trusts, not by what a package brings.
+export UV_SYSTEM_CERTS := 1
+export NODE_USE_SYSTEM_CA := 1
 
 .PHONY: help setup demo test check lint types layers mutants bench lock clean
 
@@ -70,5 +73,5 @@ $(RUNTIME)/.ready: requirements/lambda-runtime.txt $(VENV)/.ready
 
 node_modules/.ready: package.json package-lock.json $(VENV)/.ready
 	@echo "Installing the CDK command line"
-	@$(BIN)/python tools/npm.py ci --silent
+	@$(BIN)/python tools/npm.py ci --loglevel=error
 	@touch $@

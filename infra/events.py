@@ -17,14 +17,24 @@ TOLD = ["running", "shutting-down", "terminated", "stopping", "stopped"]
 
 
 class Events(Construct):
-    def __init__(self, scope: Construct, id: str, *, tick: lambda_.Function, news: lambda_.Function) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        tick: lambda_.Function,
+        news: lambda_.Function,
+        worker_api: lambda_.Function,
+    ) -> None:
+        """`worker_api` is called every minute too, which keeps its pulse (docs/worker-api.md)."""
         super().__init__(scope, id)
-        self._rule("EveryMinute", tick, schedule=events.Schedule.rate(EVERY_MINUTE))
+        self._rule("EveryMinute", tick, worker_api, schedule=events.Schedule.rate(EVERY_MINUTE))
         self._ec2("Interruption", news, "EC2 Spot Instance Interruption Warning")
         self._ec2("Rebalance", news, "EC2 Instance Rebalance Recommendation")
         self._ec2("StateChange", news, "EC2 Instance State-change Notification", detail={"state": TOLD})
-        # A tick that failed is made up for by the next one; news that failed twice more waits for the tick.
-        tick.configure_async_invoke(retry_attempts=0, max_event_age=EVERY_MINUTE)
+        # A tick or a beat that failed is made up for by the next one; news that failed twice more waits for the tick.
+        for function in (tick, worker_api):
+            function.configure_async_invoke(retry_attempts=0, max_event_age=EVERY_MINUTE)
         news.configure_async_invoke(retry_attempts=2, max_event_age=NEWS_WORTH_TELLING)
 
     def _ec2(
@@ -39,8 +49,7 @@ class Events(Construct):
     def _rule(
         self,
         id: str,
-        target: lambda_.Function,
-        *,
+        *called: lambda_.Function,
         schedule: events.Schedule | None = None,
         event_pattern: events.EventPattern | None = None,
     ) -> None:
@@ -49,5 +58,5 @@ class Events(Construct):
             id,
             schedule=schedule,
             event_pattern=event_pattern,
-            targets=[targets.LambdaFunction(target, max_event_age=NEWS_WORTH_TELLING)],
+            targets=[targets.LambdaFunction(function, max_event_age=NEWS_WORTH_TELLING) for function in called],
         )

@@ -8,7 +8,7 @@
 | `zones` | zones of the stack's own VPC | every zone of the Region |
 | `worker_roles` | roles of the owner's that instances may have, by name (`path/name` for a role with a path) | none |
 | `settings` | JSON object of periods and rates, see lambdas/domain/settings.py | `{}` |
-| `retention` | `keep`: table and bucket outlive the stack; `delete`: they go too (a bucket, if empty) | keep |
+| `retention` | `keep`: table and bucket outlive the stack; `delete`: they go too, with everything in them | keep |
 | `log_days` | how long log lines are kept: 1, 7, 30, 90, 365 | 30 |
 """
 

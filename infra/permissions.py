@@ -116,6 +116,14 @@ def _log_streams(log_group: logs.ILogGroup, pattern: str) -> str:
     )
 
 
+def emptying(bucket: s3.IBucket) -> list[iam.PolicyStatement]:
+    """Every object of a bucket that goes with its stack, and every version of one."""
+    return [
+        _allow("ListWhatGoes", ["s3:ListBucketVersions"], [bucket.bucket_arn]),
+        _allow("DeleteWhatGoes", ["s3:DeleteObject", "s3:DeleteObjectVersion"], [bucket.arn_for_objects("*")]),
+    ]
+
+
 def on_table(table_arn: str, actions: Sequence[str], *, index: bool) -> iam.PolicyStatement:
     """The table's items by action (`GetItem`); a transaction is authorised by the actions in it."""
     resources = [table_arn, *([f"{table_arn}/index/{names.INDEX}"] if index else [])]

@@ -70,7 +70,7 @@ class LowtideStack(Stack):
             identity=identity,
             worker=instances,
         )
-        Events(self, "Events", tick=loop.tick, news=loop.news)
+        Events(self, "Events", tick=loop.tick, news=loop.news, worker_api=api.function)
         watch = Watch(self, "Watch", stack_name=self.stack_name)
         Teardown(self, "Teardown", functions=code, storage=storage, before=list(self.node.children))
         self._outputs(
@@ -85,6 +85,7 @@ class LowtideStack(Stack):
                 names.OUTPUT_CONTROL_LOG_GROUP_NAME: code.log_group.log_group_name,
                 names.OUTPUT_WORKER_POLICY_ARN: instances.policy.managed_policy_arn,
                 names.OUTPUT_WORKER_API_URL: api.url.url,
+                names.OUTPUT_RETAINED: storage.retained,
             }
         )
 

@@ -13,13 +13,15 @@ job's checkpoint never gets this old; an ended job's is gone 60 to 90 days after
 
 
 class Storage(Construct):
-    """`table` and `bucket`."""
+    """`table` and `bucket`; `kept`: they outlive the stack; `retained`: what does, in words."""
 
     def __init__(self, scope: Construct, id: str, *, keep_data: bool) -> None:
         super().__init__(scope, id)
         removal = RemovalPolicy.RETAIN if keep_data else RemovalPolicy.DESTROY
         self.table = self._table(removal)
         self.bucket = self._bucket(removal)
+        self.kept = keep_data
+        self.retained = f"table {self.table.table_name}, bucket {self.bucket.bucket_name}" if keep_data else "nothing"
 
     def _table(self, removal: RemovalPolicy) -> dynamodb.TableV2:
         def text(name: str) -> dynamodb.Attribute:

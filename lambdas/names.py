@@ -49,6 +49,14 @@ OUTPUT_WORKER_LOG_GROUP_NAME = "WorkerLogGroupName"
 OUTPUT_CONTROL_LOG_GROUP_NAME = "ControlLogGroupName"
 OUTPUT_WORKER_POLICY_ARN = "WorkerPolicyArn"
 OUTPUT_WORKER_API_URL = "WorkerApiUrl"
+OUTPUT_RETAINED = "RetainedOnDelete"
+"""What `cdk destroy` leaves behind, by name; "nothing" with `-c retention=delete`."""
+
+# --- properties of the custom resource that ends instances -----------------------------------------------------------
+PROPERTY_EMPTIED = "EmptiedBucket"
+"""The bucket that goes with the stack; empty text: none does."""
+PROPERTY_RETAINED = "Retained"
+"""As in the output."""
 
 # --- places in the bucket ---------------------------------------------------------------------------------------------
 PREFIX_WORKER = "worker/"

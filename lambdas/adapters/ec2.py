@@ -41,10 +41,11 @@ TERMINATION_BATCH = 100
 smaller batch loses less."""
 TYPES_A_CALL = 100
 
-TAGGED_IN_REQUEST = ("fleet", "instance", "volume", "network-interface")
-"""What an instant fleet's TagSpecifications accept. Spot requests are tagged by the spot launch template alone: EC2
-refuses such a template for on-demand ("You cannot specify tags for Spot instances requests if there are no Spot
-instances requests being created by the request"), hence one template per capacity type."""
+TAGGED_IN_REQUEST = ("fleet", "instance", "volume")
+"""What an instant fleet's own TagSpecifications accept: EC2 documents the first two, Karpenter sends all three. The
+launch templates tag the rest with the stack, network interfaces among it. Spot requests are tagged by the spot launch
+template alone: EC2 refuses such a template for on-demand ("You cannot specify tags for Spot instances requests if there
+are no Spot instances requests being created by the request"), hence one template per capacity type."""
 
 _UNKNOWN_OUTCOME = {
     *("InternalError", "InternalFailure", "InternalServerError", "ServerInternal", "Server.InternalError"),

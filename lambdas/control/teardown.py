@@ -1,4 +1,5 @@
-"""The stack's last work, a custom resource that CloudFormation deletes first: launches stop, then every instance ends.
+"""The stack's last work, a custom resource that CloudFormation deletes first: launches stop, then every instance ends,
+then the bucket is emptied if it goes with the stack.
 
 Nothing launched is missed, although Describe shows a new instance late: the table names what CreateFleet answered, open
 intentions say what may still be answered, and only what is found to be nothing twice in a row counts as nothing.
@@ -8,8 +9,9 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol, Self
 
+from lambdas import names
 from lambdas.adapters.observations import Observations
 from lambdas.adapters.stack_switch import StackSwitch
 from lambdas.control.observe import Fleet
@@ -24,6 +26,15 @@ NAMED_MOST = 10
 """Instances that a failure's sentence names."""
 
 
+class Emptied(Protocol):
+    """A bucket that goes with the stack."""
+
+    @property
+    def name(self) -> str: ...
+
+    def empty(self, time_left: Callable[[], timedelta]) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closing:
     """What ending a stack needs."""
@@ -35,6 +46,28 @@ class Closing:
     settings: Settings
     now: Callable[[], datetime]
     pause: Callable[[float], None]
+    bucket: Callable[[str], Emptied]
+    """By name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What CloudFormation asks, and what the template says of the stack's data."""
+
+    type: str
+    emptied: str = ""
+    """The bucket that goes with the stack; empty: none does."""
+    retained: str = "nothing"
+    """What stays behind, in words."""
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> Self:
+        told = event.get("ResourceProperties", {})
+        return cls(
+            type=event["RequestType"],
+            emptied=told.get(names.PROPERTY_EMPTIED, ""),
+            retained=told.get(names.PROPERTY_RETAINED, "nothing"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,15 +92,21 @@ class _Left:
         return not self.instances and not self.launches
 
 
-def respond(closing: Closing, request_type: str, time_left: Callable[[], timedelta]) -> Result:
-    """Do what CloudFormation asks: `Delete` ends every instance, anything else lets launches begin. May be repeated."""
-    if request_type != "Delete":
+def respond(closing: Closing, request: Request, time_left: Callable[[], timedelta]) -> Result:
+    """Do what CloudFormation asks: `Delete` ends every instance and empties the bucket that goes with the stack;
+    anything else lets launches begin. May be repeated."""
+    if request.type != "Delete":
         closing.switch.open(closing.stack, closing.now())
         return Result(succeeded=True, reason="Launches may begin.")
     left = _end_all(closing, time_left)
-    if left.nothing():
-        return Result(succeeded=True, reason="Launches are stopped and every instance has ended.")
-    return Result(succeeded=False, reason=_sentence(left))
+    if not left.nothing():
+        return Result(succeeded=False, reason=_sentence(left))
+    if request.emptied and not closing.bucket(request.emptied).empty(time_left):
+        return Result(succeeded=False, reason=f"The bucket {request.emptied} is not empty yet; delete the stack again.")
+    return Result(
+        succeeded=True,
+        reason=f"Launches are stopped and every instance has ended. Retained: {request.retained}.",
+    )
 
 
 def physical_id(stack: str) -> str:

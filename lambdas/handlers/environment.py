@@ -5,12 +5,14 @@ EC2's alone costs a third of a second.
 """
 
 import json
+import logging
 import os
-import sys
+import time
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
-from random import SystemRandom
+from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -25,8 +27,14 @@ from lambdas.domain.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_ssm import SSMClient
     from mypy_boto3_sts import STSClient
+
+# The runtime gives the root logger the function's level, INFO, at which boto3 writes lines with every cold start.
+logging.getLogger().setLevel(logging.WARNING)
+logging.getLogger("lambdas").setLevel(logging.INFO)
 
 QUICK = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
 """For calls that take milliseconds (DynamoDB, SQS): three attempts, at most some 22 s in all, below every function's
@@ -45,8 +53,21 @@ def time_left(context: Any) -> timedelta:
 
 
 class Environment:
+    """What every function is made of. Each handler's module puts its own together from one of these, and from nothing
+    else; another world (a simulation) gives its own clients, time and chance by overriding them."""
+
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
+
+    def now(self) -> datetime:
+        return now()
+
+    def pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def new_id(self) -> str:
+        """A name that nothing else has."""
+        return uuid.uuid4().hex
 
     def __getitem__(self, name: str) -> str:
         """A variable that the deployment always sets."""
@@ -80,21 +101,35 @@ class Environment:
 
     @cached_property
     def sts(self) -> "STSClient":
-        """The Region's own endpoint: the global one may be far away, and its sessions end with its Region."""
-        return boto3.client("sts", config=QUICK.merge(Config(sts_regional_endpoints="regional")))  # pyright: ignore[reportCallIssue]
+        return boto3.client("sts", config=QUICK)
+
+    @cached_property
+    def s3(self) -> "S3Client":
+        return boto3.client("s3", config=PATIENT)
 
     @cached_property
     def ec2(self) -> "EC2Client":
-        """For reading and ending; launching takes a client that never repeats a call by itself (ec2.ONE_ATTEMPT)."""
+        """For reading and ending; launching takes `launching_ec2`."""
         return boto3.client("ec2", config=PATIENT)
 
     @cached_property
+    def launching_ec2(self) -> "EC2Client":
+        """For passes: it repeats no call by itself. Who launches nothing never loads what is needed for it."""
+        from lambdas.adapters.ec2 import ONE_ATTEMPT
+
+        return boto3.client("ec2", config=ONE_ATTEMPT)
+
+    @cached_property
+    def ssm(self) -> "SSMClient":
+        return boto3.client("ssm", config=QUICK)
+
+    @cached_property
     def table(self) -> Table:
-        return Table(self.dynamodb, self[names.ENV_TABLE])
+        return Table(self.dynamodb, self[names.ENV_TABLE], pause=self.pause)
 
     @cached_property
     def doorbell(self) -> Doorbell:
-        return Doorbell(self.table, self.sqs, self[names.ENV_RECONCILE_QUEUE], now)
+        return Doorbell(self.table, self.sqs, self[names.ENV_RECONCILE_QUEUE], self.now)
 
     @cached_property
     def parked_queue(self) -> Queue:
@@ -102,10 +137,10 @@ class Environment:
 
     @cached_property
     def metrics(self) -> Metrics:
-        return Metrics(self.stack, now=now)
+        return Metrics(self.stack, now=self.now)
 
     @cached_property
-    def random(self) -> SystemRandom:
+    def random(self) -> Random:
         return SystemRandom()
 
 
@@ -113,10 +148,3 @@ class Environment:
 def environment() -> Environment:
     """This process's own."""
     return Environment(os.environ)
-
-
-def say(level: str, what: str, **told: Any) -> None:
-    """One line of the function's log: a JSON object, as CloudWatch Logs finds fields in it."""
-    line = {"level": level, "what": what, **{key: value for key, value in told.items() if value is not None}}
-    sys.stdout.write(json.dumps(line, default=str) + "\n")
-    sys.stdout.flush()

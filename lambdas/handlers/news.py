@@ -1,30 +1,33 @@
 """EventBridge, what EC2 says of instances: see control/news.py."""
 
-import logging
 from functools import cache
 from typing import Any
 
 from lambdas.adapters.observations import Observations
 from lambdas.control.news import Newsroom, take_in
-from lambdas.handlers.environment import environment, now
-
-logging.getLogger().setLevel(logging.INFO)
+from lambdas.handlers.environment import Environment, environment
 
 
-@cache
-def _newsroom() -> Newsroom:
-    given = environment()
+def newsroom(given: Environment) -> Newsroom:
     return Newsroom(
         observations=Observations(given.table),
         doorbell=given.doorbell,
         metrics=given.metrics,
         settings=given.settings,
-        now=now,
+        now=given.now,
     )
 
 
+@cache
+def _newsroom() -> Newsroom:
+    return newsroom(environment())
+
+
 def handler(event: Any, _context: Any) -> None:
-    room = _newsroom()
+    serve(_newsroom(), event)
+
+
+def serve(room: Newsroom, event: Any) -> None:
     try:
         take_in(room, event)
     finally:

@@ -4,55 +4,53 @@ The queue is FIFO with the pool as message group and a batch size of 1, so a poo
 waits for another. A pass that fails is no failed message: the pool is looked at again soon, its group goes on.
 """
 
-import logging
-import uuid
 from collections.abc import Mapping
-from datetime import timedelta
 from functools import cache
 from typing import Any
 
-import boto3
-
 from lambdas import names
-from lambdas.adapters.ec2 import ONE_ATTEMPT, LaunchTemplate
+from lambdas.adapters.ec2 import LaunchTemplate
 from lambdas.adapters.ledger import Ledger
-from lambdas.adapters.metrics import Metrics
 from lambdas.control.assembly import Deployment, reconciler
 from lambdas.control.passes import Passes
 from lambdas.domain.plan import plan
 from lambdas.domain.pools import CapacityType
-from lambdas.handlers.environment import QUICK, Environment, environment, now
-
-logging.getLogger().setLevel(logging.INFO)
+from lambdas.handlers.environment import Environment, environment, time_left
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, list[Any]]:
+    return serve(_passes(), event, context)
+
+
+def serve(function: Passes, event: Mapping[str, Any], context: Any) -> dict[str, list[Any]]:
     for record in event["Records"]:
-        _passes().take(record["body"], lambda: timedelta(milliseconds=context.get_remaining_time_in_millis()))
+        function.take(record["body"], lambda: time_left(context))
     return {"batchItemFailures": []}
 
 
-@cache
-def _passes() -> Passes:
-    given = environment()
-    metrics = Metrics(given.stack, now=now)
+def passes(given: Environment) -> Passes:
     return Passes(
         reconciler=reconciler(
             deployment_of(given),
             table=given.table,
-            ec2_client=boto3.client("ec2", config=ONE_ATTEMPT),
-            ssm_client=boto3.client("ssm", config=QUICK),
+            ec2_client=given.launching_ec2,
+            ssm_client=given.ssm,
             ledger=Ledger(given.table, jobs_kept=given.settings.jobs_kept),
             doorbell=given.doorbell,
-            metrics=metrics,
+            metrics=given.metrics,
             decide=plan,
-            now=now,
-            new_id=lambda: uuid.uuid4().hex,
+            now=given.now,
+            new_id=given.new_id,
         ),
-        metrics=metrics,
+        metrics=given.metrics,
         settings=given.settings,
-        now=now,
+        now=given.now,
     )
+
+
+@cache
+def _passes() -> Passes:
+    return passes(environment())
 
 
 def deployment_of(given: Environment) -> Deployment:

@@ -1,7 +1,5 @@
 """EventBridge, every minute: see control/tick.py."""
 
-import logging
-import uuid
 from functools import cache
 from typing import Any
 
@@ -11,14 +9,10 @@ from lambdas.adapters.observations import Observations
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.control.observe import Eyes
 from lambdas.control.tick import Works, tick
-from lambdas.handlers.environment import environment, now, time_left
-
-logging.getLogger().setLevel(logging.INFO)
+from lambdas.handlers.environment import Environment, environment, time_left
 
 
-@cache
-def _works() -> Works:
-    given = environment()
+def works(given: Environment) -> Works:
     return Works(
         eyes=Eyes(
             observations=Observations(given.table),
@@ -27,17 +21,25 @@ def _works() -> Works:
             pools=PoolConfig(given.table),
             doorbell=given.doorbell,
             settings=given.settings,
-            now=now,
+            now=given.now,
         ),
         metrics=given.metrics,
-        now=now,
-        new_id=lambda: uuid.uuid4().hex,
+        now=given.now,
+        new_id=given.new_id,
     )
 
 
+@cache
+def _works() -> Works:
+    return works(environment())
+
+
 def handler(event: dict[str, Any], context: Any) -> None:
-    works = _works()
+    serve(_works(), event, context)
+
+
+def serve(function: Works, event: dict[str, Any], context: Any) -> None:
     try:
-        tick(works, event.get("id") or works.new_id(), lambda: time_left(context))
+        tick(function, event.get("id") or function.new_id(), lambda: time_left(context))
     finally:
-        works.metrics.flush()
+        function.metrics.flush()

@@ -1,5 +1,6 @@
 """The worker API behind its function URL; called once a minute by a schedule too, which keeps its pulse (pulse.py)."""
 
+import logging
 from functools import cache
 from typing import Any
 
@@ -13,12 +14,12 @@ from lambdas.control.claiming import Claims
 from lambdas.control.credentials import DataCredentials
 from lambdas.control.worker_api import WorkerApi
 from lambdas.control.worker_http import WorkerHttp
-from lambdas.handlers.environment import environment, now, say
+from lambdas.handlers.environment import Environment, environment
+
+_log = logging.getLogger(__name__)
 
 
-@cache
-def _worker_http() -> WorkerHttp:
-    given = environment()
+def worker_http(given: Environment) -> WorkerHttp:
     leases = Leases(given.table, jobs_kept=given.settings.jobs_kept)
     workers = Workers(given.table)
     credentials = DataCredentials(
@@ -34,26 +35,36 @@ def _worker_http() -> WorkerHttp:
         claims=Claims(given.table, leases, given.random),
         doorbell=given.doorbell,
         settings=given.settings,
-        now=now,
+        now=given.now,
         random=given.random,
     )
     pulse = Pulse(given.table, given.settings)
-    return WorkerHttp(api=api, credentials=credentials, pulse=pulse, roles=given.worker_roles, now=now)
+    return WorkerHttp(api=api, credentials=credentials, pulse=pulse, roles=given.worker_roles, now=given.now)
+
+
+@cache
+def _worker_http() -> WorkerHttp:
+    return worker_http(environment())
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
-    http = _worker_http()
+    return serve(_worker_http(), event, context)
+
+
+def serve(http: WorkerHttp, event: dict[str, Any], context: Any) -> dict[str, Any] | None:
     if "requestContext" not in event:
-        http.pulse.beat(now())
+        http.pulse.beat(http.now())
         return None
     reply = http.reply(event, account=context.invoked_function_arn.split(":")[4])
-    say(
-        "INFO" if reply.status == 200 else "WARNING",
-        "worker-api",
-        path=reply.path,
-        instance_id=reply.instance_id,
-        status=reply.status,
-        error=reply.body.get("error"),
-        leases=len(reply.body["leases"]) if reply.body.get("leases") else None,
+    _log.log(
+        logging.INFO if reply.status == 200 else logging.WARNING,
+        "worker api",
+        extra={
+            "path": reply.path,
+            "instance_id": reply.instance_id,
+            "status": reply.status,
+            "error": reply.body.get("error"),
+            "leases": len(reply.body.get("leases") or ()),
+        },
     )
     return reply.to_response()

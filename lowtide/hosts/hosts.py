@@ -239,8 +239,9 @@ class _Host:
         return powered_off
 
     def _end_processes(self, process: subprocess.Popen[str]) -> None:
+        """As systemd ends services with KillMode=mixed: the worker is told, and ends its jobs itself."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            orphans.end(psutil.Process(process.pid), grace=self._grace)
+            orphans.end(psutil.Process(process.pid), grace=self._grace, not_told=_is_a_jobs)
 
 
 def _says_shutdown(pipe: IO[str]) -> bool:

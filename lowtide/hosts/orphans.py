@@ -3,6 +3,7 @@
 import contextlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -34,14 +35,19 @@ def end_orphans(data_dir: Path) -> int:
     return ended
 
 
-def end(first: psutil.Process, *, grace: float) -> None:
+def _nothing(_process: psutil.Process) -> bool:
+    return False
+
+
+def end(first: psutil.Process, *, grace: float, not_told: Callable[[psutil.Process], bool] = _nothing) -> None:
     """SIGTERM to all below `first`, SIGKILL to the rest after `grace` seconds, `first` last: it keeps them in sight.
 
+    `not_told` names those that get no SIGTERM: whoever started them is told and ends them himself.
     Returns when none is left, within `grace` + KILL_SECONDS.
     """
     below = _below(first)
     if grace > 0:
-        for process in below:
+        for process in [one for one in below if not not_told(one)]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.terminate()
         psutil.wait_procs([one for one in below if not _keeps_the_rest(first, one)], timeout=grace)

@@ -44,6 +44,12 @@ NAMES: tuple[Name, ...] = (
     Name("app", "_reset_all_state", ""),
     Name("core.iam_actions", "SERVICE_TO_IAM_NAMESPACE"),
     Name("core.iam_actions", "request_tag_context", "service iam_action body params"),
+    Name("core.iam_actions", "extract_iam_action", "service method path headers body query_params"),
+    Name(
+        "core.iam_actions",
+        "extract_resource_arn",
+        "service method path headers body query_params region account_id",
+    ),
     Name(
         "core.iam_evaluator",
         "EvalContext",

@@ -76,6 +76,8 @@ class _Table:
         default_factory=list[tuple[datetime, tuple[str, str], WireItem | None]]
     )
     """Changes that the indexes do not show yet."""
+    sizes: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    """Bytes of each item, counted when it was written."""
 
 
 @dataclass(frozen=True)
@@ -243,9 +245,10 @@ class FakeDynamoDB(SimClient):
         most, size = request.get("Limit", len(found) + 1), 0
         page: list[WireItem] = []
         for item in found:
-            if len(page) == most or (page and size + _bytes(item) > self.page_bytes):
+            weight = table.sizes.get(table.keys.place(item) or ("", ""), 0)
+            if len(page) == most or (page and size + weight > self.page_bytes):
                 break
-            size += _bytes(item)
+            size += weight
             page.append(item if carried is None else {k: v for k, v in item.items() if k in carried})
         shown: Response = {"Count": len(page), "ScannedCount": len(page)}
         if request.get("Select") != "COUNT":
@@ -269,6 +272,7 @@ class FakeDynamoDB(SimClient):
             table.items.pop(write.key, None)
         else:
             table.items[write.key] = write.item
+            table.sizes[write.key] = _bytes(write.item)
         _reorder(table.keys, write.key, old, write.item)
         table.late.append((self.clock() + self.index_delay, write.key, write.item))
 

@@ -115,6 +115,19 @@ def test_a_terminated_instance_is_asked_to_end_before_it_is_killed(make_hosts: M
     says(hosts, "told")
 
 
+def test_the_jobs_of_an_instance_that_ends_are_left_to_the_worker_to_tell(make_hosts: Make) -> None:
+    """systemd tells a service's main process alone (KillMode=mixed): a job that died of a SIGTERM which its worker knew
+    nothing of would be reported as the job's own failure."""
+    hosts = make_hosts(grace=1.0)
+    job = "LOWTIDE_JOB_ID=j sh -c 'trap \"echo a job was told\" TERM; echo ready; while :; do sleep 0.05; done' &"
+    launch(hosts, f"trap 'echo the worker was told' TERM\n{job}\nwhile :; do sleep 0.05; done")
+    says(hosts, "ready")
+    hosts.terminate(ID)
+    says(hosts, "the worker was told")
+    until(lambda: hosts.processes(ID) == [])
+    assert "a job was told" not in hosts.console(ID)
+
+
 @pytest.mark.parametrize("command", ["poweroff", "shutdown -h now", "systemctl poweroff", "shutdown -P +0"])
 def test_a_guest_that_powers_off_ends_and_is_reported_once(make_hosts: Make, command: str) -> None:
     hosts = make_hosts()

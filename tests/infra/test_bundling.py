@@ -3,6 +3,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -36,6 +37,10 @@ def files(directory: Path) -> dict[str, bytes]:
     return {p.relative_to(directory).as_posix(): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
 
 
+HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""The one Python that this machine certainly has, so that byte code is compiled for it."""
+
+
 def host_arch() -> str:
     return {"aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "x86_64")
 
@@ -43,13 +48,13 @@ def host_arch() -> str:
 @pytest.fixture(scope="module")
 def functions(tmp_path_factory: pytest.TempPathFactory) -> Built:
     root = checkout(tmp_path_factory.mktemp("one"))
-    return build_functions(root, python="3.13", arch=host_arch())
+    return build_functions(root, python=HOST_PYTHON, arch=host_arch())
 
 
 def test_two_builds_of_the_same_source_elsewhere_have_the_same_hash_and_the_same_files(
     functions: Built, tmp_path: Path
 ) -> None:
-    again = build_functions(checkout(tmp_path), python="3.13", arch=host_arch())
+    again = build_functions(checkout(tmp_path), python=HOST_PYTHON, arch=host_arch())
     assert again.path != functions.path
     assert again.digest == functions.digest
     first, second = files(functions.path), files(again.path)
@@ -60,7 +65,7 @@ def test_two_builds_of_the_same_source_elsewhere_have_the_same_hash_and_the_same
 def test_a_second_build_takes_the_first_ones_result(functions: Built) -> None:
     root = functions.path.parents[2]
     before = functions.path.stat().st_mtime_ns
-    assert build_functions(root, python="3.13", arch=host_arch()) == functions
+    assert build_functions(root, python=HOST_PYTHON, arch=host_arch()) == functions
     assert functions.path.stat().st_mtime_ns == before
 
 
@@ -70,7 +75,7 @@ def test_a_change_of_source_or_of_a_pinned_package_changes_the_hash(
 ) -> None:
     root = checkout(tmp_path)
     (root / changed).write_text((root / changed).read_text() + "\n# changed\n")
-    assert build_functions(root, python="3.13", arch=host_arch()).digest != functions.digest
+    assert build_functions(root, python=HOST_PYTHON, arch=host_arch()).digest != functions.digest
 
 
 def test_python_and_architecture_are_part_of_the_hash() -> None:
@@ -99,7 +104,7 @@ def test_byte_code_trusts_its_source_since_a_zip_keeps_no_dates(functions: Built
 def test_everybody_may_read_the_bundle_whatever_the_builders_umask(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
-        built = build_functions(checkout(tmp_path), python="3.13", arch=host_arch())
+        built = build_functions(checkout(tmp_path), python=HOST_PYTHON, arch=host_arch())
     finally:
         os.umask(before)
     modes = {(p.is_dir(), p.stat().st_mode & 0o777) for p in [built.path, *built.path.rglob("*")]}

@@ -172,10 +172,12 @@ def rules(template: Template) -> dict[str, dict[str, Any]]:
     }
 
 
-def test_the_tick_comes_every_minute(template: Template) -> None:
+def test_the_tick_and_the_worker_apis_pulse_come_every_minute(template: Template) -> None:
     rule = rules(template)["rate(1 minute)"]
     assert rule["State"] == "ENABLED"
-    assert [t["Arn"]["Fn::GetAtt"][0] for t in rule["Targets"]] == [template.function("tick")[0]]
+    called = {t["Arn"]["Fn::GetAtt"][0] for t in rule["Targets"]}
+    assert called == {template.function(handler)[0] for handler in ("tick", "worker_api")}
+    assert all("Input" not in t and "InputPath" not in t for t in rule["Targets"]), "the event itself, which is no HTTP"
 
 
 @pytest.mark.parametrize(
@@ -210,12 +212,16 @@ def test_each_rule_may_call_its_function_and_no_other_rule_may(template: Templat
     }
 
 
-def test_a_failed_tick_is_not_repeated_and_failed_news_twice(template: Template) -> None:
+def test_a_failed_tick_or_beat_is_not_repeated_and_failed_news_twice(template: Template) -> None:
     tries = {
         c["FunctionName"]["Ref"]: (c["MaximumRetryAttempts"], c["MaximumEventAgeInSeconds"])
         for c in template.properties("AWS::Lambda::EventInvokeConfig")
     }
-    assert tries == {template.function("tick")[0]: (0, 60), template.function("news")[0]: (2, 600)}
+    assert tries == {
+        template.function("tick")[0]: (0, 60),
+        template.function("worker_api")[0]: (0, 60),
+        template.function("news")[0]: (2, 600),
+    }
 
 
 def test_a_tick_ends_before_the_next_begins(template: Template) -> None:

@@ -8,7 +8,7 @@ import pytest
 from aws_cdk import assertions
 
 from lambdas import names
-from tests.infra.template import ACCOUNT, REGION, ROOT, ZONES, Template, as_list, stack, synthesized, text
+from tests.infra.template import ACCOUNT, REGION, ROOT, ZONES, Template, actions, as_list, stack, synthesized, text
 
 # --- storage ---
 
@@ -55,6 +55,32 @@ def test_table_and_bucket_outlive_the_stack_unless_the_owner_says_otherwise(rete
     kept = {r["Type"] for r in template.resources.values() if r.get("DeletionPolicy", "Delete") == "Retain"}
     data = {"AWS::DynamoDB::GlobalTable", "AWS::S3::Bucket"}
     assert kept == (data if policy == "Retain" else set())
+
+
+def test_what_outlives_the_stack_is_named_in_the_output_and_to_the_teardown(template: Template) -> None:
+    (table,) = template.of_type("AWS::DynamoDB::GlobalTable")
+    (bucket,) = template.of_type("AWS::S3::Bucket")
+    (teardown,) = template.properties("Custom::LowtideInstances")
+    said = f"table {{{table}}}, bucket {{{bucket}}}"
+    assert text(template.content["Outputs"][names.OUTPUT_RETAINED]["Value"]) == said
+    assert text(teardown[names.PROPERTY_RETAINED]) == said
+    assert teardown[names.PROPERTY_EMPTIED] == ""
+
+
+def test_a_bucket_that_goes_is_emptied_by_the_teardown_alone() -> None:
+    template = synthesized(retention="delete")
+    (bucket,) = template.of_type("AWS::S3::Bucket")
+    (teardown,) = template.properties("Custom::LowtideInstances")
+    assert (teardown[names.PROPERTY_EMPTIED], teardown[names.PROPERTY_RETAINED]) == ({"Ref": bucket}, "nothing")
+    assert template.content["Outputs"][names.OUTPUT_RETAINED]["Value"] == "nothing"
+    listing, deleting = (template.statement("teardown", sid) for sid in ("ListWhatGoes", "DeleteWhatGoes"))
+    assert (actions(listing), text(listing["Resource"])) == (["s3:ListBucketVersions"], f"{{{bucket}.Arn}}")
+    assert text(deleting["Resource"]) == f"{{{bucket}.Arn}}/*"
+    assert set(actions(deleting)) == {"s3:DeleteObject", "s3:DeleteObjectVersion"}
+
+
+def test_no_function_may_delete_from_a_bucket_that_stays(template: Template) -> None:
+    assert [a for _, s in template.policies() for a in actions(s) if a.startswith("s3:Delete")] == []
 
 
 # --- network ---

@@ -1,6 +1,7 @@
 """The two functions as Lambda calls them, on the in-memory AWS."""
 
 import json
+import logging
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -23,10 +24,11 @@ def deployed(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         {
             **{names.ENV_STACK: "Lowtide", names.ENV_TABLE: "lowtide", names.ENV_WORKER_ROLES: json.dumps([ROLE])},
             **{names.ENV_PARKED_QUEUE: world.parked_url, names.ENV_RECONCILE_QUEUE: world.reconcile_url},
+            **{names.ENV_DATA_ROLE: "arn:aws:iam::1:role/Data", names.ENV_BUCKET: "b", names.ENV_WORKER_LOGS: "logs"},
             **{names.ENV_SETTINGS: '{"heartbeat": 7}', names.ENV_SUBNETS: '{"b": "subnet-2", "a": "subnet-1"}'},
         }
     )
-    given.__dict__.update(dynamodb=world.dynamodb, sqs=world.sqs)
+    given.__dict__.update(dynamodb=world.dynamodb, sqs=world.sqs, sts=world.sts)
     for module in (intake, worker_api):
         monkeypatch.setattr(module, "environment", lambda: given)
     intake._intake.cache_clear()
@@ -36,32 +38,38 @@ def deployed(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     worker_api._worker_http.cache_clear()
 
 
+def told(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
+    """The one line of the log, by its fields."""
+    (line,) = caplog.records
+    return vars(line)
+
+
 def record(body: str) -> dict[str, Any]:
     return {"messageId": "m-1", "body": body, "attributes": {"SentTimestamp": "1767603600000"}}
 
 
-def test_intake_answers_with_what_has_to_come_again(deployed: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_intake_answers_with_what_has_to_come_again(deployed: World, caplog: pytest.LogCaptureFixture) -> None:
     body = json.dumps({"pool": "gpu", "command": ["true"], "id": "job"})
     answer = intake.handler({"Records": [record(body)]}, None)
     assert (answer, deployed.record().pool) == ({"batchItemFailures": []}, "gpu")
-    assert json.loads(capsys.readouterr().out)["new"] == 1
+    assert told(caplog)["new"] == 1
 
 
-def test_the_worker_api_answers_http_and_logs_a_line(deployed: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_worker_api_answers_http_and_logs_a_line(deployed: World, caplog: pytest.LogCaptureFixture) -> None:
     body = {"boot_id": "b", "worker": "1", "vcpus": 1, "memory_mib": 1, "gpus": 0}
     answer = worker_api.handler(event(names.API_HELLO, deployed.instance(), body), CONTEXT)
     assert answer is not None
     assert (answer["statusCode"], json.loads(answer["body"])["settings"]["heartbeat_seconds"]) == (200, 7.0)
-    line = json.loads(capsys.readouterr().out)
-    assert (line["what"], line["status"], line["instance_id"]) == ("worker-api", 200, f"i-{1:017x}")
+    line = told(caplog)
+    assert (line["msg"], line["status"], line["instance_id"]) == ("worker api", 200, f"i-{1:017x}")
 
 
-def test_a_refused_call_is_logged_as_a_warning(deployed: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_call_is_logged_as_a_warning(deployed: World, caplog: pytest.LogCaptureFixture) -> None:
     answer = worker_api.handler(event(names.API_HELLO, "somebody", {}), CONTEXT)
     assert answer is not None
     assert answer["statusCode"] == 403
-    line = json.loads(capsys.readouterr().out)
-    assert (line["level"], line["error"]) == ("WARNING", "not-a-worker")
+    line = told(caplog)
+    assert (line["levelname"], line["error"]) == ("WARNING", "not-a-worker")
 
 
 def test_the_schedule_keeps_the_pulse(deployed: World) -> None:
@@ -78,3 +86,14 @@ def test_a_client_is_made_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(environment.boto3, "client", lambda service, **_: made.append(service) or service)
     given = Environment({names.ENV_TABLE: "t"})
     assert (given.table.name, made) == ("t", ["dynamodb"])
+
+
+def test_the_log_has_our_lines_from_info_up_and_of_others_only_warnings() -> None:
+    ours, boto = logging.getLogger("lambdas.control.tick"), logging.getLogger("botocore.credentials")
+    assert (ours.isEnabledFor(logging.INFO), boto.isEnabledFor(logging.INFO)) == (True, False)
+    assert boto.isEnabledFor(logging.WARNING)
+
+
+def test_a_function_makes_its_clients_as_boto3_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+    assert Environment({}).sts.meta.endpoint_url == "https://sts.us-west-2.amazonaws.com"

@@ -90,6 +90,25 @@ def test_the_namespace_of_a_metric_decides(world: World) -> None:
     assert "AccessDenied" in str(refused(cloudwatch.put_metric_data, Namespace="Theirs", MetricData=data))
 
 
+def test_a_batch_of_messages_is_sent_with_the_permission_to_send_one(world: World) -> None:
+    url = world.client("sqs").create_queue(QueueName=f"q-{uuid4().hex}")["QueueUrl"]
+    batch = {"QueueUrl": url, "Entries": [{"Id": "1", "MessageBody": "m"}]}
+    assert (
+        refused(as_role(world, "sqs", {"Action": "sqs:SendMessage", "Resource": "*"}).send_message_batch, **batch)
+        is None
+    )
+    receiver = as_role(world, "sqs", {"Action": "sqs:ReceiveMessage", "Resource": "*"})
+    assert refused(receiver.send_message_batch, **batch) == "AccessDenied"
+
+
+def test_parameters_are_read_by_name_and_public_ones_belong_to_nobody(world: World) -> None:
+    public = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
+    images = f"arn:aws:ssm:{world.region}::parameter/aws/service/ami-amazon-linux-latest/*"
+    reader = as_role(world, "ssm", {"Action": "ssm:GetParameters", "Resource": images})
+    assert refused(reader.get_parameters, Names=[public]) is None
+    assert refused(reader.get_parameters, Names=[public, "/secret"]) == "AccessDeniedException"
+
+
 def test_the_leading_keys_of_every_kind_of_request_decide(world: World) -> None:
     table = f"t-{uuid4().hex[:8]}"
     world.client("dynamodb").create_table(

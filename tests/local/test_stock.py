@@ -86,6 +86,19 @@ def test_condition_keys_of_resources_namespaces_and_leading_keys_are_unknown() -
     assert context("dynamodb", "dynamodb:GetItem", body, {}) == {}
 
 
+def test_a_batch_of_messages_needs_a_permission_that_iam_does_not_have() -> None:
+    headers = {"x-amz-target": "AmazonSQS.SendMessageBatch"}
+    action = upstream("core.iam_actions").extract_iam_action("sqs", "POST", "/", headers, b"{}", {})
+    assert action == "sqs:SendMessageBatch"
+
+
+def test_named_parameters_are_checked_as_every_resource() -> None:
+    headers = {"x-amz-target": "AmazonSSM.GetParameters"}
+    body = json.dumps({"Names": ["/aws/service/a"]}).encode()
+    find = upstream("core.iam_actions").extract_resource_arn
+    assert find("ssm", "POST", "/", headers, body, {}, "us-east-1", environment.ACCOUNT) == "*"
+
+
 def test_a_fifo_queue_is_worked_on_one_batch_at_a_time() -> None:
     functions = upstream("services.lambda_svc")
     mapping = {"ScalingConfig": {"MaximumConcurrency": 5}}

@@ -402,12 +402,13 @@ def launching():
     ]
 
 
-ALL_TAGGED = ("fleet", "instance", "volume", "network-interface")
+TAGGED_BY_REQUEST = ("fleet", "instance", "volume")
+"""The template tags the network interface."""
 RESOLVED = {"ImageId": "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"}
 
 
 def on_demand_request(local, **more):
-    return fleet_request(local, lifecycle="on-demand", kinds=ALL_TAGGED, override=RESOLVED, **more)
+    return fleet_request(local, lifecycle="on-demand", kinds=TAGGED_BY_REQUEST, override=RESOLVED, **more)
 
 
 def test_the_least_privilege_is_enough(local, as_role):
@@ -445,7 +446,7 @@ def test_running_on_each_kind_of_resource_is_a_permission_of_its_own(local, as_r
 
 
 def test_spot_needs_the_spot_request_tagged_too(local, as_role):
-    request = fleet_request(local, kinds=ALL_TAGGED)
+    request = fleet_request(local, kinds=TAGGED_BY_REQUEST)
     code, message = answered(as_role(launching()), request)
     assert (code, ":spot-instances-request/" in message) == ("UnauthorizedOperation", True)
 

@@ -41,6 +41,20 @@ TYPE = TypeFacts(
 )
 
 
+class Contents:
+    """A bucket: what ran when it was emptied (None: it has not been), and whether it lets itself be emptied."""
+
+    def __init__(self, name: str, running: Callable[[], list[str]]) -> None:
+        self.name, self._running = name, running
+        self.gives_way = True
+        self.emptied_beside: list[str] | None = None
+
+    def empty(self, time_left: Callable[[], timedelta]) -> bool:
+        assert time_left() > timedelta(0)
+        self.emptied_beside = self._running()
+        return self.gives_way
+
+
 class World:
     def __init__(self) -> None:
         self.clock = VirtualClock()
@@ -58,7 +72,11 @@ class World:
         self.pools = PoolConfig(self.table)
         self.doorbell = Doorbell(self.table, self.sqs, self.queue_url, self.clock)  # type: ignore[arg-type]
         self.cloud = Ec2(self.ec2, names.STACK)  # type: ignore[arg-type]
+        self.buckets = {"data": Contents("data", self._alive)}
         self._ids = 0
+
+    def _alive(self) -> list[str]:
+        return [name for name, machine in self.ec2.machines.items() if machine.state != "terminated"]
 
     # --- what the code under test is given ---
 
@@ -96,6 +114,7 @@ class World:
             settings=self.settings,
             now=self.clock,
             pause=pause or (lambda seconds: self.clock.advance(timedelta(seconds=seconds)) and None),
+            bucket=lambda name: self.buckets[name],
         )
 
     def new_id(self) -> str:

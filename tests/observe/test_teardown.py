@@ -14,7 +14,7 @@ from lambdas.adapters import cfn_answer, keys
 from lambdas.adapters.launch_table import Closing as LaunchesStopped
 from lambdas.adapters.launch_table import LaunchTable
 from lambdas.adapters.table import Table
-from lambdas.control.teardown import Result, physical_id, respond
+from lambdas.control.teardown import Request, Result, physical_id, respond
 from lambdas.handlers import teardown as handler_module
 from tests.observe.conftest import MINUTE, World
 from tests.observe.scripted_ec2 import tags
@@ -22,10 +22,10 @@ from tests.observe.scripted_ec2 import tags
 LONG = timedelta(minutes=15)
 
 
-def delete(world: World) -> Result:
+def delete(world: World, **asked: str) -> Result:
     """A deletion with 15 minutes on the world's clock."""
     until = world.clock() + LONG
-    return respond(world.closing(), "Delete", lambda: until - world.clock())
+    return respond(world.closing(), Request(type="Delete", **asked), lambda: until - world.clock())
 
 
 def test_closing_stops_launches(world: World) -> None:
@@ -66,7 +66,7 @@ def test_an_instance_that_describe_does_not_list_yet_is_ended_too(world: World) 
         machine.listed = len(looks) >= 4
 
     until = world.clock() + LONG
-    assert respond(world.closing(pause), "Delete", lambda: until - world.clock()).succeeded
+    assert respond(world.closing(pause), Request(type="Delete"), lambda: until - world.clock()).succeeded
     assert machine.state == "terminated"
 
 
@@ -81,7 +81,7 @@ def test_a_call_without_an_answer_is_waited_for(world: World) -> None:
             world.run("i-late")
 
     until = world.clock() + LONG
-    assert respond(world.closing(pause), "Delete", lambda: until - world.clock()).succeeded
+    assert respond(world.closing(pause), Request(type="Delete"), lambda: until - world.clock()).succeeded
     assert world.ec2.machines["i-late"].state == "terminated"
 
 
@@ -92,7 +92,7 @@ def test_one_look_that_finds_nothing_is_not_believed(world: World) -> None:
             world.run("i-late")
 
     until = world.clock() + LONG
-    assert respond(world.closing(pause), "Delete", lambda: until - world.clock()).succeeded
+    assert respond(world.closing(pause), Request(type="Delete"), lambda: until - world.clock()).succeeded
     assert world.ec2.machines["i-late"].state == "terminated"
 
 
@@ -130,10 +130,46 @@ def test_a_stack_whose_table_is_gone_is_still_emptied(world: World) -> None:
     assert world.ec2.machines["i-1"].state == "terminated"
 
 
+# --- data ---
+
+
+def test_a_bucket_that_goes_is_emptied_once_no_instance_can_write_to_it(world: World) -> None:
+    world.run("i-1", ends_after=3)
+    assert delete(world, emptied="data").succeeded
+    assert world.buckets["data"].emptied_beside == []
+
+
+def test_a_bucket_that_stays_is_left_alone_and_named(world: World) -> None:
+    result = delete(world, retained="table t, bucket data")
+    assert result.succeeded
+    assert result.reason.endswith("Retained: table t, bucket data.")
+    assert world.buckets["data"].emptied_beside is None
+
+
+def test_a_bucket_that_cannot_be_emptied_in_time_holds_the_deletion(world: World) -> None:
+    world.buckets["data"].gives_way = False
+    result = delete(world, emptied="data")
+    assert not result.succeeded
+    assert result.reason == "The bucket data is not empty yet; delete the stack again."
+
+
+def test_nothing_is_emptied_while_an_instance_has_not_ended(world: World) -> None:
+    world.run("i-1")
+    world.ec2.refuse_to_end = "UnauthorizedOperation"
+    assert not delete(world, emptied="data").succeeded
+    assert world.buckets["data"].emptied_beside is None
+
+
+def test_the_request_is_what_the_template_says_of_its_data() -> None:
+    told = {names.PROPERTY_EMPTIED: "", names.PROPERTY_RETAINED: "table t, bucket data"}
+    request = Request.of({"RequestType": "Delete", "ResourceProperties": told})
+    assert request == Request(type="Delete", retained="table t, bucket data")
+
+
 @pytest.mark.parametrize("request_type", ["Create", "Update"])
 def test_a_stack_that_is_made_or_changed_may_launch(world: World, request_type: str) -> None:
     delete(world)
-    assert respond(world.closing(), request_type, lambda: LONG).succeeded
+    assert respond(world.closing(), Request(type=request_type), lambda: LONG).succeeded
     control = world.item(keys.STACK, keys.CONTROL)
     assert control is not None
     assert "closing" not in control

@@ -1,0 +1,204 @@
+"""The deployed functions in a virtual world: the handlers' own assembly on in-memory clients, one process each.
+
+A function keeps its process from one invocation to the next, as Lambda does; a killed one is gone with all it
+remembered, and the next invocation starts anew.
+"""
+
+import contextlib
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from random import Random
+from typing import Any, Protocol
+
+from lambdas import names
+from lambdas.control.teardown import Result, respond
+from lambdas.domain.settings import Settings
+from lambdas.handlers import intake, news, reconcile, teardown, tick, worker_api
+from lambdas.handlers.environment import Environment
+from lowtide.sim.calls import Killed
+from lowtide.sim.clock import VirtualClock
+from lowtide.sim.dynamodb import FakeDynamoDB
+from lowtide.sim.ec2 import FakeEC2, FakeSSM
+from lowtide.sim.sqs import FakeSQS
+
+ACCOUNT = "000000000000"
+ROLE = "LowtideWorker"
+TABLE = "lowtide"
+ON_DEMAND_TEMPLATE = "lt-on-demand"
+SPOT_TEMPLATE = "lt-spot"
+
+
+class Function(StrEnum):
+    INTAKE = "intake"
+    TICK = "tick"
+    RECONCILE = "reconcile"
+    NEWS = "news"
+    WORKER_API = "worker_api"
+    TEARDOWN = "teardown"
+
+
+TIMEOUTS: Mapping[Function, timedelta] = {
+    Function.INTAKE: timedelta(seconds=30),
+    Function.TICK: timedelta(seconds=55),
+    Function.RECONCILE: timedelta(seconds=120),
+    Function.NEWS: timedelta(seconds=30),
+    Function.WORKER_API: timedelta(seconds=20),
+    Function.TEARDOWN: timedelta(minutes=15),
+}
+"""As the stack deploys them (tests/crash/test_world.py holds them to infra/)."""
+
+
+class Crashed(Exception):
+    """The invocation ended without an answer: killed, or an exception left the function."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cloud:
+    """The clients that every function is given, and where things are."""
+
+    clock: VirtualClock
+    dynamodb: FakeDynamoDB
+    sqs: FakeSQS
+    ec2: FakeEC2
+    ssm: FakeSSM
+    settings: Settings
+    stack: str
+    subnets: Mapping[str, str]
+    """Subnet id by zone."""
+    reconcile_queue: str
+    parked_queue: str
+
+    def variables(self) -> dict[str, str]:
+        return {
+            names.ENV_STACK: self.stack,
+            names.ENV_TABLE: TABLE,
+            names.ENV_RECONCILE_QUEUE: self.reconcile_queue,
+            names.ENV_PARKED_QUEUE: self.parked_queue,
+            names.ENV_LAUNCH_TEMPLATE: ON_DEMAND_TEMPLATE,
+            names.ENV_LAUNCH_TEMPLATE_VERSION: "1",
+            names.ENV_SPOT_LAUNCH_TEMPLATE: SPOT_TEMPLATE,
+            names.ENV_SPOT_LAUNCH_TEMPLATE_VERSION: "1",
+            names.ENV_SUBNETS: json.dumps(dict(self.subnets)),
+            names.ENV_SETTINGS: self.settings.to_json(),
+            names.ENV_WORKER_ROLES: json.dumps([ROLE]),
+            names.ENV_DATA_ROLE: f"arn:aws:iam::{ACCOUNT}:role/Data",
+            names.ENV_BUCKET: "bucket",
+            names.ENV_WORKER_LOGS: "worker-logs",
+        }
+
+
+class SimEnvironment(Environment):
+    """One process's environment. What it is given beforehand it never makes."""
+
+    def __init__(self, cloud: Cloud, chance: Random, pause: Callable[[float], None]) -> None:
+        super().__init__(cloud.variables())
+        self._cloud = cloud
+        self._chance = chance
+        self._pause = pause
+        # cached properties: what is in the instance's dictionary is what they answer
+        vars(self).update(
+            **{"dynamodb": cloud.dynamodb, "sqs": cloud.sqs, "ec2": cloud.ec2, "launching_ec2": cloud.ec2},
+            **{"ssm": cloud.ssm, "random": chance},
+            sts=None,  # simulated workers keep no data, so nobody asks for credentials
+        )
+
+    def now(self) -> datetime:
+        return self._cloud.clock()
+
+    def pause(self, seconds: float) -> None:
+        self._pause(seconds)
+
+    def new_id(self) -> str:
+        return f"{self._chance.getrandbits(128):032x}"
+
+
+class Context:
+    """Lambda's context object, as far as handlers look at it."""
+
+    invoked_function_arn = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:sim"
+
+    def __init__(self, now: Callable[[], datetime], timeout: timedelta) -> None:
+        self._now = now
+        self._ends_at = now() + timeout
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int((self._ends_at - self._now()) / timedelta(milliseconds=1))
+
+
+class Watcher(Protocol):
+    """Told around every invocation."""
+
+    def began(self, function: Function) -> None: ...
+
+    def ended(self, function: Function, *, crashed: bool) -> None: ...
+
+
+Serve = Callable[[Any, Any], Any]
+"""From an event and a context to an answer."""
+
+
+class Functions:
+    def __init__(self, cloud: Cloud, chance: Random, pause: Callable[[float], None], watcher: Watcher) -> None:
+        """`pause` is what a function's waiting does to the world."""
+        self._cloud = cloud
+        self._chance = chance
+        self._pause = pause
+        self._watcher = watcher
+        self._processes: dict[Function, Serve] = {}
+
+    def invoke(self, function: Function, event: Any) -> Any:
+        """The function's answer. Raises Crashed."""
+        if (serve := self._processes.get(function)) is None:
+            serve = self._processes[function] = self._started(function)
+        context = Context(self._cloud.clock, TIMEOUTS[function])
+        crashed = True
+        self._watcher.began(function)
+        try:
+            with contextlib.redirect_stdout(_Unread()):
+                answer = serve(event, context)
+            crashed = False
+        except Killed as killed:
+            del self._processes[function]
+            raise Crashed(str(killed)) from killed
+        except Exception as error:
+            raise Crashed(f"{type(error).__name__}: {error}") from error
+        finally:
+            self._watcher.ended(function, crashed=crashed)
+        return answer
+
+    def _started(self, function: Function) -> Serve:
+        given = SimEnvironment(self._cloud, Random(self._chance.getrandbits(64)), self._pause)  # noqa: S311
+        match function:
+            case Function.INTAKE:
+                taking = intake.intake(given)
+                return lambda event, _: intake.serve(taking, event)
+            case Function.TICK:
+                return partial(tick.serve, tick.works(given))
+            case Function.RECONCILE:
+                return partial(reconcile.serve, reconcile.passes(given))
+            case Function.NEWS:
+                room = news.newsroom(given)
+                return lambda event, _: news.serve(room, event)
+            case Function.WORKER_API:
+                return partial(worker_api.serve, worker_api.worker_http(given))
+            case Function.TEARDOWN:
+                return partial(_respond, teardown.closing(given))
+
+
+def _respond(closing: Any, event: Mapping[str, Any], context: Context) -> Result:
+    """The teardown function without its answer over HTTP, which CloudFormation waits for."""
+    return respond(
+        closing, event["RequestType"], lambda: timedelta(milliseconds=context.get_remaining_time_in_millis())
+    )
+
+
+class _Unread(io.TextIOBase):
+    """Where functions log to: nobody reads it."""
+
+    def write(self, text: str, /) -> int:
+        return len(text)

@@ -1,0 +1,188 @@
+"""Instances of the virtual world: each runs the real worker (worker/agent.py) under the virtual clock.
+
+Its jobs are made up: the command `run SECONDS EXIT_CODE` takes that long and exits so; a notice or a stop ends it at
+once, as SIGTERM ends an ordinary program.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from lambdas.domain.settings import Settings
+from lowtide.market import catalogue
+from lowtide.market.instances import Instance
+from worker.agent import Agent
+from worker.imds import Notice
+from worker.leases import Ended, Lease, Outcome, Stop
+from worker.ports import Machine
+
+Call = Callable[[str, str, dict[str, Any]], dict[str, Any]]
+"""From an instance id, a path and a body to the worker API's answer; raises as worker.api.Api does."""
+SIGTERM = 15
+
+
+def command(seconds: float, exit_code: int = 0) -> list[str]:
+    """A job's command as hosts here run it."""
+    return ["run", str(seconds), str(exit_code)]
+
+
+def _unread(event: str, **fields: Any) -> None:
+    """The agent's log."""
+
+
+class Attempt:
+    """A job on a host, from its start to its outcome."""
+
+    def __init__(self, lease: Lease, devices: tuple[int, ...], now: Callable[[], datetime]) -> None:
+        self.lease = lease
+        self.devices = devices
+        self._now = now
+        self._began_at = now()
+        _, seconds, exit_code = lease.command
+        self.ends_at = self._began_at + timedelta(seconds=float(seconds))
+        self._exit_code = int(exit_code)
+        self._stopped: tuple[Stop, datetime] | None = None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        if self._stopped is not None:
+            why, at = self._stopped
+            return Ended(self._began_at, at, None, SIGTERM, why, done=False, error=None)
+        if self._now() < self.ends_at:
+            return None
+        return Ended(self._began_at, self.ends_at, self._exit_code, None, None, done=False, error=None)
+
+    def stop(self, why: Stop, kill_after: float = 0.0) -> None:  # noqa: ARG002 - the job ends at SIGTERM
+        if self.outcome is None:
+            self._stopped = (why, self._now())
+
+    def forget(self) -> None: ...
+
+
+class Host:
+    """One instance from its first line of user data on; everything the agent is given, in one object."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        *,
+        now: Callable[[], datetime],
+        call: Call,
+        shut_down: Callable[[str], None],
+        settings: Settings,
+        seed: object,
+    ) -> None:
+        self.instance_id = instance.instance_id
+        self.boots_at = None if instance.boot_fails else instance.launched_at + instance.boot_delay
+        """None: its user data never runs."""
+        self.attempts: list[Attempt] = []
+        self._now = now
+        self._began = now()
+        self._send = call
+        self._shut_down = shut_down
+        self._notice_poll = settings.notice_poll
+        self._spot: Notice | None = None
+        self._advice: Notice | None = None
+        self._turn_at = self.boots_at
+        self._watch_at: datetime | None = None
+        facts = catalogue.facts(instance.offering.instance_type)
+        self._machine = Machine(
+            boot_id=f"boot-{instance.instance_id}",
+            worker="simulated",
+            vcpus=facts.vcpus if facts else 1,
+            memory_mib=facts.memory_mib if facts else 1,
+            gpus=facts.gpus if facts else 0,
+        )
+        self._power_off_seconds = settings.idle_power_off.total_seconds()
+        self._chance = Random(f"{seed}/{instance.instance_id}")  # noqa: S311 - a simulation, no secret
+        self._agent = self._started()
+
+    def _started(self) -> Agent:
+        agent = Agent(
+            api=self,
+            notices=self,
+            runner=self,
+            power=self,
+            clock=self,
+            machine=self._machine,
+            first_power_off_seconds=self._power_off_seconds,
+            chance=self._chance,
+            log=_unread,
+            wake=self._wake,
+        )
+        agent.prepare()
+        return agent
+
+    def restart(self) -> None:
+        """The worker dies and its service starts it anew; what it ran is ended by the new one."""
+        self._agent = self._started()
+        self.attempts = []
+        self._wake()
+
+    @property
+    def busy(self) -> bool:
+        return any(attempt.outcome is None for attempt in self.attempts)
+
+    def due(self) -> datetime | None:
+        """When it next has something to do; None: never."""
+        ends = [attempt.ends_at for attempt in self.attempts if attempt.outcome is None]
+        return min((at for at in (self._turn_at, self._watch_at, *ends) if at is not None), default=None)
+
+    def run(self) -> None:
+        """Do what is due now."""
+        now = self._now()
+        if self._watch_at is not None and self._watch_at <= now:
+            self._watch_at = None
+            self._agent.watch()
+        turn_at, ended = self._turn_at, any(attempt.outcome for attempt in self.attempts)
+        if turn_at is not None and (turn_at <= now or ended):
+            self.attempts = [attempt for attempt in self.attempts if attempt.outcome is None]
+            # a millisecond at least: clocks here count microseconds, and waits are floats
+            self._turn_at = now + timedelta(seconds=max(self._agent.turn(), 0.001))
+
+    def notice(self, ends_at: datetime) -> None:
+        """The metadata service tells of the end from now on; the worker looks within its period."""
+        self._spot = Notice("interruption", ends_at)
+        self._look_soon()
+
+    def advise(self, at: datetime) -> None:
+        self._advice = Notice("rebalance", at)
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        now = self._now()
+        if self.boots_at is not None:
+            self._watch_at = max(now + self._notice_poll, self.boots_at)
+
+    def _wake(self) -> None:
+        self._turn_at = self._now()
+
+    # --- what the agent is given --------------------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        return self._now()
+
+    def monotonic(self) -> float:
+        return (self._now() - self._began).total_seconds()
+
+    def call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self._send(self.instance_id, path, body)
+
+    def interruption(self) -> Notice | None:
+        return self._spot
+
+    def rebalance(self) -> Notice | None:
+        return self._advice
+
+    def start(self, lease: Lease, devices: tuple[int, ...]) -> Attempt:
+        self.attempts.append(Attempt(lease, devices, self._now))
+        return self.attempts[-1]
+
+    def clear_leftovers(self) -> list[tuple[str, int]]:
+        return [(attempt.lease.key.job_id, attempt.lease.key.fence) for attempt in self.attempts]
+
+    def off(self, why: str) -> None:  # noqa: ARG002 - the switch's signature
+        self._shut_down(self.instance_id)
+
+    def keep_on(self) -> None: ...

@@ -1,0 +1,455 @@
+"""One deployed stack in virtual time: the real functions and workers on in-memory AWS, with the spot market as its EC2.
+
+No thread, no real time: `run` plays whatever is due, in the order of its instants, and the same seed gives the same
+course. An invocation takes no time. What AWS does between functions is played here: queues deliver again what was not
+deleted, asynchronous invocations are tried again, schedules fire every minute, EC2 makes events.
+"""
+
+import heapq
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from random import Random
+from typing import Any, Protocol
+
+from lambdas import names
+from lambdas.adapters import keys
+from lambdas.adapters.pool_config import PoolConfig
+from lambdas.adapters.queues import Doorbell
+from lambdas.adapters.table import Item, Table, decode
+from lambdas.domain.instants import to_text
+from lambdas.domain.pools import Pool
+from lambdas.domain.settings import Settings
+from lowtide.market.instances import Instance, News, RebalanceAdvised, State, StateChanged, Warned
+from lowtide.market.market import Market
+from lowtide.market.model import Conditions, Lifecycle
+from lowtide.market.unkindness import Unkindness
+from lowtide.sim.calls import Hook, Request, Response
+from lowtide.sim.clock import START, VirtualClock
+from lowtide.sim.dynamodb import SCHEMA, FakeDynamoDB
+from lowtide.sim.ec2 import FakeEC2, FakeSSM
+from lowtide.sim.functions import (
+    ACCOUNT,
+    ON_DEMAND_TEMPLATE,
+    ROLE,
+    SPOT_TEMPLATE,
+    TABLE,
+    TIMEOUTS,
+    Cloud,
+    Crashed,
+    Function,
+    Functions,
+)
+from lowtide.sim.hosts import Host
+from lowtide.sim.sqs import FakeSQS
+from worker.api import LeaseLost, Refused, Unanswered
+
+MINUTE = timedelta(minutes=1)
+JOB_BATCH = 10
+"""Messages that the job queue's poller hands to intake at once."""
+RECONCILE_TRIES = 3
+"""Deliveries of a reconcile message before it goes to the dead-letter queue."""
+NEWS_RETRIES = (MINUTE, 2 * MINUTE)
+"""An asynchronous invocation that failed is made again after these."""
+VISIBILITY = 6
+"""A queue's visibility timeout in its function's timeouts."""
+
+
+class Observer(Protocol):
+    """Told what goes on. It may look at everything and change nothing."""
+
+    def called(self, function: Function, operation: str, request: Request) -> None:
+        """A function is about to make an AWS call."""
+        ...
+
+    def ended(self, function: Function, *, crashed: bool) -> None:
+        """An invocation is over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A message that a user sent to the job queue."""
+
+    message_id: str
+    body: str
+    at: datetime
+
+
+class World:
+    def __init__(
+        self,
+        *,
+        conditions: Conditions,
+        unkindness: Unkindness,
+        settings: Settings | None = None,
+        seed: int = 0,
+        region: str = "us-east-1",
+        stack: str = names.STACK,
+    ) -> None:
+        self.clock = VirtualClock(START)
+        self.settings = settings or Settings()
+        self.stack = stack
+        self.dynamodb = FakeDynamoDB(self.clock)
+        self.dynamodb.create_table(TableName=TABLE, **SCHEMA)
+        self.sqs = FakeSQS(self.clock)
+        self.jobs_url = self._queue("jobs", Function.INTAKE)
+        self.parked_url = self._queue("parked", Function.INTAKE)
+        failed = self.sqs.create_queue(QueueName="failed.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+        redrive = {"deadLetterTargetArn": self.sqs.queues[failed].arn, "maxReceiveCount": RECONCILE_TRIES}
+        self.reconcile_url = self._queue(
+            "reconcile.fifo", Function.RECONCILE, FifoQueue="true", RedrivePolicy=json.dumps(redrive)
+        )
+        self.market = Market(
+            seed=seed,
+            region=region,
+            conditions=conditions,
+            unkindness=unkindness,
+            now=self.clock(),
+            busy=lambda instance_id: instance_id in self.hosts and self.hosts[instance_id].busy,
+        )
+        zones = [f"{region}{letter}" for letter in "abc"]
+        subnets = {zone: f"subnet-{zone[-1]}" for zone in zones}
+        self.ec2 = FakeEC2(
+            self.market,
+            self.clock,
+            subnets={subnet: zone for zone, subnet in subnets.items()},
+            templates={SPOT_TEMPLATE: Lifecycle.SPOT, ON_DEMAND_TEMPLATE: Lifecycle.ON_DEMAND},
+        )
+        self.ssm = FakeSSM()
+        for client in (self.dynamodb, self.sqs, self.ec2, self.ssm):
+            client.hook = _Relay(self)
+        self.hook: Hook | None = None
+        """Sees, and may kill, the calls that functions make; never those of users or of this world."""
+        self.current: Function | None = None
+        """The function that is at work."""
+        self.observers: list[Observer] = []
+        self.held: set[Function] = set()
+        """Functions that nothing reaches for now: their messages and events wait, their schedules are missed, their
+        callers get no answer."""
+        self.hosts: dict[str, Host] = {}
+        """Every instance that has its power, by id."""
+        self.sent: list[Sent] = []
+        self.ticks = 0
+        """Ticks that came to their end."""
+        self.table = Table(self._client(self.dynamodb), TABLE, pause=lambda _: None)
+        """For users and laws; functions make their own."""
+        self.config = PoolConfig(self.table)
+        self._doorbell = Doorbell(self.table, self._client(self.sqs), self.reconcile_url, self.clock)
+        chance = Random(seed)  # noqa: S311 - a simulation, no secret
+        cloud = Cloud(
+            clock=self.clock,
+            dynamodb=self.dynamodb,
+            sqs=self.sqs,
+            ec2=self.ec2,
+            ssm=self.ssm,
+            settings=self.settings,
+            stack=stack,
+            subnets=subnets,
+            reconcile_queue=self.reconcile_url,
+            parked_queue=self.parked_url,
+        )
+        self.functions = Functions(cloud, chance, self._pause, self)
+        self._seed = seed
+        self._agenda: list[tuple[datetime, int, Callable[[], object]]] = []
+        self._order = itertools.count()
+        self._events = itertools.count(1)
+        self._under_way = 0
+        """EC2's events that are still to be told."""
+        self._launched = False
+        self.at(self.clock() + MINUTE, self._every_minute)
+
+    # --- what users do ------------------------------------------------------------------------------------------------
+
+    def apply(self, pool: Pool) -> Pool:
+        """As `pools apply`: the version is stored, the pool is looked at."""
+        current = self.config.pool(pool.name)
+        stored = self.config.put_pool(pool, current and current.version, now=self.clock())
+        self._doorbell.ring(pool.name, f"pool:{stored.version}")
+        return stored
+
+    def send(self, body: Any) -> str:
+        """A message to the job queue, text as it is, anything else as JSON; its id."""
+        text = body if isinstance(body, str) else json.dumps(body)
+        message_id: str = self.sqs.send_message(QueueUrl=self.jobs_url, MessageBody=text)["MessageId"]
+        self.sent.append(Sent(message_id=message_id, body=text, at=self.clock()))
+        return message_id
+
+    # --- what there is ------------------------------------------------------------------------------------------------
+
+    def stored(self) -> list[Item]:
+        """Every item of the table."""
+        return [decode(item) for item in self.dynamodb.everything(TABLE)]
+
+    def alive(self, pool: str | None = None) -> list[Instance]:
+        """The stack's instances that EC2 has not begun to end, of one pool or of all."""
+        return [i for i in self.market.instances.values() if i.alive and self._ours(i, pool)]
+
+    def _ours(self, instance: Instance, pool: str | None) -> bool:
+        tags = self.ec2.tags(instance.instance_id)
+        return tags.get(names.TAG_STACK) == self.stack and pool in (None, tags.get(names.TAG_POOL))
+
+    def quiet(self) -> bool:
+        """Nothing waits to be delivered, every pool is at rest, no instance is on its way or ending, no job runs."""
+        if self._under_way or any(self.sqs.queues[url].messages for url in (self.jobs_url, self.reconcile_url)):
+            return False
+        due = self.dynamodb.query(
+            TableName=TABLE,
+            IndexName=names.INDEX,
+            KeyConditionExpression="#h = :h",
+            ExpressionAttributeNames={"#h": names.INDEX_PK},
+            ExpressionAttributeValues={":h": {"S": keys.DUE}},
+        )
+        return not due["Items"]
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def at(self, instant: datetime, action: Callable[[], object]) -> None:
+        """Do something at an instant, or now if that is over."""
+        heapq.heappush(self._agenda, (instant, next(self._order), action))
+
+    def run(self, until: Callable[[], bool], most: timedelta) -> bool:
+        """Play on until a condition holds, or for `most`; whether it holds."""
+        end = self.clock() + most
+        while True:
+            while not (holds := until()) and self._play_one():
+                pass
+            if holds:
+                return True
+            following = self._next_instant()
+            if following is None or following > end:
+                self.clock.advance(end - self.clock())
+                return until()
+            self.clock.advance(max(following - self.clock(), timedelta(0)))
+
+    def run_for(self, period: timedelta) -> None:
+        self.run(lambda: False, period)
+
+    def settle(self, most: timedelta = timedelta(hours=1)) -> bool:
+        """Play on until everything is quiet; False: it was not within `most`."""
+        return self.run(self.quiet, most)
+
+    def _play_one(self) -> bool:
+        """One thing that is due now; False: there is none."""
+        now = self.clock()
+        self._power_on()
+        if self._agenda and self._agenda[0][0] <= now:
+            heapq.heappop(self._agenda)[2]()
+            return True
+        if news := self.market.advance(now):
+            for item in news:
+                self._tell(item)
+            return True
+        for host in list(self.hosts.values()):
+            if (due := host.due()) is not None and due <= now:
+                host.run()
+                return True
+        return self._deliver_jobs() or self._deliver_reconcile()
+
+    def _next_instant(self) -> datetime | None:
+        now = self.clock()
+        instants = [self._agenda[0][0] if self._agenda else None, self.market.next_change()]
+        instants += [host.due() for host in self.hosts.values()]
+        for url in (self.jobs_url, self.reconcile_url):
+            instants += [m.visible_at for m in self.sqs.queues[url].messages if m.visible_at > now]
+        return min((at for at in instants if at is not None), default=None)
+
+    def _pause(self, seconds: float) -> None:
+        """A function waits: the world goes on around it. Nothing is delivered meanwhile."""
+        self.clock.advance(timedelta(seconds=seconds))
+        for item in self.market.advance(self.clock()):
+            self._tell(item)
+
+    # --- functions ----------------------------------------------------------------------------------------------------
+
+    def invoke(self, function: Function, event: Any) -> Any:
+        """The function's answer. Raises Crashed, also while nothing reaches the function."""
+        if function in self.held:
+            raise Crashed(f"nothing reaches {function}")
+        return self.functions.invoke(function, event)
+
+    def began(self, function: Function) -> None:
+        self.current = function
+
+    def ended(self, function: Function, *, crashed: bool) -> None:
+        self.current = None
+        if function is Function.TICK and not crashed:
+            self.ticks += 1
+        for observer in self.observers:
+            observer.ended(function, crashed=crashed)
+
+    def tick(self, event_id: str | None = None) -> bool:
+        """One event of the schedule; False: the tick crashed, and EventBridge does not try again."""
+        try:
+            self.invoke(Function.TICK, {"id": event_id or f"tick-{next(self._events)}"})
+        except Crashed:
+            return False
+        return True
+
+    def _every_minute(self) -> None:
+        self.at(self.clock() + MINUTE, self._every_minute)
+        self.tick()
+        if Function.WORKER_API not in self.held:
+            self._attempt(Function.WORKER_API, {"source": "aws.events"})
+
+    def _attempt(self, function: Function, event: Any) -> bool:
+        try:
+            self.invoke(function, event)
+        except Crashed:
+            return False
+        return True
+
+    def _deliver_jobs(self) -> bool:
+        records = self._received(Function.INTAKE, self.jobs_url, JOB_BATCH)
+        if not records:
+            return False
+        try:
+            answer = self.invoke(Function.INTAKE, {"Records": records})
+        except Crashed:
+            return True
+        failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
+        self._delete(self.jobs_url, [record for record in records if record["messageId"] not in failed])
+        return True
+
+    def _deliver_reconcile(self) -> bool:
+        records = self._received(Function.RECONCILE, self.reconcile_url, 1)
+        if records and self._attempt(Function.RECONCILE, {"Records": records}):
+            self._delete(self.reconcile_url, records)
+        return bool(records)
+
+    def _received(self, function: Function, url: str, most: int) -> list[dict[str, Any]]:
+        """Messages as Lambda's poller hands them over; none while nothing reaches the function."""
+        queue = self.sqs.queues[url]
+        if function in self.held or not queue.messages:
+            return []
+        given = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=most)["Messages"]
+        return [
+            {
+                **{"messageId": message["MessageId"], "receiptHandle": message["ReceiptHandle"]},
+                **{"body": message["Body"], "attributes": message["Attributes"]},
+            }
+            for message in given
+        ]
+
+    def _delete(self, url: str, records: Sequence[Mapping[str, Any]]) -> None:
+        for record in records:
+            self.sqs.delete_message(QueueUrl=url, ReceiptHandle=record["receiptHandle"])
+
+    # --- EC2 and its instances ----------------------------------------------------------------------------------------
+
+    def _power_on(self) -> None:
+        if not self._launched:
+            return
+        self._launched = False
+        for instance in self.market.instances.values():
+            if instance.alive and instance.instance_id not in self.hosts:
+                self.hosts[instance.instance_id] = Host(
+                    instance,
+                    now=self.clock,
+                    call=self.call_api,
+                    shut_down=lambda instance_id: self.market.shut_down(instance_id, self.clock()),
+                    settings=self.settings,
+                    seed=self._seed,
+                )
+
+    def _tell(self, item: News) -> None:
+        """An item of the market's news: to the instance it is about, and to EventBridge's rules."""
+        host = self.hosts.get(item.instance_id)
+        match item:
+            case StateChanged():
+                if item.state in (State.SHUTTING_DOWN, State.TERMINATED):
+                    self.hosts.pop(item.instance_id, None)
+                detail = {"instance-id": item.instance_id, "state": str(item.state)}
+                self.publish("EC2 Instance State-change Notification", detail, item.at)
+            case Warned():
+                if host is not None:
+                    host.notice(item.ends_at)
+                detail = {"instance-id": item.instance_id, "instance-action": "terminate"}
+                self.publish("EC2 Spot Instance Interruption Warning", detail, item.at)
+            case RebalanceAdvised():
+                if host is not None:
+                    host.advise(item.at)
+                self.publish("EC2 Instance Rebalance Recommendation", {"instance-id": item.instance_id}, item.at)
+
+    def publish(self, kind: str, detail: Mapping[str, str], at: datetime) -> None:
+        """An event of EC2's goes to EventBridge's rules."""
+        event = {
+            **{"id": f"event-{next(self._events)}", "source": "aws.ec2", "detail-type": kind, "account": ACCOUNT},
+            **{"time": to_text(at), "resources": [], "detail": detail},
+        }
+        self._under_way += 1
+        self.at(self.clock(), partial(self._tell_function, event, NEWS_RETRIES))
+
+    def _tell_function(self, event: Mapping[str, Any], retries: Sequence[timedelta]) -> None:
+        if Function.NEWS in self.held:
+            self.at(self.clock() + timedelta(seconds=1), partial(self._tell_function, event, retries))
+        elif self._attempt(Function.NEWS, event) or not retries:
+            self._under_way -= 1
+        else:
+            self.at(self.clock() + retries[0], partial(self._tell_function, event, retries[1:]))
+
+    def call_api(self, instance_id: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """A worker's call through the function URL, and what its answer means to worker.api.Api."""
+        arn = f"arn:aws:sts::{ACCOUNT}:assumed-role/{ROLE}/{instance_id}"
+        identity = {"accountId": ACCOUNT, "userArn": arn, "userId": f"AROAEXAMPLE:{instance_id}"}
+        event = {
+            "rawPath": path,
+            "requestContext": {"http": {"method": "POST", "path": path}, "authorizer": {"iam": identity}},
+            "body": json.dumps(body),
+            "isBase64Encoded": False,
+        }
+        try:
+            reply = self.invoke(Function.WORKER_API, event)
+        except Crashed as crashed:
+            raise Unanswered(str(crashed)) from crashed
+        match reply["statusCode"]:
+            case 200:
+                return json.loads(reply["body"])
+            case 409:
+                raise LeaseLost
+            case 400 | 403:
+                raise Refused(reply["statusCode"], reply["body"])
+            case status:
+                raise Unanswered(f"HTTP {status}")
+
+    # --- bookkeeping --------------------------------------------------------------------------------------------------
+
+    def _queue(self, name: str, function: Function, **attributes: str) -> str:
+        seconds = str(int(TIMEOUTS[function].total_seconds() * VISIBILITY))
+        given = {"VisibilityTimeout": seconds, **attributes}
+        return self.sqs.create_queue(QueueName=name, Attributes=given)["QueueUrl"]
+
+    def _client(self, fake: Any) -> Any:
+        """A fake where boto3's type is wanted."""
+        return fake
+
+    def launched(self) -> None:
+        """EC2 was asked for instances: some may have to be powered on."""
+        self._launched = True
+
+
+class _Relay:
+    """Tells observers and the world's hook of the calls that functions make."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def before(self, operation: str, request: Request) -> None:
+        world = self._world
+        if operation == "ec2.create_fleet":
+            world.launched()
+        if (function := world.current) is None:
+            return
+        world.current = None  # what observers look at is no call of the function's
+        for observer in world.observers:
+            observer.called(function, operation, request)
+        world.current = function
+        if world.hook is not None:
+            world.hook.before(operation, request)
+
+    def after(self, operation: str, request: Request, response: Response) -> None:
+        if self._world.current is not None and self._world.hook is not None:
+            self._world.hook.after(operation, request, response)
