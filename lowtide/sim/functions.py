@@ -86,6 +86,9 @@ class Cloud:
             names.ENV_SUBNETS: json.dumps(dict(self.subnets)),
             names.ENV_SETTINGS: self.settings.to_json(),
             names.ENV_WORKER_ROLES: json.dumps([ROLE]),
+            names.ENV_DATA_ROLE: f"arn:aws:iam::{ACCOUNT}:role/Data",
+            names.ENV_BUCKET: "bucket",
+            names.ENV_WORKER_LOGS: "worker-logs",
         }
 
 
@@ -101,6 +104,7 @@ class SimEnvironment(Environment):
         vars(self).update(
             **{"dynamodb": cloud.dynamodb, "sqs": cloud.sqs, "ec2": cloud.ec2, "launching_ec2": cloud.ec2},
             **{"ssm": cloud.ssm, "random": chance},
+            sts=None,  # simulated workers keep no data, so nobody asks for credentials
         )
 
     def now(self) -> datetime:
