@@ -16,7 +16,7 @@ from random import Random
 from typing import Any, Protocol
 
 from lambdas import names
-from lambdas.control.teardown import Result, respond
+from lambdas.control.teardown import Request, Result, respond
 from lambdas.domain.settings import Settings
 from lambdas.handlers import intake, news, reconcile, teardown, tick, worker_api
 from lambdas.handlers.environment import Environment
@@ -25,6 +25,7 @@ from lowtide.sim.clock import VirtualClock
 from lowtide.sim.dynamodb import FakeDynamoDB
 from lowtide.sim.ec2 import FakeEC2, FakeSSM
 from lowtide.sim.sqs import FakeSQS
+from lowtide.sim.sts import FakeSTS
 
 ACCOUNT = "000000000000"
 ROLE = "LowtideWorker"
@@ -66,6 +67,7 @@ class Cloud:
     sqs: FakeSQS
     ec2: FakeEC2
     ssm: FakeSSM
+    sts: FakeSTS
     settings: Settings
     stack: str
     subnets: Mapping[str, str]
@@ -103,8 +105,7 @@ class SimEnvironment(Environment):
         # cached properties: what is in the instance's dictionary is what they answer
         vars(self).update(
             **{"dynamodb": cloud.dynamodb, "sqs": cloud.sqs, "ec2": cloud.ec2, "launching_ec2": cloud.ec2},
-            **{"ssm": cloud.ssm, "random": chance},
-            sts=None,  # simulated workers keep no data, so nobody asks for credentials
+            **{"ssm": cloud.ssm, "sts": cloud.sts, "random": chance},
         )
 
     def now(self) -> datetime:
@@ -192,9 +193,7 @@ class Functions:
 
 def _respond(closing: Any, event: Mapping[str, Any], context: Context) -> Result:
     """The teardown function without its answer over HTTP, which CloudFormation waits for."""
-    return respond(
-        closing, event["RequestType"], lambda: timedelta(milliseconds=context.get_remaining_time_in_millis())
-    )
+    return respond(closing, Request.of(event), lambda: timedelta(milliseconds=context.get_remaining_time_in_millis()))
 
 
 class _Unread(io.TextIOBase):

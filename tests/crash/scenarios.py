@@ -24,6 +24,7 @@ from lowtide.sim.functions import ON_DEMAND_TEMPLATE, Crashed, Function
 from lowtide.sim.hosts import command
 from lowtide.sim.world import World
 from tests.market.worlds import Steady
+from worker.api import Unanswered
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -266,6 +267,17 @@ def prepare_finish() -> World:
 
 def finish(of: World) -> None:
     of.run(lambda: jobs(of, "succeeded") == 1 and not jobs(of, "running"), 40 * SECOND)
+
+
+def ask_for_credentials(of: World) -> None:
+    """As the worker does before a save: until it has an answer."""
+    while True:
+        try:
+            answer = of.call_api(instance_of(of), names.API_CREDENTIALS, {})
+        except Unanswered:
+            continue
+        assert answer["token"]
+        return
 
 
 def interrupted(of: World) -> None:
@@ -514,6 +526,7 @@ SCENARIOS: dict[str, Scenario] = {
     "failing pass": Scenario(prepare_launch, passes, faults=failing_pass),
     "claim": Scenario(prepare_claim, claim),
     "finish": Scenario(prepare_finish, finish),
+    "credentials": Scenario(running, ask_for_credentials),
     "interruption": Scenario(running, interrupted),
     "cut off": Scenario(running, cut_off),
     "rebalance": Scenario(running, rebalance),
