@@ -15,12 +15,13 @@ from botocore.exceptions import ReadTimeoutError
 from lambdas import names
 from lambdas.adapters import keys
 from lambdas.domain.instants import to_text
+from lambdas.domain.machine import Machine
 from lambdas.domain.pools import Pool, TypeFacts
 from lambdas.domain.settings import Settings
 from lowtide.market import catalogue
 from lowtide.market.unkindness import Unkindness
 from lowtide.sim.calls import FailNext, Hook, KillAt, Request, Response, aws_error
-from lowtide.sim.functions import ON_DEMAND_TEMPLATE, Crashed, Function
+from lowtide.sim.functions import BUCKET, ON_DEMAND_TEMPLATE, Crashed, Function
 from lowtide.sim.hosts import command
 from lowtide.sim.world import World
 from tests.market.worlds import Steady
@@ -64,6 +65,7 @@ def cpu(**changes: Any) -> Pool:
     return Pool(name="cpu", **given)
 
 
+OWN_TEMPLATE = cpu(machine=Machine(root_volume_size=300))
 NEIGHBOUR = Pool(name="other", types=(facts(OTHER, 1),), max_instances=1, max_idle_agent_period=MINUTE)
 
 
@@ -188,6 +190,16 @@ def prepare_throttled() -> World:
 def prepare_slip() -> World:
     made = prepare_launch()
     made.ec2.slips = 1
+    return made
+
+
+def prepare_unused_template() -> World:
+    """The pool's new version needs the launch template of the old one no more."""
+    made = running(pool=OWN_TEMPLATE)
+    made.held |= {Function.RECONCILE, Function.TICK}
+    current = made.config.pool("cpu")
+    assert current is not None
+    made.apply(replace(current, machine=Machine()))
     return made
 
 
@@ -482,19 +494,24 @@ def prepare_deleted_pool() -> World:
 
 
 def prepare_teardown() -> World:
-    made = running()
+    """An instance with a launch template of its pool's; the bucket goes with the stack."""
+    made = running(pool=OWN_TEMPLATE)
+    made.s3.buckets[BUCKET] = {"inputs/one", "checkpoints/cpu/job/1"}
     made.held = {Function.TICK, Function.RECONCILE, Function.WORKER_API, Function.NEWS}
     return made
 
 
 def delete_stack(of: World) -> None:
     """Lambda makes an asynchronous invocation that failed again."""
+    told = {names.PROPERTY_EMPTIED: BUCKET}
     for _ in range(2):
         try:
-            result = of.invoke(Function.TEARDOWN, {"RequestType": "Delete"})
+            result = of.invoke(Function.TEARDOWN, {"RequestType": "Delete", "ResourceProperties": told})
         except Crashed:
             continue
         assert result.succeeded, result.reason
+        assert not of.ec2.pool_templates.made
+        assert not of.s3.buckets[BUCKET]
         return
 
 
@@ -516,6 +533,8 @@ SCENARIOS: dict[str, Scenario] = {
     "intake batch": Scenario(prepare_batch, take_in),
     "batch again": Scenario(prepare_batch_again, take_in),
     "launch": Scenario(prepare_launch, passes),
+    "own template": Scenario(lambda: prepare_launch(pool=OWN_TEMPLATE), passes),
+    "unused template": Scenario(prepare_unused_template, passes),
     "partial refusal": Scenario(prepare_refusal, passes, afterwards=lambda of: of.market.release(of.clock())),
     "throttled": Scenario(prepare_throttled, passes),
     "wrong lifecycle": Scenario(prepare_slip, passes),
