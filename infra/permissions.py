@@ -3,9 +3,10 @@ it makes or uses, so launching takes one statement per kind of resource (docs/ad
 
 from collections.abc import Mapping, Sequence
 
-from aws_cdk import Stack
+from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 
 from lambdas import names
@@ -104,6 +105,39 @@ def calling_the_worker_api(function_arn: str) -> list[iam.PolicyStatement]:
 
 def reading_objects(sid: str, bucket: s3.IBucket, *keys: str) -> iam.PolicyStatement:
     return _allow(sid, ["s3:GetObject"], [bucket.arn_for_objects(key) for key in keys])
+
+
+def assuming(role_arn: str) -> iam.PolicyStatement:
+    """Taking this role, with tags on the session."""
+    return _allow("LendDataRole", ["sts:AssumeRole", "sts:TagSession"], [role_arn])
+
+
+def keeping_jobs_data(bucket: s3.IBucket, log_group: logs.ILogGroup) -> list[iam.PolicyStatement]:
+    """What a session of the data role may do, by the pool in its tags: that pool's checkpoints and log streams, and
+    every input. CreateLogStream is authorised on the group alone, so that an empty stream may have any name."""
+    pool = f"${{aws:PrincipalTag/{names.SESSION_POOL}}}"
+    checkpoints = f"{names.PREFIX_CHECKPOINTS}{pool}/*"
+    own = {"StringLike": {"s3:prefix": [checkpoints]}}
+    return [
+        _allow("FetchInputs", ["s3:GetObject"], [bucket.arn_for_objects(f"{names.PREFIX_INPUTS}*")]),
+        _allow(
+            "KeepCheckpoints",
+            ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+            [bucket.arn_for_objects(checkpoints)],
+        ),
+        _allow("ListCheckpoints", ["s3:ListBucket"], [bucket.bucket_arn], own),
+        _allow("OpenLog", ["logs:CreateLogStream"], [log_group.log_group_arn]),
+        _allow("WriteLog", ["logs:PutLogEvents"], [_log_streams(log_group, f"{pool}/*")]),
+    ]
+
+
+def _log_streams(log_group: logs.ILogGroup, pattern: str) -> str:
+    return Stack.of(log_group).format_arn(
+        service="logs",
+        resource="log-group",
+        resource_name=f"{log_group.log_group_name}:log-stream:{pattern}",
+        arn_format=ArnFormat.COLON_RESOURCE_NAME,
+    )
 
 
 def emptying(bucket: s3.IBucket) -> list[iam.PolicyStatement]:

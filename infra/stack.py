@@ -18,7 +18,7 @@ from infra.queues import Queues
 from infra.storage import Storage
 from infra.teardown import Teardown
 from infra.watch import Watch
-from infra.worker import Identity, Worker
+from infra.worker import DataRole, Identity, Worker
 from lambdas import names
 
 BOOT = Path(__file__).resolve().parent.parent / "worker" / "boot.py"
@@ -47,13 +47,14 @@ class LowtideStack(Stack):
         )
         identity = Identity(self, "Identity", owners_roles=options.worker_roles)
         api = WorkerApi(self, "WorkerApi", functions=code, storage=storage, queues=queues, identity=identity)
+        worker_logs = log_group(self, "WorkerLogs", days=options.log_days)
+        DataRole(self, "Data", lender=api.function, bucket=storage.bucket, log_group=worker_logs)
         instances = Worker(
             self,
             "Worker",
             identity=identity,
             built=worker,
             boot=BOOT.read_text(),
-            bucket=storage.bucket,
             security_group=network.security_group,
             api_arn=api.function.function_arn,
             api_url=api.url.url,
@@ -71,7 +72,6 @@ class LowtideStack(Stack):
         )
         Events(self, "Events", tick=loop.tick, news=loop.news, worker_api=api.function)
         watch = Watch(self, "Watch", stack_name=self.stack_name)
-        worker_logs = log_group(self, "WorkerLogs", days=options.log_days)
         Teardown(self, "Teardown", functions=code, storage=storage, before=list(self.node.children))
         self._outputs(
             {

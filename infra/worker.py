@@ -16,6 +16,8 @@ from pathlib import Path
 from aws_cdk import CfnTag, Fn, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
@@ -56,6 +58,25 @@ class Identity(Construct):
         ]
 
 
+class DataRole(Construct):
+    """`role`: whose one-hour credentials the worker API lends, tagged with the pool and the instance they are for."""
+
+    def __init__(
+        self, scope: Construct, id: str, *, lender: lambda_.Function, bucket: s3.IBucket, log_group: logs.ILogGroup
+    ) -> None:
+        """`lender` is told of the role, the bucket and the log group, and may assume the role; nobody else may."""
+        super().__init__(scope, id)
+        assert lender.role is not None
+        principal = iam.ArnPrincipal(lender.role.role_arn).with_session_tags()
+        self.role = iam.Role(self, "Role", assumed_by=principal)
+        for statement in permissions.keeping_jobs_data(bucket, log_group):
+            self.role.add_to_policy(statement)
+        lender.add_to_role_policy(permissions.assuming(self.role.role_arn))
+        lender.add_environment(names.ENV_DATA_ROLE, self.role.role_arn)
+        lender.add_environment(names.ENV_BUCKET, bucket.bucket_name)
+        lender.add_environment(names.ENV_WORKER_LOGS, log_group.log_group_name)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """A launch template as a request names it."""
@@ -75,7 +96,6 @@ class Worker(Construct):
         identity: Identity,
         built: Built,
         boot: str,
-        bucket: s3.IBucket,
         security_group: ec2.ISecurityGroup,
         api_arn: str,
         api_url: str,
@@ -93,7 +113,6 @@ class Worker(Construct):
             statements=[
                 *permissions.calling_the_worker_api(api_arn),
                 permissions.reading_objects("FetchWorker", artefact.bucket, artefact.s3_object_key),
-                permissions.reading_objects("FetchInputs", bucket, f"{names.PREFIX_INPUTS}*"),
             ],
         )
         config = {

@@ -25,6 +25,13 @@ ENV_SETTINGS = "LOWTIDE_SETTINGS"
 """JSON object of deploy settings that differ from the defaults (domain/settings.py)."""
 ENV_WORKER_ROLES = "LOWTIDE_WORKER_ROLES"
 """JSON list of role names whose EC2 sessions may call the worker API."""
+ENV_DATA_ROLE = "LOWTIDE_DATA_ROLE_ARN"
+"""The role whose one-hour credentials the worker API lends to workers."""
+ENV_WORKER_LOGS = "LOWTIDE_WORKER_LOG_GROUP"
+
+# --- tags of the data role's sessions: policies see them as aws:PrincipalTag/<key> ------------------------------------
+SESSION_POOL = "pool"
+SESSION_INSTANCE = "instance"
 
 # --- boot script ------------------------------------------------------------------------------------------------------
 STARTUP_SCRIPT_BYTES = 4096
@@ -120,3 +127,4 @@ API_CLAIM = "/v1/claim"
 API_HEARTBEAT = "/v1/heartbeat"
 API_FINISH = "/v1/finish"
 API_RELEASE = "/v1/release"
+API_CREDENTIALS = "/v1/credentials"

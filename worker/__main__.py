@@ -15,13 +15,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable
 
-from worker import log
+from worker import boot, log
 from worker.agent import Agent
 from worker.api import Api
+from worker.aws import S3, Logs
+from worker.data import DataRole
 from worker.imds import Metadata
 from worker.inputs import Fetcher
 from worker.isolation import block_metadata, job_account
 from worker.job import Runner
+from worker.limits import limits
 from worker.ports import Machine
 from worker.power import Power
 
@@ -85,22 +88,33 @@ def build(config: dict[str, Any], state: Path, wake: Callable[[], None]) -> Agen
     account = job_account(log.to_stderr)
     block_metadata(account, log.to_stderr)
     described = machine(config)
+    api = Api(
+        config["api_url"],
+        config["region"],
+        credentials=metadata.credentials,
+        forget_credentials=metadata.forget_credentials,
+    )
+    data = DataRole(api, clock.now)
+
+    def for_bucket(bucket: str) -> boot.Credentials:
+        """The stack's own bucket by the data role, any other by what its owner lets the instance's role read."""
+        return data.credentials() if bucket == data.place().bucket else metadata.credentials()
+
     runner = Runner(
         state,
-        fetcher=Fetcher(config["region"], metadata.credentials),
+        fetcher=Fetcher(config["region"], for_bucket),
+        store=S3(config["region"], lambda: data.place().bucket, data.credentials),
+        logs=Logs(config["region"], data.credentials),
+        log_group=lambda: data.place().log_group,
         account=account,
+        limits=limits(log.to_stderr, memory_mib=described.memory_mib),
         gpus=described.gpus,
         now=clock.now,
         log=log.to_stderr,
     )
     runner.on_end = wake
     return Agent(
-        api=Api(
-            config["api_url"],
-            config["region"],
-            credentials=metadata.credentials,
-            forget_credentials=metadata.forget_credentials,
-        ),
+        api=api,
         notices=metadata,
         runner=runner,
         power=Power(log.to_stderr),

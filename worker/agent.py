@@ -21,7 +21,7 @@ from worker.imds import Notice
 from worker.job import STOP_GRACE_SECONDS
 from worker.leases import Ended, Key, Lease, NeverStarted, Outcome, Stop
 from worker.log import Log
-from worker.pace import Due, seconds_until_kill
+from worker.pace import Due, Reserve
 from worker.ports import Calls, Clock, Machine, Notices, Running, Starts, Switch, Terms
 from worker.power import Silence
 
@@ -29,7 +29,9 @@ CLAIM_AT_MOST = 10
 """Leases in one answer: a large instance fills up in a few calls instead of one very large transaction."""
 
 
-UNGREETED = Terms(slots=0, aux_slots=0, heartbeat=30.0, notice_poll=5.0)
+UNGREETED = Terms(
+    slots=0, aux_slots=0, heartbeat=30.0, notice_poll=5.0, checkpoint=300.0, reserve=Reserve(least=10.0, most=30.0)
+)
 
 
 class Agent:
@@ -197,15 +199,23 @@ class Agent:
             return
         told = None if notice is None else {"kind": notice.kind, "at": _text(notice.at)}
         body = {"leases": [key.body() for key in keys], "notice": told}
+        began_at = self._clock.monotonic()
         answer = self._call("/v1/heartbeat", body, self._beat_due)
         if answer is None:
             return
         with self._lock:
+            self._confirm(keys, {_key(lost) for lost in answer["stop"]}, began_at)
             self._unsent = None if self._unsent == notice else self._unsent
             self._draining = bool(answer["drain"])
             for lost in answer["stop"]:
                 self._obey(_key(lost), Stop(lost["reason"]))
         self._beat_due.after(self._clock.monotonic(), min(self._terms.heartbeat, answer["next_call_seconds"]))
+
+    def _confirm(self, named: list[Key], lost: set[Key], began_at: float) -> None:
+        """Tells attempts that their lease was still ours at `began_at`."""
+        for key in named:
+            if key not in lost and key in self._attempts:
+                self._attempts[key].confirm(began_at)
 
     def _obey(self, key: Key, why: Stop) -> None:
         attempt = self._attempts.get(key)
@@ -267,7 +277,9 @@ class Agent:
             self._give_back(key, "the instance is about to end")
             return
         self._log("start", job_id=key.job_id, fence=key.fence, attempt=lease.attempt)
-        self._attempts[key] = self._runner.start(lease, self._devices(lease.slots))
+        self._attempts[key] = self._runner.start(lease, self._devices(lease.slots), self._terms)
+        if self._notice is not None:
+            self._attempts[key].warn(self._notice, self._seconds_left(self._notice))
 
     def _give_back(self, key: Key, reason: str) -> None:
         self._owed[key] = NeverStarted(reason)
@@ -292,13 +304,16 @@ class Agent:
         """SIGTERM first, then the heartbeat that tells of it, then whatever `turn` finds to do."""
         with self._lock:
             self._notice = self._unsent = notice
-            if notice.kind == "interruption":
-                self._stop_all(seconds_until_kill(notice.at, self._clock.now()))
+            for attempt in self._attempts.values():
+                attempt.warn(notice, self._seconds_left(notice))
             self._beat_due.now()
         self._log("notice", kind=notice.kind, ends_at=_text(notice.at))
         if self._greeted:
             self._beat()
         self._wake()
+
+    def _seconds_left(self, notice: Notice) -> float:
+        return max(0.0, (notice.at - self._clock.now()).total_seconds())
 
     def _stop_all(self, kill_after: float) -> None:
         with self._lock:

@@ -42,6 +42,7 @@ WorkingDirectory={home}
 StateDirectory=lowtide
 {environment}Restart=always
 RestartSec=2
+Delegate=yes
 KillMode=mixed
 TimeoutStopSec=60
 OOMPolicy=continue
@@ -49,7 +50,8 @@ OOMPolicy=continue
 [Install]
 WantedBy=multi-user.target
 """
-"""KillMode=mixed: the worker ends its jobs itself. OOMPolicy=continue: a job without memory must not end the worker."""
+"""Delegate: limits.py makes a group for each job. KillMode=mixed: the worker ends its jobs itself. OOMPolicy=continue:
+a job without memory must not end the worker."""
 
 
 class Credentials(NamedTuple):

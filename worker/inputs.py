@@ -36,11 +36,12 @@ class Stopped(Exception):
 
 
 class Fetcher:
-    """Fetches with the instance's credentials; the job never sees them."""
+    """Fetches with credentials that the job never sees."""
 
     def __init__(
-        self, region: str, credentials: Callable[[], boot.Credentials], sleep: Callable[[float], None] = time.sleep
+        self, region: str, credentials: Callable[[str], boot.Credentials], sleep: Callable[[float], None] = time.sleep
     ) -> None:
+        """`credentials`: those to be used for a bucket."""
         self._region = region
         self._credentials = credentials
         self._sleep = sleep
@@ -68,9 +69,9 @@ class Fetcher:
                     raise BadInput(f"s3://{one.bucket}/{one.key}: its sha256 is {found}, not {one.sha256}")
                 return
 
-    def _role(self) -> boot.Credentials:
+    def _role(self, bucket: str) -> boot.Credentials:
         try:
-            return self._credentials()
+            return self._credentials(bucket)
         except HTTPError as error:  # the metadata service's 404 is not the object's
             raise OSError(f"no role credentials: {error}") from error
 
@@ -87,7 +88,7 @@ class Fetcher:
         into.seek(0)
         into.truncate()
         digest = hashlib.sha256()
-        with boot.open_object(one.bucket, one.key, self._region, self._role()) as answer:
+        with boot.open_object(one.bucket, one.key, self._region, self._role(one.bucket)) as answer:
             expected = answer.headers.get("Content-Length")
             while True:
                 if stopped():

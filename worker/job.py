@@ -2,43 +2,63 @@
 
 work/        working directory, inputs in it        home/, tmp/    HOME and TMPDIR
 checkpoint/  LOWTIDE_CHECKPOINT_DIR                  done/done      LOWTIDE_DONE_FILE
+notice/notice   LOWTIDE_NOTICE_FILE, the worker's to write
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import subprocess
 import threading
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Callable
 
 from worker import inputs, processes
+from worker.checkpoint import Checkpoint, Store
+from worker.imds import Notice
 from worker.isolation import Account, base_environment
+from worker.joblog import JobLog, Sends, Spool, stream_name
+from worker.keeping import Keeper
 from worker.leases import Ended, Key, Lease, NeverStarted, Outcome, Stop
-from worker.log import Log
+from worker.limits import Group, Limits
+from worker.log import Log, to_text
+from worker.pace import seconds_until_kill
+from worker.ports import Terms
 
 STOP_GRACE_SECONDS = 30.0
 """From SIGTERM to SIGKILL when nothing shortens it (a timeout, a cancel). Kubernetes: 30 s."""
-TAIL_BYTES = 2000
-"""How much of its output a failed attempt reports."""
-OUTPUTS_KEPT = 200
+HELD = ("/bin/sh", "-c", 'read -r go && exec "$@" < /dev/null', "sh")
+"""Runs the command that follows once a line comes: until then the process can be put where its children belong."""
+OUT_OF_MEMORY = "out of memory: the job needed more than its share of the instance's memory"
+LAST_WORDS_SECONDS = 60.0
+"""For the rest of a job's log to reach CloudWatch when nothing ends the instance."""
+REPORTING_SECONDS = 2.0
+"""Kept back at an announced end for the log's last lines and the result's own call."""
 
 
 class Attempt:
     """A lease being run, on a thread of its own. `stop` may be called at any time and more than once."""
 
-    def __init__(self, runner: Runner, lease: Lease, devices: tuple[int, ...]) -> None:
+    def __init__(self, runner: Runner, lease: Lease, devices: tuple[int, ...], terms: Terms) -> None:
         self.lease = lease
         self.devices = devices
         self.outcome: Outcome | None = None
         """None until nothing of the job runs any more."""
         self._runner = runner
         self._place = runner.jobs / f"job-{lease.key.job_id}" / str(lease.key.fence)
-        self._output = runner.outputs / f"{lease.key.job_id}.{lease.attempt}.{lease.key.fence}.log"
+        self._terms = terms
+        self._notice_text: str | None = None
+        self._ends_at: float | None = None
+        """The instance's announced end, monotonic."""
+        self._keeper: Keeper | None = None
+        self._joblog: JobLog | None = None
+        self._group: Group | None = None
         self._lock = threading.Lock()
         self._stopped: Stop | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -57,11 +77,45 @@ class Attempt:
         can only bring the SIGKILL forward."""
         with self._lock:
             first, self._stopped = self._stopped is None, self._stopped or why
+            if why in (Stop.LEASE_LOST, Stop.CANCELLED) and self._keeper is not None:
+                self._keeper.abandon()
             if self._process is None:
                 return
             if first:
                 processes.signal_group(self._process.pid, signal.SIGTERM)
             self._later(kill_after, self._kill)
+
+    def warn(self, notice: Notice, seconds_left: float) -> None:
+        """Passes a notice on. An interruption: SIGTERM at once, SIGKILL so long before the announced end as the last
+        save needs, and saving from now on. A rebalance recommendation: the file alone."""
+        with self._lock:
+            self._notice_text = json.dumps({"kind": notice.kind, "at": to_text(notice.at)}) + "\n"
+            self._write_notice()
+            keeper = self._keeper
+        if notice.kind != "interruption":
+            return
+        self._ends_at = time.monotonic() + seconds_left
+        if keeper is not None:
+            keeper.hurry()
+        reserve = self._terms.reserve
+        wanted = keeper.reserve_seconds() if keeper is not None else reserve.least
+        self.stop(Stop.INTERRUPTED, seconds_until_kill(seconds_left, wanted, reserve))
+
+    def confirm(self, began_at: float) -> None:
+        """A heartbeat that began then (monotonic) was answered, and the lease was still ours."""
+        keeper = self._keeper
+        if keeper is not None:
+            keeper.checkpoint.confirm(began_at)
+
+    def _write_notice(self) -> None:
+        """Whole or not at all; does nothing before the job's directories are made."""
+        folder = self._place / "notice"
+        if self._notice_text is None or not folder.is_dir():
+            return
+        with contextlib.suppress(OSError):
+            fresh = folder / ".notice"
+            fresh.write_text(self._notice_text, encoding="utf-8")
+            fresh.replace(folder / "notice")
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         timer = threading.Timer(seconds, action)
@@ -79,8 +133,26 @@ class Attempt:
         for timer in self._timers:
             timer.cancel()
         processes.kill_under(self._place)
+        self._keep_what_it_leaves(outcome)
+        if self._group is not None:
+            self._group.remove()
         self.outcome = outcome
         self._runner.on_end()
+
+    def _keep_what_it_leaves(self, outcome: Outcome) -> None:
+        """The last save, then the last lines. Nothing that goes wrong here changes how the attempt ended."""
+        if self._keeper is not None and isinstance(outcome, Ended):
+            self._keeper.end(self._seconds_for_the_rest())
+        if self._joblog is not None:
+            seconds = self._seconds_for_the_rest()
+            self._joblog.drained(LAST_WORDS_SECONDS if seconds is None else max(REPORTING_SECONDS / 2, seconds))
+
+    def _seconds_for_the_rest(self) -> float | None:
+        """Until shortly before the announced end, if one is announced."""
+        if self._ends_at is None:
+            return None
+        margin = min(REPORTING_SECONDS, self._terms.reserve.least / 5)
+        return max(0.0, self._ends_at - time.monotonic() - margin)
 
     def _result(self) -> Outcome:
         """What came of it, whatever went wrong; processes of the job may still run."""
@@ -99,9 +171,13 @@ class Attempt:
 
     def _prepare_and_run(self) -> Outcome:
         self._make_directories()
+        self._joblog = self._open_log()
+        checkpoint = self._restore()
         self._runner.fetcher.fetch(self.lease.inputs, self._place / "work", lambda: self._stopped is not None)
         for name in ("work", "home", "tmp", "checkpoint", "done"):
             self._runner.account.own(self._place / name)
+        self._keep(checkpoint)
+        self._group = self._limited()
         started = self._runner.now()
         try:
             process = self._spawn()
@@ -116,29 +192,98 @@ class Attempt:
 
     def _make_directories(self) -> None:
         shutil.rmtree(self._place, ignore_errors=True)
-        for name in ("work", "home", "tmp", "checkpoint", "done"):
+        for name in ("work", "home", "tmp", "checkpoint", "done", "notice"):
             (self._place / name).mkdir(parents=True, mode=0o755)
+
+    def _open_log(self) -> JobLog:
+        lease, runner = self.lease, self._runner
+        return JobLog(
+            Spool(runner.spools / f"{lease.key.job_id}.{lease.key.fence}"),
+            logs=runner.logs,
+            group=runner.log_group,
+            stream=stream_name(lease.pool, lease.key.job_id, lease.attempt),
+            told=runner.log,
+        )
+
+    def _restore(self) -> Checkpoint:
+        """Raises OSError when the bucket cannot be had: the job must not begin anew for that."""
+        assert self._joblog is not None
+        checkpoint = Checkpoint(
+            self._runner.store,
+            pool=self.lease.pool,
+            job_id=self.key.job_id,
+            fence=self.key.fence,
+            directory=self._place / "checkpoint",
+            owner=self._runner.account.uid,
+        )
+        files, wrong = checkpoint.restore()
+        if wrong:
+            self._joblog.say(f"Warning: newer saves of the checkpoint could not be read: {'; '.join(wrong)}")
+        if files:
+            self._joblog.say(f"{files} files of the checkpoint are there again.")
+        return checkpoint
+
+    def _limited(self) -> Group | None:
+        """The attempt's share of the instance: its slots of the pool's."""
+        name = f"job-{self.key.fence}-{self.key.job_id}"
+        try:
+            return self._runner.limits.group(name, self.lease.slots / max(1, self._terms.slots))
+        except OSError as error:
+            self._told("job-without-limits", error=str(error))
+            return None
+
+    def _keep(self, checkpoint: Checkpoint) -> None:
+        assert self._joblog is not None
+        checkpoint.settle()
+        keeper = Keeper(
+            checkpoint,
+            period=self._terms.checkpoint,
+            reserve=self._terms.reserve,
+            say=self._joblog.say,
+            told=self._told,
+        )
+        with self._lock:
+            self._keeper = keeper
+            self._write_notice()
+        keeper.begin()
+
+    def _told(self, event: str, **fields: str) -> None:
+        self._runner.log(event, job_id=self.key.job_id, **fields)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         """Raises inputs.Stopped when the attempt was stopped first, OSError when the command cannot be run."""
-        with self._lock, self._output.open("wb") as output:
+        assert self._joblog is not None
+        with self._lock:
             if self._stopped is not None:
                 raise inputs.Stopped
-            self._process = subprocess.Popen(
-                self.lease.command,
+            self._process = process = subprocess.Popen(
+                self.lease.command if self._group is None else [*HELD, *self.lease.command],
                 cwd=self._place / "work",
                 env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdin=subprocess.DEVNULL if self._group is None else subprocess.PIPE,
+                stdout=self._joblog.writer,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 user=self._runner.account.uid,
                 group=self._runner.account.gid,
                 extra_groups=self._runner.account.groups,
             )
+            self._joblog.close_writer()
+            self._let_go(process)
             if self.lease.seconds_left is not None:
                 self._later(self.lease.seconds_left, lambda: self.stop(Stop.TIMED_OUT))
-            return self._process
+            return process
+
+    def _let_go(self, process: subprocess.Popen[bytes]) -> None:
+        """Puts a held process into the attempt's group, then lets it become the job."""
+        if self._group is None or process.stdin is None:
+            return
+        try:
+            self._group.take(process.pid)
+        except OSError as error:
+            self._told("job-without-limits", error=str(error))
+        with contextlib.suppress(OSError), process.stdin:
+            process.stdin.write(b"\n")
 
     def _environment(self) -> dict[str, str]:
         found = base_environment(self._place / "home", self._place / "tmp")
@@ -149,6 +294,7 @@ class Attempt:
             LOWTIDE_ATTEMPT=str(self.lease.attempt),
             LOWTIDE_CHECKPOINT_DIR=str(self._place / "checkpoint"),
             LOWTIDE_DONE_FILE=str(self._place / "done" / "done"),
+            LOWTIDE_NOTICE_FILE=str(self._place / "notice" / "notice"),
         )
         if self._runner.gpus:
             found["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, self.devices))
@@ -156,6 +302,8 @@ class Attempt:
 
     def _ended(self, started: datetime, code: int | None, number: int | None, error: str | None) -> Ended:
         failed = code != 0 and self._stopped is None
+        if failed and self._group is not None and self._group.out_of_memory():
+            error = OUT_OF_MEMORY
         return Ended(
             started_at=started,
             ended_at=self._runner.now(),
@@ -173,13 +321,12 @@ class Attempt:
             return False
 
     def _tail(self) -> str | None:
-        with contextlib.suppress(OSError), self._output.open("rb") as output:
-            output.seek(max(0, self._output.stat().st_size - TAIL_BYTES))
-            return output.read().decode(errors="replace").strip() or None
-        return None
+        """The end of its output, once all of it is read: its processes are gone, or soon are."""
+        processes.kill_under(self._place)
+        return None if self._joblog is None else self._joblog.tail()
 
     def forget(self) -> None:
-        """Removes the attempt's directory; its output stays."""
+        """Removes the attempt's directory."""
         shutil.rmtree(self._place, ignore_errors=True)
         with contextlib.suppress(OSError):
             self._place.parent.rmdir()  # other fences of the same job may still be there
@@ -193,26 +340,33 @@ class Runner:
         state: Path,
         *,
         fetcher: inputs.Fetcher,
+        store: Store,
+        logs: Sends,
+        log_group: Callable[[], str],
         account: Account,
+        limits: Limits,
         gpus: int,
         now: Callable[[], datetime],
         log: Log,
     ) -> None:
         self.jobs = state / "jobs"
-        self.outputs = state / "outputs"
+        self.spools = state / "spools"
         self.fetcher = fetcher
+        self.store = store
+        self.logs = logs
+        self.log_group = log_group
         self.account = account
+        self.limits = limits
         self.gpus = gpus
         self.now = now
         self.log = log
         self.on_end: Callable[[], None] = lambda: None
         """Called, from any thread, when an attempt has an outcome."""
         self.jobs.mkdir(parents=True, exist_ok=True)
-        self.outputs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.spools.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def start(self, lease: Lease, devices: tuple[int, ...]) -> Attempt:
-        self._prune_outputs()
-        attempt = Attempt(self, lease, devices)
+    def start(self, lease: Lease, devices: tuple[int, ...], terms: Terms) -> Attempt:
+        attempt = Attempt(self, lease, devices, terms)
         attempt.start()
         return attempt
 
@@ -225,8 +379,3 @@ class Runner:
         if begun or killed:
             self.log("leftovers-cleared", attempts=len(begun), processes=killed)
         return begun
-
-    def _prune_outputs(self) -> None:
-        held = sorted(self.outputs.iterdir(), key=lambda file: file.stat().st_mtime)
-        for file in held[: max(0, len(held) - OUTPUTS_KEPT)]:
-            file.unlink()

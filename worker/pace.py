@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime
-
-RESERVE_SECONDS = 20.0
-"""Kept back from a notice for the last save and for reporting. With EC2's full two minutes and a look every 5 s a job
-has 95 s after SIGTERM; the contract promises 90."""
-RESERVE_SHARE = 0.25
-"""At most this part of what is left, so that a short notice still leaves a job most of it."""
+from typing import NamedTuple
 
 
-def seconds_until_kill(ends_at: datetime, now: datetime) -> float:
-    """From SIGTERM to SIGKILL after a notice: what is left, less the reserve. 120 s → 100 s; 40 s → 30 s; past → 0."""
-    left = max(0.0, (ends_at - now).total_seconds())
-    return left - min(RESERVE_SECONDS, RESERVE_SHARE * left)
+class Reserve(NamedTuple):
+    """What is kept back from a notice for the last save and for reporting, in seconds."""
+
+    least: float
+    most: float
+
+
+FULL_NOTICE = 4
+"""EC2 gives two minutes, four times the largest reserve; a job gets three of the four quarters whatever is saved."""
+
+
+def seconds_until_kill(left: float, wanted: float, reserve: Reserve) -> float:
+    """From SIGTERM to SIGKILL: what is `left` until the announced end, less the reserve that is `wanted`, within its
+    bounds. With (10, 30): 120 left → 90 to 110; 115 left → 90 to 105, 90 being promised; 20 left → 10; 5 left → 0."""
+    promised = reserve.most * (FULL_NOTICE - 1)
+    kept = max(reserve.least, min(wanted, reserve.most, left - promised))
+    if left < promised:
+        kept = min(max(wanted, reserve.least), reserve.most, max(reserve.least, left / 2))
+    return max(0.0, left - kept)
 
 
 class Due:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from worker.imds import Notice
 from worker.leases import Lease, Outcome, Stop
+from worker.pace import Reserve
 
 
 class Clock(Protocol):
@@ -35,11 +36,13 @@ class Running(Protocol):
     @property
     def outcome(self) -> Outcome | None: ...
     def stop(self, why: Stop, kill_after: float = ...) -> None: ...
+    def warn(self, notice: Notice, seconds_left: float) -> None: ...
+    def confirm(self, began_at: float) -> None: ...
     def forget(self) -> None: ...
 
 
 class Starts(Protocol):
-    def start(self, lease: Lease, devices: tuple[int, ...]) -> Running: ...
+    def start(self, lease: Lease, devices: tuple[int, ...], terms: Terms) -> Running: ...
     def clear_leftovers(self) -> list[tuple[str, int]]: ...
 
 
@@ -68,6 +71,9 @@ class Terms:
     aux_slots: int
     heartbeat: float
     notice_poll: float
+    checkpoint: float
+    """From one save of a job's checkpoint to the next."""
+    reserve: Reserve
 
     @classmethod
     def parse(cls, answer: dict[str, Any]) -> Terms:
@@ -77,4 +83,6 @@ class Terms:
             int(answer["aux_slots"]),
             float(settings["heartbeat_seconds"]),
             float(settings["notice_poll_seconds"]),
+            float(settings["checkpoint_seconds"]),
+            Reserve(float(settings["reserve_least_seconds"]), float(settings["reserve_most_seconds"])),
         )

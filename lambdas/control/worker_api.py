@@ -60,6 +60,9 @@ class WorkerApi:
         return {
             "heartbeat_seconds": self.settings.heartbeat.total_seconds(),
             "notice_poll_seconds": self.settings.notice_poll.total_seconds(),
+            "checkpoint_seconds": self.settings.checkpoint.total_seconds(),
+            "reserve_least_seconds": self.settings.save_reserve_least.total_seconds(),
+            "reserve_most_seconds": self.settings.save_reserve_most.total_seconds(),
             "idle_power_off_seconds": self.settings.idle_power_off.total_seconds(),
             "running_power_off_seconds": self.settings.running_power_off.total_seconds(),
         }

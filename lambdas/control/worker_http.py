@@ -14,6 +14,7 @@ from lambdas.adapters.pulse import Pulse
 from lambdas.adapters.workers import UnknownInstance
 from lambdas.control import worker_calls
 from lambdas.control.caller import NotAWorker, calling_instance
+from lambdas.control.credentials import DataCredentials
 from lambdas.control.worker_api import WorkerApi
 from lambdas.control.worker_calls import BadCall
 
@@ -37,6 +38,7 @@ class Reply:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerHttp:
     api: WorkerApi
+    credentials: DataCredentials
     pulse: Pulse
     roles: Collection[str]
     """Names of the roles whose instances may call."""
@@ -76,6 +78,7 @@ class WorkerHttp:
             names.API_HEARTBEAT: lambda instance, body: api.heartbeat(instance, worker_calls.heartbeat(body)),
             names.API_FINISH: lambda instance, body: api.finish(instance, worker_calls.finish(body)),
             names.API_RELEASE: lambda instance, body: api.release(instance, worker_calls.release(body)),
+            names.API_CREDENTIALS: lambda instance, _body: self.credentials.lend(instance),
         }
         if path not in calls:
             raise _NoSuchCall(path)

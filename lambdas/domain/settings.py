@@ -21,6 +21,13 @@ class Settings:
     poll_most: timedelta = timedelta(seconds=60)
     notice_poll: timedelta = timedelta(seconds=5)
     """How often a worker reads the instance metadata for a spot notice. AWS recommends every 5 s."""
+    checkpoint: timedelta = timedelta(seconds=300)
+    """How often a running job's checkpoint directory is saved: the most work that an interruption without a notice
+    costs."""
+    save_reserve_least: timedelta = timedelta(seconds=10)
+    """So long before an announced end a job is gone at the latest, and its last save begins."""
+    save_reserve_most: timedelta = timedelta(seconds=30)
+    """At most so long before, when its saves take longer: a quarter of EC2's two minutes."""
     idle_power_off: timedelta = timedelta(seconds=30 * 60)
     """Law 11: an idle worker without a successful answer for so long powers its instance off."""
     running_power_off: timedelta = timedelta(seconds=6 * 3600)

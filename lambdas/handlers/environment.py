@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_sts import STSClient
 
 # The runtime gives the root logger the function's level, INFO, at which boto3 writes lines with every cold start.
 logging.getLogger().setLevel(logging.WARNING)
@@ -97,6 +98,10 @@ class Environment:
     @cached_property
     def sqs(self) -> "SQSClient":
         return boto3.client("sqs", config=QUICK)
+
+    @cached_property
+    def sts(self) -> "STSClient":
+        return boto3.client("sts", config=QUICK)
 
     @cached_property
     def s3(self) -> "S3Client":

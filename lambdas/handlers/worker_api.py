@@ -4,11 +4,14 @@ import logging
 from functools import cache
 from typing import Any
 
+from lambdas import names
 from lambdas.adapters.heartbeats import Heartbeats
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.pulse import Pulse
+from lambdas.adapters.sts import Role
 from lambdas.adapters.workers import Workers
 from lambdas.control.claiming import Claims
+from lambdas.control.credentials import DataCredentials
 from lambdas.control.worker_api import WorkerApi
 from lambdas.control.worker_http import WorkerHttp
 from lambdas.handlers.environment import Environment, environment
@@ -18,8 +21,15 @@ _log = logging.getLogger(__name__)
 
 def worker_http(given: Environment) -> WorkerHttp:
     leases = Leases(given.table, jobs_kept=given.settings.jobs_kept)
+    workers = Workers(given.table)
+    credentials = DataCredentials(
+        workers=workers,
+        role=Role(given.sts, given[names.ENV_DATA_ROLE]),
+        bucket=given[names.ENV_BUCKET],
+        log_group=given[names.ENV_WORKER_LOGS],
+    )
     api = WorkerApi(
-        workers=Workers(given.table),
+        workers=workers,
         leases=leases,
         heartbeats=Heartbeats(given.table, period=given.settings.heartbeat),
         claims=Claims(given.table, leases, given.random),
@@ -28,7 +38,8 @@ def worker_http(given: Environment) -> WorkerHttp:
         now=given.now,
         random=given.random,
     )
-    return WorkerHttp(api=api, pulse=Pulse(given.table, given.settings), roles=given.worker_roles, now=given.now)
+    pulse = Pulse(given.table, given.settings)
+    return WorkerHttp(api=api, credentials=credentials, pulse=pulse, roles=given.worker_roles, now=given.now)
 
 
 @cache

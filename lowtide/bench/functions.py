@@ -18,7 +18,7 @@ CLIENTS = {
     "reconcile": ("dynamodb", "sqs", "ec2", "ssm"),
     "tick": ("dynamodb", "sqs", "ec2"),
     "news": ("dynamodb", "sqs"),
-    "worker_api": ("dynamodb", "sqs"),
+    "worker_api": ("dynamodb", "sqs", "sts"),
     "teardown": ("dynamodb", "ec2"),
 }
 """The AWS clients that each function makes for its work."""

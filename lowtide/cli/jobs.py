@@ -3,10 +3,12 @@
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
+from lambdas import names
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.domain.job_record import Attempt, JobRecord
@@ -16,8 +18,9 @@ from lowtide.cli.connection import Deployment, utc_now
 from lowtide.cli.errors import Failure
 from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack
 from lowtide.cli.output import ago, console, print_json, print_rows
+from lowtide.joblogs import JobLogs
 
-app = typer.Typer(help="Jobs: list, show, wait.", no_args_is_help=True)
+app = typer.Typer(help="Jobs: list, show, wait, logs.", no_args_is_help=True)
 
 ENDED = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PARKED}
 LIST_LIMIT = 100
@@ -78,6 +81,49 @@ def wait(
 ) -> None:
     """Wait until the jobs have ended; exit 0 only if every one succeeded."""
     raise typer.Exit(wait_for(Deployment(stack), job_ids, timeout=timeout))
+
+
+@app.command()
+def logs(
+    job_id: Id,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until the job ends.")] = False,
+    attempt: Annotated[int | None, typer.Option(help="This attempt; default: the last.", min=1)] = None,
+    stack: Stack = DEFAULT_STACK,
+) -> None:
+    """What a job wrote: stdout and stderr, in order."""
+    deployment = Deployment(stack)
+    ledger = _ledger(deployment)
+    job = _job(ledger, job_id)
+    reader = JobLogs(deployment.client("logs"), deployment.output(names.OUTPUT_WORKER_LOG_GROUP_NAME))
+    for line in _lines(reader, ledger, job, attempt, follow=follow):
+        typer.echo(line)
+
+
+def _lines(reader: JobLogs, ledger: Ledger, job: JobRecord, attempt: int | None, *, follow: bool) -> Iterator[str]:
+    """One attempt's lines; following without a named attempt goes on with the attempts to come."""
+    if not follow:
+        yield from reader.lines(job.pool, job.job_id, attempt or job.attempts)
+        return
+    number = attempt or max(1, job.attempts)
+    while True:
+        yield from reader.follow(
+            job.pool,
+            job.job_id,
+            number,
+            running=partial(_on_attempt, ledger, job.job_id, number, waits=attempt is None),
+        )
+        now = _job(ledger, job.job_id)
+        if attempt is not None or (now.state in ENDED and now.attempts <= number):
+            return
+        number += 1
+
+
+def _on_attempt(ledger: Ledger, job_id: str, number: int, *, waits: bool) -> bool:
+    """Whether this attempt runs, or, where it is waited for, may yet begin."""
+    job = _job(ledger, job_id)
+    if job.attempts < number:
+        return waits and job.state not in ENDED
+    return job.attempts == number and job.state is JobState.RUNNING
 
 
 def wait_for(deployment: Deployment, job_ids: Sequence[str], *, timeout: float | None = None) -> int:

@@ -1,6 +1,7 @@
 """Runs the instances of a world: launch, notices, end. One thread for each instance, which lives as long as it does."""
 
 import contextlib
+import re
 import subprocess
 import threading
 from collections.abc import Callable
@@ -20,6 +21,16 @@ JOB_MARK = "LOWTIDE_JOB_ID"
 CONSOLE_BYTES = 64 * 1024
 """What `console` shows at most; EC2 keeps as much."""
 CLOSING_SECONDS = 15.0
+_REJECTED = re.compile(r"^OUTPUT -d 169\.254\.169\.254 -m owner --uid-owner (\d+) -j REJECT$", re.MULTILINE)
+
+
+def _rejected_users(place: Path) -> set[int]:
+    """Whom the guest's packet filter keeps from its metadata service."""
+    try:
+        rules = (place / "root/machine/run/iptables").read_text()
+    except FileNotFoundError:
+        return set()
+    return {int(found) for found in _REJECTED.findall(rules)}
 
 
 def _nobody(_instance_id: str) -> None:
@@ -67,7 +78,13 @@ class Hosts:
             if spec.instance_id in self._places:
                 return
             self._places[spec.instance_id] = place
-            service = MetadataService(spec, region=self._region, account=self._account, credentials=self._credentials)
+            service = MetadataService(
+                spec,
+                region=self._region,
+                account=self._account,
+                credentials=self._credentials,
+                rejected=lambda: _rejected_users(place),
+            )
             environment = {
                 "LANG": "C.UTF-8",
                 "AWS_ENDPOINT_URL": self._endpoint,

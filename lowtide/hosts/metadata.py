@@ -5,9 +5,10 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from lowtide.hosts.spec import Spec
 
@@ -20,8 +21,17 @@ RoleCredentials = Callable[[str, str], Mapping[str, str]]
 """(role name, instance id) → AccessKeyId, SecretAccessKey, Token, Expiration. LookupError: no such role."""
 
 
+Users = Callable[[], Collection[int]]
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    rejected: Users = staticmethod(tuple[int, ...])
+
+    def verify_request(self, request: object, client_address: tuple[str, int]) -> bool:  # noqa: ARG002
+        """A connection of a user whom the instance's packet filter rejects is closed before a word is read."""
+        rejected = self.rejected()
+        return not rejected or _user_of(client_address[1]) not in rejected
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A guest that is killed in the middle of a read is no fault of ours; anything else is."""
@@ -32,7 +42,16 @@ class _Server(ThreadingHTTPServer):
 class MetadataService:
     """Serves from construction until `close`. `endpoint` goes to the guest as AWS_EC2_METADATA_SERVICE_ENDPOINT."""
 
-    def __init__(self, spec: Spec, *, region: str, account: str, credentials: RoleCredentials) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        region: str,
+        account: str,
+        credentials: RoleCredentials,
+        rejected: Users = tuple[int, ...],
+    ) -> None:
+        """`rejected`: user ids that the instance's own packet filter keeps from this service."""
         self._spec = spec
         self._region = region
         self._account = account
@@ -40,6 +59,7 @@ class MetadataService:
         self._notices: dict[str, str] = {}
         self._tokens: dict[str, float] = {}
         self._server = _Server(("127.0.0.1", 0), self._handler())
+        self._server.rejected = rejected
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(
             target=self._server.serve_forever,
@@ -142,6 +162,16 @@ class MetadataService:
                 """Nothing: a metadata service keeps no log."""
 
         return Handler
+
+
+def _user_of(port: int) -> int | None:
+    """Whose socket this is that connected from this port of loopback; None where the kernel does not tell."""
+    try:
+        lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    except OSError:
+        return None
+    local = f"0100007F:{port:04X}"
+    return next((int(fields[7]) for fields in map(str.split, lines) if fields[1] == local), None)
 
 
 def _now() -> datetime:

@@ -7,6 +7,7 @@ nvidia-smi               lists the instance type's GPUs; missing where it has no
 python3                  the interpreter that runs the local AWS
 runuser                  notes what it was to run: with it a boot script runs what an owner added, which no one asked
                          this machine to run; the scripts stay in the instance's user data
+iptables                 keeps rules, which the instance's metadata service obeys: it answers no user that one rejects
 the rest (`SILENT`)      do nothing and succeed, and are noted in `commands.log`
 """
 
@@ -17,7 +18,6 @@ SILENT = (
     "dnf",
     "yum",
     "apt-get",
-    "iptables",
     "ip6tables",
     "nft",
     "ip",
@@ -36,6 +36,19 @@ POWER = ("shutdown", "poweroff", "halt", "reboot")
 
 _SILENT = """#!/bin/sh
 echo "${0##*/} $$*" >> $machine/commands.log
+"""
+
+_IPTABLES = """#!/bin/sh
+# iptables -C | -I | -A | -D RULE: the rules, one a line, as they were given.
+verb=$$1
+shift
+rules=$machine/run/iptables
+touch "$$rules"
+case "$$verb" in
+  -C) grep -qxF -e "$$*" "$$rules" ;;
+  -I | -A) echo "$$*" >> "$$rules" ;;
+  -D) grep -vxF -e "$$*" "$$rules" > "$$rules.new"; mv "$$rules.new" "$$rules" ;;
+esac
 """
 
 _TIMER = """#!/bin/sh
@@ -168,6 +181,7 @@ def write(directory: Path, *, machine: str, root: str, own_users: bool, python: 
         "systemctl": _SYSTEMCTL,
         "lowtide-supervise": _SUPERVISE,
         "lowtide-timer": _TIMER,
+        "iptables": _IPTABLES,
         "useradd": _USERADD if own_users else _NO_USERADD,
         **dict.fromkeys(POWER, _SHUTDOWN),
         **dict.fromkeys(SILENT, _SILENT),

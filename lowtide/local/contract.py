@@ -57,6 +57,11 @@ NAMES: tuple[Name, ...] = (
         "request_tags tag_keys service_context principal_keys",
     ),
     Name("core.arn", "parse_arn", "value"),
+    Name(
+        "core.iam_evaluator",
+        "ParsedStatement",
+        "sid effect actions not_actions resources not_resources conditions",
+    ),
     Name("core.iam_evaluator", "AuthError", "code message details"),
     Name("core.iam_evaluator", "fnmatch_iam_cs", "value pattern"),
     Name("core.iam_evaluator", "evaluate", "ctx policies limits"),

@@ -1,13 +1,15 @@
 """IAM as far as stock ministack leaves it open: condition keys of resources and requests, and checks that EC2 makes.
 
 ministack enforces identity policies on every call, but resolves no `ec2:ResourceTag`, `cloudwatch:namespace` (both
-fail closed, so a right policy is denied) and no `dynamodb:LeadingKeys` (with ForAllValues that fails open).
+fail closed, so a right policy is denied) and no `dynamodb:LeadingKeys` (with ForAllValues that fails open). It takes
+policy variables (`${aws:PrincipalTag/pool}`) for plain text, and log streams for their group.
 """
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs
 
 import cbor2
@@ -22,6 +24,9 @@ _EC2_ID = re.compile(r"^(?:InstanceId|ResourceId|LaunchTemplateId|VolumeId|Netwo
 _EQUALITY = re.compile(r"^\s*\(?\s*(#?\w+)\s*=\s*(:\w+)")
 
 
+_VARIABLE = re.compile(r"\$\{([^}]+)\}")
+_NO_VALUE = "\0"
+"""In no ARN and no key: what holds it matches nothing."""
 _PUBLIC_PARAMETERS = "/aws/service/"
 """Public parameters are nobody's: their ARN has no account."""
 _CHECKED_AS = {
@@ -48,9 +53,12 @@ def install(replacements: Replacements) -> None:
             return {**found, **_namespace(body, params)}
         if service == "dynamodb":
             return {**found, **_leading_keys(body)}
+        if iam_action == "s3:ListBucket":
+            return {**found, "s3:prefix": _first(params.get("prefix"))}
         return found
 
     replacements.replace(actions, "request_tag_context", context)
+    _fill_in_variables(replacements)
 
 
 def _name_batches_as_iam_does(replacements: Replacements, actions: Any) -> None:
@@ -81,11 +89,57 @@ def _name_parameters_as_ssm_does(replacements: Replacements, actions: Any) -> No
         account_id: str,
     ) -> str:
         arn: str = stock(service, method, path, headers, body, query_params, region, account_id)
+        if service == "logs":
+            return _log_streams_arn(headers, body, arn)
         if service != "ssm" or arn != "*":
             return arn
         return _parameters_arn(body, region, account_id) or arn
 
     replacements.replace(actions, "extract_resource_arn", extract_resource_arn)
+
+
+def _log_streams_arn(headers: Mapping[str, str], body: bytes, group_arn: str) -> str:
+    """What AWS checks a call about one stream on; CreateLogStream on the stream without a name."""
+    operation = headers.get("x-amz-target", "").rsplit(".", 1)[-1]
+    if operation not in ("PutLogEvents", "GetLogEvents", "CreateLogStream"):
+        return group_arn
+    stream = "" if operation == "CreateLogStream" else str(json.loads(body or b"{}").get("logStreamName", ""))
+    return f"{group_arn}:log-stream:{stream}"
+
+
+def _fill_in_variables(replacements: Replacements) -> None:
+    """Policy variables in resources and in the values of conditions become what they stand for; a statement with one
+    that has no value matches nothing."""
+    evaluator = upstream("core.iam_evaluator")
+    stock = evaluator.evaluate
+
+    def evaluate(ctx: Any, policies: Sequence[Sequence[Any]], *limits: Any) -> Any:
+        keys = {str(key).lower(): str(value) for key, value in ctx.principal_keys.items()}
+        return stock(ctx, [[_filled_in(one, keys) for one in policy] for policy in policies], *limits)
+
+    replacements.replace(evaluator, "evaluate", evaluate)
+
+
+def _filled_in(statement: Any, keys: Mapping[str, str]) -> Any:
+    """The statement with its variables' values; the very same where it has none."""
+    if "${" not in f"{statement.resources}{statement.conditions}":
+        return statement
+
+    def text(given: Any) -> Any:
+        if isinstance(given, list):
+            return [text(one) for one in cast("list[Any]", given)]
+        return _VARIABLE.sub(lambda found: keys.get(found[1].lower(), _NO_VALUE), str(given))
+
+    conditions: Mapping[str, Mapping[str, Any]] = statement.conditions
+    return dataclasses.replace(
+        statement,
+        resources=text(statement.resources),
+        conditions={name: {key: text(value) for key, value in asked.items()} for name, asked in conditions.items()},
+    )
+
+
+def _first(given: Any) -> str:
+    return str(given[0] if isinstance(given, list) and given else given or "")
 
 
 def _parameters_arn(body: bytes, region: str, account: str) -> str | None:

@@ -24,11 +24,14 @@ from lowtide.sim.calls import Killed
 from lowtide.sim.clock import VirtualClock
 from lowtide.sim.dynamodb import FakeDynamoDB
 from lowtide.sim.ec2 import FakeEC2, FakeSSM
+from lowtide.sim.s3 import FakeS3
 from lowtide.sim.sqs import FakeSQS
+from lowtide.sim.sts import FakeSTS
 
 ACCOUNT = "000000000000"
 ROLE = "LowtideWorker"
 TABLE = "lowtide"
+BUCKET = "bucket"
 ON_DEMAND_TEMPLATE = "lt-on-demand"
 SPOT_TEMPLATE = "lt-spot"
 
@@ -66,6 +69,8 @@ class Cloud:
     sqs: FakeSQS
     ec2: FakeEC2
     ssm: FakeSSM
+    sts: FakeSTS
+    s3: FakeS3
     settings: Settings
     stack: str
     subnets: Mapping[str, str]
@@ -86,6 +91,9 @@ class Cloud:
             names.ENV_SUBNETS: json.dumps(dict(self.subnets)),
             names.ENV_SETTINGS: self.settings.to_json(),
             names.ENV_WORKER_ROLES: json.dumps([ROLE]),
+            names.ENV_DATA_ROLE: f"arn:aws:iam::{ACCOUNT}:role/Data",
+            names.ENV_BUCKET: BUCKET,
+            names.ENV_WORKER_LOGS: "worker-logs",
         }
 
 
@@ -100,7 +108,7 @@ class SimEnvironment(Environment):
         # cached properties: what is in the instance's dictionary is what they answer
         vars(self).update(
             **{"dynamodb": cloud.dynamodb, "sqs": cloud.sqs, "ec2": cloud.ec2, "launching_ec2": cloud.ec2},
-            **{"ssm": cloud.ssm, "random": chance},
+            **{"ssm": cloud.ssm, "sts": cloud.sts, "s3": cloud.s3, "random": chance},
         )
 
     def now(self) -> datetime:

@@ -15,7 +15,7 @@ from lowtide.market.instances import Instance
 from worker.agent import Agent
 from worker.imds import Notice
 from worker.leases import Ended, Lease, Outcome, Stop
-from worker.ports import Machine
+from worker.ports import Machine, Terms
 
 Call = Callable[[str, str, dict[str, Any]], dict[str, Any]]
 """From an instance id, a path and a body to the worker API's answer; raises as worker.api.Api does."""
@@ -56,6 +56,13 @@ class Attempt:
     def stop(self, why: Stop, kill_after: float = 0.0) -> None:  # noqa: ARG002 - the job ends at SIGTERM
         if self.outcome is None:
             self._stopped = (why, self._now())
+
+    def warn(self, notice: Notice, seconds_left: float) -> None:
+        if notice.kind == "interruption":
+            self.stop(Stop.INTERRUPTED, seconds_left)
+
+    def confirm(self, began_at: float) -> None:
+        """Its lease is still its own; there is no checkpoint here that waits for it."""
 
     def forget(self) -> None: ...
 
@@ -175,7 +182,7 @@ class Host:
     def rebalance(self) -> Notice | None:
         return self._advice
 
-    def start(self, lease: Lease, devices: tuple[int, ...]) -> Attempt:
+    def start(self, lease: Lease, devices: tuple[int, ...], terms: Terms) -> Attempt:  # noqa: ARG002 - nothing is saved
         self.attempts.append(Attempt(lease, devices, self._now))
         return self.attempts[-1]
 

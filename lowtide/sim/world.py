@@ -44,7 +44,9 @@ from lowtide.sim.functions import (
     Functions,
 )
 from lowtide.sim.hosts import Host
+from lowtide.sim.s3 import FakeS3
 from lowtide.sim.sqs import FakeSQS
+from lowtide.sim.sts import FakeSTS
 from worker.api import LeaseLost, Refused, Unanswered
 
 MINUTE = timedelta(minutes=1)
@@ -120,7 +122,9 @@ class World:
             templates={SPOT_TEMPLATE: Lifecycle.SPOT, ON_DEMAND_TEMPLATE: Lifecycle.ON_DEMAND},
         )
         self.ssm = FakeSSM()
-        for client in (self.dynamodb, self.sqs, self.ec2, self.ssm):
+        self.sts = FakeSTS(self.clock)
+        self.s3 = FakeS3()
+        for client in (self.dynamodb, self.sqs, self.ec2, self.ssm, self.sts, self.s3):
             client.hook = _Relay(self)
         self.hook: Hook | None = None
         """Sees, and may kill, the calls that functions make; never those of users or of this world."""
@@ -147,6 +151,8 @@ class World:
             sqs=self.sqs,
             ec2=self.ec2,
             ssm=self.ssm,
+            sts=self.sts,
+            s3=self.s3,
             settings=self.settings,
             stack=stack,
             subnets=subnets,

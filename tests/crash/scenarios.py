@@ -21,10 +21,11 @@ from lambdas.domain.settings import Settings
 from lowtide.market import catalogue
 from lowtide.market.unkindness import Unkindness
 from lowtide.sim.calls import FailNext, Hook, KillAt, Request, Response, aws_error
-from lowtide.sim.functions import ON_DEMAND_TEMPLATE, Crashed, Function
+from lowtide.sim.functions import BUCKET, ON_DEMAND_TEMPLATE, Crashed, Function
 from lowtide.sim.hosts import command
 from lowtide.sim.world import World
 from tests.market.worlds import Steady
+from worker.api import Unanswered
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -64,6 +65,7 @@ def cpu(**changes: Any) -> Pool:
     return Pool(name="cpu", **given)
 
 
+OWN_TEMPLATE = cpu(machine=Machine(root_volume_size=300))
 NEIGHBOUR = Pool(name="other", types=(facts(OTHER, 1),), max_instances=1, max_idle_agent_period=MINUTE)
 
 
@@ -170,20 +172,6 @@ def prepare_launch(**changes: Any) -> World:
     return made
 
 
-def prepare_own_template() -> World:
-    """The pool's instances carry a tag of the owner's, which takes a launch template of the pool's own."""
-    return prepare_launch(pool=cpu(machine=Machine(tags=(("team", "tide"),))))
-
-
-def prepare_template_unused() -> World:
-    """The pool has launched from a template of its own and then been changed so that it needs none."""
-    made = prepare_own_template()
-    passes(made)
-    made.held.add(Function.RECONCILE)
-    made.apply(cpu())
-    return made
-
-
 def prepare_refusal() -> World:
     made = prepare_launch()
     for zone, count in (("a", 1), ("b", 0), ("c", 0)):
@@ -202,6 +190,16 @@ def prepare_throttled() -> World:
 def prepare_slip() -> World:
     made = prepare_launch()
     made.ec2.slips = 1
+    return made
+
+
+def prepare_unused_template() -> World:
+    """The pool's new version needs the launch template of the old one no more."""
+    made = running(pool=OWN_TEMPLATE)
+    made.held |= {Function.RECONCILE, Function.TICK}
+    current = made.config.pool("cpu")
+    assert current is not None
+    made.apply(replace(current, machine=Machine()))
     return made
 
 
@@ -281,6 +279,17 @@ def prepare_finish() -> World:
 
 def finish(of: World) -> None:
     of.run(lambda: jobs(of, "succeeded") == 1 and not jobs(of, "running"), 40 * SECOND)
+
+
+def ask_for_credentials(of: World) -> None:
+    """As the worker does before a save: until it has an answer."""
+    while True:
+        try:
+            answer = of.call_api(instance_of(of), names.API_CREDENTIALS, {})
+        except Unanswered:
+            continue
+        assert answer["token"]
+        return
 
 
 def interrupted(of: World) -> None:
@@ -485,19 +494,24 @@ def prepare_deleted_pool() -> World:
 
 
 def prepare_teardown() -> World:
-    made = running(pool=cpu(machine=Machine(tags=(("team", "tide"),))))
+    """An instance with a launch template of its pool's; the bucket goes with the stack."""
+    made = running(pool=OWN_TEMPLATE)
+    made.s3.buckets[BUCKET] = {"inputs/one", "checkpoints/cpu/job/1"}
     made.held = {Function.TICK, Function.RECONCILE, Function.WORKER_API, Function.NEWS}
     return made
 
 
 def delete_stack(of: World) -> None:
     """Lambda makes an asynchronous invocation that failed again."""
+    told = {names.PROPERTY_EMPTIED: BUCKET}
     for _ in range(2):
         try:
-            result = of.invoke(Function.TEARDOWN, {"RequestType": "Delete"})
+            result = of.invoke(Function.TEARDOWN, {"RequestType": "Delete", "ResourceProperties": told})
         except Crashed:
             continue
         assert result.succeeded, result.reason
+        assert not of.ec2.pool_templates.made
+        assert not of.s3.buckets[BUCKET]
         return
 
 
@@ -519,8 +533,8 @@ SCENARIOS: dict[str, Scenario] = {
     "intake batch": Scenario(prepare_batch, take_in),
     "batch again": Scenario(prepare_batch_again, take_in),
     "launch": Scenario(prepare_launch, passes),
-    "own template": Scenario(prepare_own_template, passes),
-    "template unused": Scenario(prepare_template_unused, passes),
+    "own template": Scenario(lambda: prepare_launch(pool=OWN_TEMPLATE), passes),
+    "unused template": Scenario(prepare_unused_template, passes),
     "partial refusal": Scenario(prepare_refusal, passes, afterwards=lambda of: of.market.release(of.clock())),
     "throttled": Scenario(prepare_throttled, passes),
     "wrong lifecycle": Scenario(prepare_slip, passes),
@@ -531,6 +545,7 @@ SCENARIOS: dict[str, Scenario] = {
     "failing pass": Scenario(prepare_launch, passes, faults=failing_pass),
     "claim": Scenario(prepare_claim, claim),
     "finish": Scenario(prepare_finish, finish),
+    "credentials": Scenario(running, ask_for_credentials),
     "interruption": Scenario(running, interrupted),
     "cut off": Scenario(running, cut_off),
     "rebalance": Scenario(running, rebalance),

@@ -10,7 +10,6 @@ from tests.crash.sites import Site
 ALL = tuple(Function)
 _READING = "the ledger's reading side, which only the command line calls"
 _NAMESAKE = "another class's method of that name is called"
-_EMPTYING = (
     "made only where the stack was deployed with retention=delete; it empties, and is repeated until it is empty"
 )
 IN_NAME_ONLY: dict[str, tuple[tuple[Function, ...], str]] = {
@@ -30,8 +29,6 @@ IN_NAME_ONLY: dict[str, tuple[tuple[Function, ...], str]] = {
     "observations:_count_one": ((Function.TEARDOWN,), "teardown takes only the protocol Fleet from observe"),
     "observations:count_clean": ((Function.TEARDOWN,), "teardown takes only the protocol Fleet from observe"),
     "observations:_update": ((Function.TEARDOWN,), "teardown takes only the protocol Fleet from observe"),
-    "bucket:_page": ((Function.TEARDOWN,), _EMPTYING),
-    "bucket:empty": ((Function.TEARDOWN,), _EMPTYING),
     "queues:_mark": ((Function.TEARDOWN,), "teardown rings for no pool"),
     "queues:_send": ((Function.TEARDOWN,), "teardown rings for no pool"),
     "queues:ring": ((Function.TEARDOWN,), "teardown rings for no pool"),

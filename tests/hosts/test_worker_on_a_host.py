@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import urllib.request
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -63,7 +64,7 @@ def test_the_worker_boots_runs_python_jobs_and_survives_its_own_death(hosts: Hos
 
     control.queued = [lease("job-2", command=["sleep", "1000"])]
     control.wait("/v1/heartbeat", lambda body: body["leases"] != [])
-    assert hosts.busy(ID)
+    until(lambda: hosts.busy(ID))
     next(
         one for one in hosts.processes(ID) if "-m worker" in " ".join(one.as_dict(["cmdline"])["cmdline"] or [])
     ).kill()
@@ -118,3 +119,46 @@ def test_the_callers_own_credentials_never_reach_a_guest(make_hosts: Callable[..
     for process in hosts.processes(ID):
         assert "AKIDOFTHECALLER" not in str(process.as_dict(["environ"]))
     assert f"Credential=worker-role:{ID}/" in control.headers[0]["authorization"]
+
+
+THIEF = """
+import os, pathlib, re, sys, urllib.request
+found = []
+for entry in pathlib.Path("/proc").iterdir():
+    if entry.name.isdigit():
+        try:
+            found += re.findall(rb"AWS_EC2_METADATA_SERVICE_ENDPOINT=([^\\0]+)", (entry / "environ").read_bytes())
+        except OSError:
+            pass
+service = sys.argv[1]
+headers = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+try:
+    asked = urllib.request.Request(service + "/latest/api/token", method="PUT", headers=headers)
+    urllib.request.urlopen(asked, timeout=5)
+except OSError:
+    reached = False
+else:
+    reached = True
+print("told" if found else "untold", "reached" if reached else "kept out")
+raise SystemExit(0 if not found and not reached else 9)
+"""
+
+
+def test_a_job_cannot_get_its_instances_credentials_and_so_cannot_call_the_worker_api_as_its_instance(
+    permitted: dict[str, Guests], make_hosts: Callable[..., Hosts], control: Control
+) -> None:
+    """Even one that was told where the metadata service is; on EC2 everybody knows that."""
+    if "root" not in permitted:
+        pytest.skip("only root can give an instance users of its own")
+    hosts = make_hosts(permitted["root"])
+    hosts.launch(Instance(user_data=user_data(control)))
+    control.wait("/v1/hello")
+    (worker,) = (one for one in hosts.processes(ID) if "-m worker" in " ".join(one.cmdline()))
+    service = worker.environ()["AWS_EC2_METADATA_SERVICE_ENDPOINT"]
+    token = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+    request = urllib.request.Request(f"{service}/latest/api/token", method="PUT", headers=token)
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        assert answer.status == 200, "it answers everybody else"
+    control.queued = [lease(command=["python3", "-c", THIEF, service])]
+    found = control.finished()
+    assert (found["exit_code"], control.log("cpu/job-1/1")) == (0, ["untold kept out"])

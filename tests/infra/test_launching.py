@@ -255,7 +255,7 @@ def test_a_boot_program_too_large_for_ec2_fails_the_synthesis() -> None:
 # --- what an instance may do ---
 
 
-def test_an_instance_may_call_the_worker_api_and_fetch_the_worker_and_inputs_and_nothing_else(
+def test_an_instance_may_call_the_worker_api_and_fetch_the_worker_and_nothing_else(
     template: Template,
 ) -> None:
     ((role, _),) = (
@@ -264,7 +264,6 @@ def test_an_instance_may_call_the_worker_api_and_fetch_the_worker_and_inputs_and
         if "ec2.amazonaws.com" in json.dumps(r["Properties"]["AssumeRolePolicyDocument"])
     )
     api = f"{{{template.function('worker_api')[0]}.Arn}}"
-    (bucket,) = template.of_type("AWS::S3::Bucket")
     may = {
         (tuple(actions(s)), tuple(sorted(resources(s)))): s.get("Condition") for s in template.statements_of_role(role)
     }
@@ -274,7 +273,6 @@ def test_an_instance_may_call_the_worker_api_and_fetch_the_worker_and_inputs_and
         (("lambda:InvokeFunctionUrl",), (api,)): {"StringEquals": {"lambda:FunctionUrlAuthType": "AWS_IAM"}},
         (("lambda:InvokeFunction",), (api,)): {"Bool": {"lambda:InvokedViaFunctionUrl": "true"}},
         (("s3:GetObject",), (artefact,)): None,
-        (("s3:GetObject",), (f"{{{bucket}.Arn}}/inputs/*",)): None,
     }
     assert "ManagedPolicyArns" not in template.resources[role]["Properties"]
 
@@ -291,3 +289,51 @@ def test_the_worker_api_knows_whose_sessions_to_believe() -> None:
     roles = json.loads(text(template.function("worker_api")[1]["Environment"]["Variables"][names.ENV_WORKER_ROLES]))
     assert roles[0].startswith("{IdentityRole")
     assert roles[1:] == ["gpu", "cpu"]
+
+
+# --- what the worker API lends ---
+
+
+def data_role(template: Template) -> str:
+    return template.function("worker_api")[1]["Environment"]["Variables"][names.ENV_DATA_ROLE]["Fn::GetAtt"][0]
+
+
+def test_only_the_worker_api_may_take_and_tag_the_data_role(template: Template) -> None:
+    role = data_role(template)
+    (trust,) = template.resources[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    api = template.function("worker_api")[1]["Role"]["Fn::GetAtt"][0]
+    assert text(trust["Principal"]["AWS"]) == f"{{{api}.Arn}}"
+    assert set(actions(trust)) == {"sts:AssumeRole", "sts:TagSession"}
+    assert resources(template.statement("worker_api", "LendDataRole")) == {f"{{{role}.Arn}}"}
+    assert {h for h in HANDLERS if "sts:AssumeRole" in allowed(template, h)} == {"worker_api"}
+
+
+def test_a_session_of_the_data_role_reaches_its_own_pools_checkpoints_and_streams_and_every_input(
+    template: Template,
+) -> None:
+    (bucket,) = template.of_type("AWS::S3::Bucket")
+    (group,) = (name for name in template.of_type("AWS::Logs::LogGroup") if name.startswith("WorkerLogs"))
+    pool = "${aws:PrincipalTag/pool}"
+    found = {
+        s["Sid"]: (set(actions(s)), resources(s), s.get("Condition"))
+        for s in template.statements_of_role(data_role(template))
+    }
+    assert found == {
+        "FetchInputs": ({"s3:GetObject"}, {f"{{{bucket}.Arn}}/inputs/*"}, None),
+        "KeepCheckpoints": (
+            {"s3:GetObject", "s3:PutObject", "s3:DeleteObject"},
+            {f"{{{bucket}.Arn}}/checkpoints/{pool}/*"},
+            None,
+        ),
+        "ListCheckpoints": (
+            {"s3:ListBucket"},
+            {f"{{{bucket}.Arn}}"},
+            {"StringLike": {"s3:prefix": [f"checkpoints/{pool}/*"]}},
+        ),
+        "OpenLog": ({"logs:CreateLogStream"}, {f"{{{group}.Arn}}"}, None),
+        "WriteLog": (
+            {"logs:PutLogEvents"},
+            {f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{{group}}}:log-stream:{pool}/*"},
+            None,
+        ),
+    }

@@ -24,10 +24,11 @@ def deployed(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         {
             **{names.ENV_STACK: "Lowtide", names.ENV_TABLE: "lowtide", names.ENV_WORKER_ROLES: json.dumps([ROLE])},
             **{names.ENV_PARKED_QUEUE: world.parked_url, names.ENV_RECONCILE_QUEUE: world.reconcile_url},
+            **{names.ENV_DATA_ROLE: "arn:aws:iam::1:role/Data", names.ENV_BUCKET: "b", names.ENV_WORKER_LOGS: "logs"},
             **{names.ENV_SETTINGS: '{"heartbeat": 7}', names.ENV_SUBNETS: '{"b": "subnet-2", "a": "subnet-1"}'},
         }
     )
-    given.__dict__.update(dynamodb=world.dynamodb, sqs=world.sqs)
+    given.__dict__.update(dynamodb=world.dynamodb, sqs=world.sqs, sts=world.sts)
     for module in (intake, worker_api):
         monkeypatch.setattr(module, "environment", lambda: given)
     intake._intake.cache_clear()
@@ -91,3 +92,8 @@ def test_the_log_has_our_lines_from_info_up_and_of_others_only_warnings() -> Non
     ours, boto = logging.getLogger("lambdas.control.tick"), logging.getLogger("botocore.credentials")
     assert (ours.isEnabledFor(logging.INFO), boto.isEnabledFor(logging.INFO)) == (True, False)
     assert boto.isEnabledFor(logging.WARNING)
+
+
+def test_a_function_makes_its_clients_as_boto3_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+    assert Environment({}).sts.meta.endpoint_url == "https://sts.us-west-2.amazonaws.com"

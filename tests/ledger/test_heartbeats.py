@@ -166,6 +166,7 @@ def test_a_workers_first_call_makes_its_instance_a_running_idle_one(world: World
 def test_the_settings_of_the_deployment_reach_the_worker(world: World) -> None:
     assert hello(world, launched(world))["settings"] == {
         **{"heartbeat_seconds": 30.0, "notice_poll_seconds": 5.0},
+        **{"checkpoint_seconds": 300.0, "reserve_least_seconds": 10.0, "reserve_most_seconds": 30.0},
         **{"idle_power_off_seconds": 1800.0, "running_power_off_seconds": 21_600.0},
     }
 

@@ -17,9 +17,11 @@ from lambdas.adapters.parked import Parked
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.pulse import Pulse
 from lambdas.adapters.queues import Doorbell, Queue
+from lambdas.adapters.sts import Role
 from lambdas.adapters.table import Table
 from lambdas.adapters.workers import Workers
 from lambdas.control.claiming import Claims
+from lambdas.control.credentials import DataCredentials
 from lambdas.control.intake import Intake, Message, Taken
 from lambdas.control.worker_api import WorkerApi
 from lambdas.control.worker_http import WorkerHttp
@@ -50,6 +52,23 @@ def pool(name: str = "gpu", **more: Any) -> Pool:
     return Pool(name=name, **{"types": (GPU,), "spot": True, **more})
 
 
+class FakeSTS:
+    """Hands out keys and keeps what was asked for."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.failing: Exception | None = None
+        self._clock = clock
+
+    def assume_role(self, **given: Any) -> dict[str, Any]:
+        if self.failing is not None:
+            raise self.failing
+        self.asked.append(given)
+        expires = self._clock() + timedelta(seconds=given["DurationSeconds"])
+        keys = {"AccessKeyId": "ASIA1", "SecretAccessKey": "secret", "SessionToken": "token", "Expiration": expires}
+        return {"Credentials": keys}
+
+
 class World:
     def __init__(
         self,
@@ -62,6 +81,7 @@ class World:
         self.clock = VirtualClock()
         self.dynamodb = client or FakeDynamoDB(self.clock)
         self.sqs = FakeSQS(self.clock)
+        self.sts = FakeSTS(self.clock)
         self.dynamodb.create_table(TableName=table_name, **SCHEMA)
         self.table = Table(self.dynamodb, table_name, pause=lambda _: None)
         self.reconcile_url = self.sqs.create_queue(QueueName="reconcile.fifo", Attributes={"FifoQueue": "true"})[
@@ -92,7 +112,15 @@ class World:
             now=self.clock,
         )
         self.api = self.worker_api(seed)
-        self.http = WorkerHttp(api=self.api, pulse=self.pulse, roles={ROLE}, now=self.clock)
+        self.credentials = DataCredentials(
+            workers=self.workers,
+            role=Role(self.sts, "arn:aws:iam::111122223333:role/Data"),  # type: ignore[arg-type]
+            bucket="bucket",
+            log_group="logs",
+        )
+        self.http = WorkerHttp(
+            api=self.api, credentials=self.credentials, pulse=self.pulse, roles={ROLE}, now=self.clock
+        )
 
     def worker_api(self, seed: int = 0) -> WorkerApi:
         return WorkerApi(

@@ -1,5 +1,7 @@
 """What a role may do, by condition keys that stock ministack does not resolve, and checks made on EC2's behalf."""
 
+import json
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -152,3 +154,57 @@ def test_a_check_on_ec2s_behalf_follows_the_callers_policy_and_says_who_may_not_
     assert denied is not None
     assert f"is not authorized to perform: ec2:RunInstances on resource: {resource}" in denied.message
     assert "because no identity-based policy allows" in denied.message
+
+
+def tagged_session(world: World, service: str, *statements: dict[str, Any], **tags: str) -> Any:
+    """A client with an hour of a new role that has these statements, its session tagged."""
+    iam, name = world.client("iam"), f"role-{uuid4().hex[:8]}"
+    trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["sts:AssumeRole", "sts:TagSession"]}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    allowed = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **one} for one in statements]}
+    iam.put_role_policy(RoleName=name, PolicyName="only", PolicyDocument=json.dumps(allowed))
+    given = [{"Key": key, "Value": value} for key, value in tags.items()]
+    keys = world.client("sts").assume_role(RoleArn=arn, RoleSessionName="i-1", Tags=given)["Credentials"]
+    return boto3.session.Session().client(
+        service,  # type: ignore[call-overload]
+        region_name=world.region,
+        endpoint_url=world.endpoint,
+        aws_access_key_id=keys["AccessKeyId"],
+        aws_secret_access_key=keys["SecretAccessKey"],
+        aws_session_token=keys["SessionToken"],
+    )
+
+
+OWN = "checkpoints/${aws:PrincipalTag/pool}/*"
+
+
+def test_a_sessions_tag_stands_in_the_resources_and_conditions_of_its_policy(world: World) -> None:
+    bucket = f"b-{uuid4().hex[:8]}"
+    world.client("s3").create_bucket(Bucket=bucket)
+    write = {"Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{bucket}/{OWN}"}
+    prefix = {"StringLike": {"s3:prefix": [OWN]}}
+    look = {"Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{bucket}", "Condition": prefix}
+    s3 = tagged_session(world, "s3", write, look, pool="gpu")
+    assert refused(s3.put_object, Bucket=bucket, Key="checkpoints/gpu/job/x", Body=b"") is None
+    assert refused(s3.put_object, Bucket=bucket, Key="checkpoints/cpu/job/x", Body=b"") == "AccessDenied"
+    assert refused(s3.list_objects_v2, Bucket=bucket, Prefix="checkpoints/gpu/job/") is None
+    assert refused(s3.list_objects_v2, Bucket=bucket, Prefix="checkpoints/") == "AccessDenied"
+    untagged = tagged_session(world, "s3", write)
+    assert refused(untagged.put_object, Bucket=bucket, Key="checkpoints//x", Body=b"") == "AccessDenied"
+
+
+def test_a_log_stream_decides(world: World) -> None:
+    group = f"g-{uuid4().hex[:8]}"
+    logs = world.client("logs")
+    logs.create_log_group(logGroupName=group)
+    for stream in ("gpu/job/1", "cpu/job/1"):
+        logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    arn = f"arn:aws:logs:{world.region}:{world.account}:log-group:{group}"
+    own = {"Action": "logs:PutLogEvents", "Resource": f"{arn}:log-stream:${{aws:PrincipalTag/pool}}/*"}
+    session = tagged_session(world, "logs", own, {"Action": "logs:CreateLogStream", "Resource": f"{arn}:*"}, pool="gpu")
+    events = [{"timestamp": int(time.time() * 1000), "message": "m"}]
+    put = {"logGroupName": group, "logEvents": events}
+    assert refused(session.put_log_events, **put, logStreamName="gpu/job/1") is None
+    assert refused(session.put_log_events, **put, logStreamName="cpu/job/1") == "AccessDeniedException"
+    assert refused(session.create_log_stream, logGroupName=group, logStreamName="gpu/job/2") is None

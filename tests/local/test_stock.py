@@ -142,3 +142,24 @@ def test_schedules_are_looked_at_every_ten_seconds() -> None:
 
 def test_there_is_no_price_list() -> None:
     assert "pricing" not in upstream("app").SERVICE_HANDLERS
+
+
+def test_a_policy_variable_is_plain_text_and_a_log_stream_is_its_group() -> None:
+    evaluator, actions = upstream("core.iam_evaluator"), upstream("core.iam_actions")
+    statement = {"Effect": "Allow", "Action": "*", "Resource": "arn:aws:s3:::b/${aws:PrincipalTag/pool}/x"}
+    request = evaluator.EvalContext(
+        principal_arn=ARN,
+        principal_type="AssumedRole",
+        principal_account=environment.ACCOUNT,
+        action="s3:GetObject",
+        resource_arn="arn:aws:s3:::b/gpu/x",
+        region="us-east-1",
+        principal_keys={"aws:principaltag/pool": "gpu"},
+    )
+    found = evaluator.evaluate(request, [evaluator.parse_policy_document({"Statement": [statement]})])
+    assert found.decision == "ImplicitDeny"
+    body = json.dumps({"logGroupName": "g", "logStreamName": "s"}).encode()
+    headers = {"x-amz-target": "Logs_20140328.PutLogEvents"}
+    arn = actions.extract_resource_arn("logs", "POST", "/", headers, body, {}, "us-east-1", environment.ACCOUNT)
+    assert arn.endswith(":log-group:g")
+    assert actions.request_tag_context("s3", "s3:ListBucket", b"", {"prefix": ["p/"]}) == {}

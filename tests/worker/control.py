@@ -8,12 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, unquote
 
 from lowtide.hosts.metadata import MetadataService
 
 SETTINGS = {
     "heartbeat_seconds": 0.2,
     "notice_poll_seconds": 0.05,
+    "checkpoint_seconds": 0.3,
+    "reserve_least_seconds": 0.2,
+    "reserve_most_seconds": 0.6,
     "idle_power_off_seconds": 60.0,
     "running_power_off_seconds": 60.0,
 }
@@ -22,6 +26,12 @@ CREDENTIALS = {
     "SecretAccessKey": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
     "Token": "session-token",
     "Expiration": "2099-01-01T00:00:00Z",
+}
+
+
+DATA = {
+    **{"access_key": "AKIDDATA", "secret_key": "secret", "token": "data-token", "expires_at": "2099-01-01T00:00:00Z"},
+    **{"bucket": "data-bucket", "log_group": "/lowtide/jobs"},
 }
 
 
@@ -95,6 +105,17 @@ class Control:
             time.sleep(0.01)
         raise AssertionError(f"no such call to {path} in {seconds} s; calls: {dict(self.calls)}")
 
+    def listing(self, bucket: str, prefix: str) -> bytes:
+        place = f"{bucket.rstrip('/')}/"
+        keys = sorted(unquote(path[len(place) :]) for path in self.objects if path.startswith(place))
+        found = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in keys if key.startswith(prefix))
+        return f"<ListBucketResult>{found}</ListBucketResult>".encode()
+
+    def log(self, stream: str) -> list[str]:
+        """What has been sent to a log stream."""
+        put = [body for body in list(self.calls["PutLogEvents"]) if body["logStreamName"] == stream]
+        return [event["message"] for body in put for event in body["logEvents"]]
+
     def finished(self, job_id: str = "job-1") -> dict[str, Any]:
         return self.wait("/v1/finish", lambda body: body["job_id"] == job_id)
 
@@ -107,6 +128,8 @@ class Control:
             return {"leases": given, "next_call_seconds": 0.05, "drain": False, "power_off": False}
         if path == "/v1/heartbeat":
             return {"stop": self.stop, "drain": False, "next_call_seconds": 0.2}
+        if path == "/v1/credentials":
+            return DATA
         self.held = [one for one in self.held if one["job_id"] != body["job_id"]]
         return {"state": "queued"}
 
@@ -117,15 +140,31 @@ class Control:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 control.headers.append({name.lower(): value for name, value in self.headers.items()})
-                control.calls[self.path].append(body)
+                target = self.headers.get("x-amz-target", "").rpartition(".")[2]
+                control.calls[target or self.path].append(body)
+                if target:
+                    self._send(200, b"{}")
+                    return
                 if control.failing:
                     self._send(control.failing, b"{}")
                 else:
                     self._send(200, json.dumps(control.answer(self.path, body)).encode())
 
             def do_GET(self) -> None:
+                path, _, query = self.path.partition("?")
+                if "list-type=2" in query:
+                    self._send(200, control.listing(path, parse_qs(query)["prefix"][0]))
+                    return
                 found = control.objects.get(self.path)
                 self._send(404 if found is None else 200, found or b"")
+
+            def do_PUT(self) -> None:
+                control.objects[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+                self._send(200, b"")
+
+            def do_DELETE(self) -> None:
+                control.objects.pop(self.path, None)
+                self._send(204, b"")
 
             def _send(self, status: int, body: bytes) -> None:
                 self.send_response(status)

@@ -12,12 +12,15 @@ from worker.agent import Agent
 from worker.api import LeaseLost, Refused, Unanswered
 from worker.imds import Notice
 from worker.leases import Ended, Lease, NeverStarted, Outcome, Stop
-from worker.ports import Machine
+from worker.ports import Machine, Terms
 
 START = datetime(2026, 11, 23, 15, tzinfo=UTC)
 SETTINGS = {
     "heartbeat_seconds": 30.0,
     "notice_poll_seconds": 5.0,
+    "checkpoint_seconds": 300.0,
+    "reserve_least_seconds": 10.0,
+    "reserve_most_seconds": 30.0,
     "idle_power_off_seconds": 1800.0,
     "running_power_off_seconds": 21600.0,
 }
@@ -40,9 +43,19 @@ class FakeAttempt:
         self.devices = devices
         self.outcome: Outcome | None = None
         self.stops: list[tuple[Stop, float]] = []
+        self.warnings: list[tuple[str, float]] = []
+        self.confirmed: list[float] = []
 
     def stop(self, why: Stop, kill_after: float = 30.0) -> None:
         self.stops.append((why, kill_after))
+
+    def warn(self, notice: Notice, seconds_left: float) -> None:
+        self.warnings.append((notice.kind, seconds_left))
+        if notice.kind == "interruption":
+            self.stop(Stop.INTERRUPTED, seconds_left)
+
+    def confirm(self, began_at: float) -> None:
+        self.confirmed.append(began_at)
 
     def forget(self) -> None:
         pass
@@ -102,7 +115,7 @@ class World:
             return {"leases": given, **answer}
         return {"state": "queued"}
 
-    def start(self, given: Lease, devices: tuple[int, ...]) -> FakeAttempt:
+    def start(self, given: Lease, devices: tuple[int, ...], terms: Terms) -> FakeAttempt:
         self.attempts.append(FakeAttempt(given, devices))
         return self.attempts[-1]
 
@@ -290,7 +303,7 @@ def test_a_notice_stops_every_job_at_once_and_tells_of_it_before_the_next_period
     world.run(5.0)
     (stop,) = attempt.stops
     assert stop[0] is Stop.INTERRUPTED
-    assert 90.0 <= stop[1] <= 100.0
+    assert 115.0 <= stop[1] <= 120.0
     assert world.bodies("/v1/heartbeat")[-1]["notice"] == {"kind": "interruption", "at": "2026-11-23T15:02:05.000000Z"}
 
 

@@ -26,7 +26,7 @@ def workdir(tmp_path: Path) -> Path:
 
 def fetch(workdir: Path, key: str, path: str = ".", sha256: str | None = None) -> None:
     waits: list[float] = []
-    fetcher = Fetcher("us-east-1", lambda: KEYS, sleep=waits.append)
+    fetcher = Fetcher("us-east-1", lambda _bucket: KEYS, sleep=waits.append)
     fetcher.fetch((Input("b", key, path, sha256),), workdir, lambda: False)
 
 
@@ -119,6 +119,7 @@ def _zip_with(name: str, mode: int = 0) -> bytes:
         ("broken.tgz", b"not an archive"),
         ("broken.zip", b"not an archive"),
     ],
+    ids=lambda given: given if isinstance(given, str) else "archive",  # a gzip's bytes tell the second it was made in
 )
 def test_an_unsafe_or_broken_archive_is_refused_and_writes_nothing_outside(
     control: Control, workdir: Path, name: str, content: bytes
@@ -149,7 +150,9 @@ def test_s3_that_does_not_answer_is_asked_again_and_then_is_nobodys_fault(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     waits: list[float] = []
     with pytest.raises(Unavailable):
-        Fetcher("us-east-1", lambda: KEYS, waits.append).fetch((Input("b", "k", ".", None),), workdir, lambda: False)
+        Fetcher("us-east-1", lambda _bucket: KEYS, waits.append).fetch(
+            (Input("b", "k", ".", None),), workdir, lambda: False
+        )
     assert sum(waits) == 2.0 ** (TRIES - 1) - 1
 
 
@@ -157,4 +160,4 @@ def test_an_attempt_that_is_stopped_fetches_no_further(control: Control, workdir
     control.objects["/b/k"] = b"x"
     stopped: Callable[[], bool] = lambda: True  # noqa: E731
     with pytest.raises(Stopped):
-        Fetcher("us-east-1", lambda: KEYS).fetch((Input("b", "k", ".", None),), workdir, stopped)
+        Fetcher("us-east-1", lambda _bucket: KEYS).fetch((Input("b", "k", ".", None),), workdir, stopped)

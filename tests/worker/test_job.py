@@ -1,5 +1,6 @@
 """One attempt as real processes: every way in which it can end."""
 
+import json
 import os
 import signal
 import stat
@@ -14,13 +15,19 @@ from typing import Any
 import pytest
 
 from tests.worker.control import Control, lease
+from tests.worker.stores import FakeLogs, MemoryStore
 from worker import boot, processes
+from worker.imds import Notice
 from worker.inputs import Fetcher
 from worker.isolation import Account
 from worker.job import Attempt, Runner
 from worker.leases import Key, Lease, NeverStarted, Stop
+from worker.limits import Limits
+from worker.pace import Reserve
+from worker.ports import Terms
 
 KEYS = boot.Credentials("AKID", "secret", "", "2099-01-01T00:00:00Z")
+TERMS = Terms(slots=4, aux_slots=0, heartbeat=30.0, notice_poll=5.0, checkpoint=0.2, reserve=Reserve(0.1, 0.3))
 READY = "touch $TMPDIR/ready"
 
 
@@ -32,12 +39,19 @@ def until(condition: Callable[[], Any], seconds: float = 15.0) -> None:
 
 
 class Bench:
-    def __init__(self, state: Path, account: Account | None = None, gpus: int = 0) -> None:
+    def __init__(self, state: Path, account: Account | None = None, gpus: int = 0, cgroups: Path | None = None) -> None:
         self.state = state
+        self.store = MemoryStore()
+        self.cgroups = cgroups
+        self.logs = FakeLogs()
         self.runner = Runner(
             state,
-            fetcher=Fetcher("us-east-1", lambda: KEYS),
+            fetcher=Fetcher("us-east-1", lambda _bucket: KEYS),
+            store=self.store,
+            logs=self.logs,
+            log_group=lambda: "/lowtide/jobs",
             account=account or Account(),
+            limits=Limits(self.cgroups, memory_mib=1024),
             gpus=gpus,
             now=lambda: datetime.now(UTC),
             log=lambda event, **fields: None,
@@ -45,7 +59,7 @@ class Bench:
 
     def start(self, script: str, *, devices: tuple[int, ...] = (), **changes: Any) -> Attempt:
         given = {"command": ["/bin/sh", "-c", script]} | changes
-        return self.runner.start(Lease.parse(lease(**given)), devices)
+        return self.runner.start(Lease.parse(lease(**given)), devices, TERMS)
 
     def started(self, script: str, **changes: Any) -> Attempt:
         """Returns when the script has touched its ready file."""
@@ -166,7 +180,7 @@ def test_a_job_sees_its_own_environment_and_nothing_of_the_workers(
     assert expected.items() <= seen.items()
     assert Path(seen["LOWTIDE_CHECKPOINT_DIR"]).is_dir()
     assert not [name for name in seen if name.startswith("AWS")]
-    assert set(seen) <= {*expected, "LOWTIDE_CHECKPOINT_DIR", "LOWTIDE_DONE_FILE"} | {
+    assert set(seen) <= {*expected, "LOWTIDE_CHECKPOINT_DIR", "LOWTIDE_DONE_FILE", "LOWTIDE_NOTICE_FILE"} | {
         *("PATH", "LANG", "HOME", "TMPDIR", "PWD", "_", "SHLVL", "OLDPWD")
     }
 
@@ -205,12 +219,12 @@ def test_a_bad_input_is_the_jobs_failure_and_its_command_never_runs(bench: Bench
     assert not list(bench.state.glob("jobs/*/*/work/ran"))
 
 
-def test_what_an_attempt_leaves_is_removed_but_its_output_stays(bench: Bench) -> None:
+def test_what_an_attempt_leaves_on_the_instance_is_removed(bench: Bench) -> None:
     attempt = bench.start("echo kept")
     bench.outcome(attempt)
     attempt.forget()
     assert not list(bench.state.glob("jobs/*"))
-    assert [file.read_text() for file in bench.state.glob("outputs/*")] == ["kept\n"]
+    assert not list(bench.state.glob("spools/*"))
 
 
 def test_a_new_worker_ends_the_jobs_of_the_one_before(bench: Bench) -> None:
@@ -218,3 +232,104 @@ def test_a_new_worker_ends_the_jobs_of_the_one_before(bench: Bench) -> None:
     assert bench.runner.clear_leftovers() == [("job-1", 1)]
     assert bench.outcome(attempt).signal == signal.SIGKILL
     assert processes.running_under(bench.state) == []
+
+
+STREAM = "cpu/job-1/1"
+
+
+def test_what_a_job_writes_is_in_cloudwatch_when_its_end_is_reported(bench: Bench) -> None:
+    bench.run("echo out; echo err >&2; (sleep 0.2; echo late) & wait; printf end")
+    assert bench.logs.text(STREAM) == "out\nerr\nlate\nend"
+
+
+def test_the_checkpoint_of_an_attempt_is_there_again_on_the_next_wherever_that_runs(
+    bench: Bench, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    bench.run("echo 1 > $LOWTIDE_CHECKPOINT_DIR/step; exit 3")
+    other = Bench(tmp_path_factory.mktemp("other"))
+    other.store = other.runner.store = bench.store
+    other.run("cat $LOWTIDE_CHECKPOINT_DIR/step > seen; echo 2 >> $LOWTIDE_CHECKPOINT_DIR/step", fence=2, attempt=2)
+    assert other.file("work/seen") == "1\n"
+    assert "1 files of the checkpoint are there again" in other.logs.text("cpu/job-1/2")
+
+
+def test_a_checkpoint_is_saved_while_the_job_runs(bench: Bench) -> None:
+    bench.started(f"echo 1 > $LOWTIDE_CHECKPOINT_DIR/step; {READY}; exec sleep 60")
+    until(lambda: any("/data/" in key for key in bench.store.objects))
+
+
+def test_a_notice_is_passed_on_stops_the_job_and_saves_at_once_and_after_its_end(bench: Bench) -> None:
+    bench.runner.now = lambda: datetime.now(UTC)
+    script = "echo 2 > $LOWTIDE_CHECKPOINT_DIR/last; cat $LOWTIDE_NOTICE_FILE > seen; exit 0"
+    slow = Terms(4, 0, 30.0, 5.0, checkpoint=3600.0, reserve=Reserve(1.0, 3.0))
+    command = ["/bin/sh", "-c", f"trap '{script}' TERM; {READY}; while :; do sleep 0.02; done"]
+    attempt = bench.runner.start(Lease.parse(lease(command=command)), (), slow)
+    until(lambda: list(bench.state.glob("jobs/*/*/tmp/ready")))
+    attempt.warn(Notice("interruption", datetime(2026, 11, 23, 15, tzinfo=UTC)), 12.0)
+    assert bench.outcome(attempt).body(attempt.key)["interrupted"] is True
+    assert json.loads(bench.file("work/seen")) == {"kind": "interruption", "at": "2026-11-23T15:00:00.000000Z"}
+    assert any("/data/" in key for key in bench.store.objects), "saved after its end, long before the period"
+
+
+def test_a_rebalance_recommendation_is_a_file_and_stops_nothing(bench: Bench) -> None:
+    script = f"{READY}; while [ ! -e $LOWTIDE_NOTICE_FILE ]; do sleep 0.02; done; cp $LOWTIDE_NOTICE_FILE seen"
+    attempt = bench.started(script)
+    attempt.warn(Notice("rebalance", datetime(2026, 11, 23, 15, tzinfo=UTC)), 0.0)
+    found = bench.outcome(attempt)
+    assert (found.exit_code, found.stopped) == (0, None)
+    assert json.loads(bench.file("work/seen"))["kind"] == "rebalance"
+
+
+def test_a_job_that_ignores_a_notice_is_killed_the_reserve_before_the_end(bench: Bench) -> None:
+    attempt = bench.started(f"trap '' TERM; {READY}; while :; do sleep 0.02; done")
+    began = time.monotonic()
+    attempt.warn(Notice("interruption", datetime.now(UTC)), 1.0)
+    found = bench.outcome(attempt)
+    assert (found.signal, found.stopped) == (signal.SIGKILL, Stop.INTERRUPTED)
+    assert time.monotonic() - began >= 0.6
+
+
+def test_a_lost_lease_publishes_nothing(bench: Bench) -> None:
+    attempt = bench.started(
+        f"trap 'echo x > $LOWTIDE_CHECKPOINT_DIR/x; exit 0' TERM; {READY}; while :; do sleep 0.02; done"
+    )
+    attempt.stop(Stop.LEASE_LOST)
+    bench.outcome(attempt)
+    assert not [key for key in bench.store.objects if "/data/" in key]
+
+
+def test_a_job_does_not_begin_without_its_checkpoint(bench: Bench) -> None:
+    def away(_operation: str, _key: str) -> None:
+        raise OSError("S3 is gone")
+
+    bench.store.before = away
+    assert isinstance(bench.run("true"), NeverStarted)
+
+
+def test_a_last_save_that_fails_changes_no_result(bench: Bench) -> None:
+    def away(_operation: str, key: str) -> None:
+        if "/data/" in key:
+            raise OSError("S3 is gone")
+
+    bench.store.before = away
+    found = bench.run("echo x > $LOWTIDE_CHECKPOINT_DIR/x")
+    assert found.exit_code == 0
+    assert "could not be saved" in bench.logs.text(STREAM)
+
+
+def test_a_checkpoint_too_large_for_its_last_save_is_warned_of(bench: Bench) -> None:
+    def slow(operation: str, key: str) -> None:
+        if operation == "put" and "/data/" in key:
+            time.sleep(0.4)
+
+    bench.store.before = slow
+    bench.run("head -c 3000000 /dev/urandom > $LOWTIDE_CHECKPOINT_DIR/model; sleep 1.5")
+    assert "would not fit" in bench.logs.text(STREAM)
+
+
+def test_environment_values_are_in_no_line_of_the_workers_log(bench: Bench) -> None:
+    said: list[str] = []
+    bench.runner.log = lambda event, **fields: said.append(f"{event} {fields}")
+    bench.run("true", env={"PASSWORD": "hunter2-hunter2"})
+    bench.run("", command=["/no/such", "--token"], env={"PASSWORD": "hunter2-hunter2"}, fence=2)
+    assert "hunter2" not in "".join(said)

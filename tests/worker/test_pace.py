@@ -1,20 +1,39 @@
 """Waits, reserves and the limits of silence: arithmetic alone."""
 
+import itertools
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
 from worker.imds import instant
-from worker.pace import Due, seconds_until_kill
+from worker.pace import Due, Reserve, seconds_until_kill
 from worker.power import Silence
 
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(("left", "expected"), [(120, 100), (115, 95), (40, 30), (4, 3), (0, 0), (-60, 0)])
-def test_a_job_is_killed_at_the_announced_end_less_the_reserve(left: float, expected: float) -> None:
-    assert seconds_until_kill(NOW + timedelta(seconds=left), NOW) == expected
+EC2 = Reserve(10.0, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("left", "wanted", "expected"),
+    [
+        *[(120, 0, 110), (120, 20, 100), (120, 99, 90)],
+        *[(115, 0, 105), (115, 99, 90), (100, 99, 90)],
+        *[(40, 99, 20), (40, 0, 30), (20, 0, 10), (20, 99, 10)],
+        *[(10, 0, 0), (5, 0, 0), (0, 0, 0)],
+    ],
+)
+def test_a_job_is_killed_at_the_announced_end_less_the_reserve(left: float, wanted: float, expected: float) -> None:
+    assert seconds_until_kill(left, wanted, EC2) == expected
+
+
+def test_the_reserve_is_ten_to_thirty_seconds_and_a_full_notice_leaves_ninety() -> None:
+    for left, wanted in itertools.product(range(60, 121), range(0, 100, 7)):
+        until = seconds_until_kill(left, wanted, EC2)
+        assert 10.0 <= left - until <= 30.0
+        assert until >= 90.0 or left < 100
 
 
 def test_waits_without_an_answer_grow_to_the_longest_and_never_beyond() -> None:

@@ -22,7 +22,7 @@ def main() -> None:
     progress = Path(os.environ["LOWTIDE_CHECKPOINT_DIR"]) / "progress.json"
     done, hits = json.loads(progress.read_text()) if progress.exists() else (0, 0)
     if done:
-        print(f"going on after batch {done}")
+        print(f"going on after batch {done}", flush=True)
     for batch in range(done, batches):
         darts = random.Random(f"{seed}/{batch}")  # noqa: S311 - darts are no secret
         hits += sum(darts.random() ** 2 + darts.random() ** 2 <= 1 for _ in range(DARTS))

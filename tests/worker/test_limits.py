@@ -1,0 +1,90 @@
+"""A job's share of the instance. The kernel's tree is a directory here: what is written where is what is shown."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.worker.test_job import Bench
+from worker.job import OUT_OF_MEMORY
+from worker.limits import Limits, limits
+
+
+def tree(place: Path, controllers: str = "cpuset cpu io memory pids") -> tuple[Path, Path]:
+    """(root, the file that names the worker's group)."""
+    unit = place / "root" / "system.slice" / "lowtide-worker.service"
+    unit.mkdir(parents=True)
+    (unit / "cgroup.controllers").write_text(controllers)
+    own = place / "own"
+    own.write_text("1:name=systemd:/x\n0::/system.slice/lowtide-worker.service\n")
+    return place / "root", own
+
+
+def test_the_worker_moves_into_a_leaf_and_divides_its_own_group(tmp_path: Path) -> None:
+    root, own = tree(tmp_path)
+    limits(lambda event, **_: None, memory_mib=1024, root=root, own=own)
+    unit = root / "system.slice/lowtide-worker.service"
+    assert (unit / "cgroup.subtree_control").read_text() == "+cpu +memory"
+    assert (unit / "worker" / "cgroup.procs").read_text().isdigit()
+    own.write_text("0::/system.slice/lowtide-worker.service/worker\n")
+    made = limits(lambda event, **_: None, memory_mib=1024, root=root, own=own)
+    assert made.group("job", 0.5) is not None, "a restarted worker finds its unit's group again"
+    assert (unit / "job" / "memory.max").exists()
+
+
+@pytest.mark.parametrize("why", ["no tree", "no controller", "the root group"])
+def test_where_there_are_no_limits_the_log_says_why_and_jobs_run(tmp_path: Path, why: str) -> None:
+    said: dict[str, str] = {}
+    root, own = tree(tmp_path, "pids" if why == "no controller" else "cpu memory")
+    if why == "the root group":
+        own.write_text("0::/\n")
+    found = limits(
+        lambda event, **fields: said.update(event=event, **fields),
+        memory_mib=1024,
+        root=tmp_path / "nowhere" if why == "no tree" else root,
+        own=own,
+    )
+    assert said["event"] == "jobs-without-limits"
+    assert said["why"]
+    assert found.group("job", 1.0) is None
+
+
+def test_a_share_bounds_memory_and_weighs_cpu(tmp_path: Path) -> None:
+    made = Limits(tmp_path, memory_mib=1024)
+    made.group("half", 0.5)
+    made.group("auxiliary", 0.0)
+    assert (tmp_path / "half/memory.max").read_text() == str(512 * 2**20)
+    assert (tmp_path / "half/cpu.weight").read_text() == "5000"
+    assert (tmp_path / "half/memory.oom.group").read_text() == "1"
+    assert (tmp_path / "auxiliary/cpu.weight").read_text() == "100"
+    assert not (tmp_path / "auxiliary/memory.max").exists()
+
+
+def test_a_job_is_in_its_group_before_its_first_instruction(tmp_path: Path) -> None:
+    groups = tmp_path / "groups"
+    groups.mkdir()
+    bench = Bench(tmp_path / "state", cgroups=groups)
+    attempt = bench.started(
+        "cat $GROUPS_PLACE/*/cgroup.procs > seen; echo ' '$$ >> seen; touch $TMPDIR/ready; cat",
+        env={"GROUPS_PLACE": str(groups)},
+    )
+    assert bench.outcome(attempt).exit_code == 0, "its standard input is empty, not the worker's"
+    in_group, own = bench.file("work/seen").split()
+    assert in_group == own
+
+
+def test_out_of_memory_is_told_apart_from_other_failures(tmp_path: Path) -> None:
+    groups = tmp_path / "groups"
+    groups.mkdir()
+    bench = Bench(tmp_path / "state", cgroups=groups)
+    attempt = bench.started("touch $TMPDIR/ready; sleep 0.3; kill -KILL $$")
+    (group,) = groups.iterdir()
+    (group / "memory.events").write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 1\n")
+    found = bench.outcome(attempt)
+    assert (found.signal, found.error) == (9, OUT_OF_MEMORY)
+
+
+def test_a_command_that_does_not_exist_ends_with_127_in_a_group_too(tmp_path: Path) -> None:
+    groups = tmp_path / "groups"
+    groups.mkdir()
+    found = Bench(tmp_path / "state", cgroups=groups).run("", command=["/no/such/program"])
+    assert found.exit_code == 127

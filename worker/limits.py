@@ -1,0 +1,95 @@
+"""CPU and memory of each job by cgroup v2, where the system has it and lets the worker make groups; said where not.
+
+The worker's unit owns its part of the tree (`Delegate=yes`, boot.py). The worker moves itself into a leaf, `worker`,
+since a group with processes of its own cannot divide; each attempt gets a group beside that. A job gets its share of
+the instance: CPU time in that proportion when others want it too, and no more memory than that share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from worker.log import Log
+
+WANTED = ("cpu", "memory")
+ROOT = Path("/sys/fs/cgroup")
+LEAST_SHARE = 0.01
+"""Of an auxiliary job, which takes no slot: as of a hundredth of the instance's CPU."""
+WEIGHT = 10_000
+"""cpu.weight of the whole instance; the kernel takes 1 to 10,000."""
+
+
+class Group:
+    """One attempt's."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+
+    def take(self, process_id: int) -> None:
+        """Puts a process in; what it starts is born there. Raises OSError."""
+        (self._place / "cgroup.procs").write_text(str(process_id), encoding="ascii")
+
+    def out_of_memory(self) -> bool:
+        """Whether the kernel ended something in it for its memory."""
+        with contextlib.suppress(OSError, ValueError):
+            events = dict(line.split() for line in (self._place / "memory.events").read_text().splitlines())
+            return int(events.get("oom_kill", 0)) > 0
+        return False
+
+    def remove(self) -> None:
+        """Its processes are gone; a group that is busy stays, and goes with the instance."""
+        with contextlib.suppress(OSError):
+            self._place.rmdir()
+
+
+class Limits:
+    """`group` makes one for an attempt; None where there are none to be had."""
+
+    def __init__(self, base: Path | None, *, memory_mib: int) -> None:
+        self._base = base
+        self._memory_bytes = memory_mib * 2**20
+
+    def group(self, name: str, share: float) -> Group | None:
+        """`share`: of the instance, 0 to 1; 0 is an auxiliary job's, whose memory has no bound but the instance's.
+
+        Memory: the kernel ends the whole group at its bound, rather than one process of it. Raises OSError."""
+        if self._base is None:
+            return None
+        place = self._base / name
+        place.mkdir(exist_ok=True)
+        weight = max(1, round(WEIGHT * min(1.0, max(share, LEAST_SHARE))))
+        (place / "cpu.weight").write_text(str(weight), encoding="ascii")
+        if share > 0:
+            (place / "memory.max").write_text(str(round(self._memory_bytes * min(1.0, share))), encoding="ascii")
+        (place / "memory.oom.group").write_text("1", encoding="ascii")
+        return Group(place)
+
+
+def limits(log: Log, *, memory_mib: int, root: Path = ROOT, own: Path = Path("/proc/self/cgroup")) -> Limits:
+    """What this system has. Where it has none the log says why and jobs run without."""
+    try:
+        base = root / _own_group(own).lstrip("/")
+        available = (base / "cgroup.controllers").read_text(encoding="ascii").split()
+        missing = [name for name in WANTED if name not in available]
+        if missing:
+            raise OSError(f"no {' and no '.join(missing)} controller for the worker's group")
+        (base / "worker").mkdir(exist_ok=True)
+        (base / "worker" / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+        (base / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in WANTED), encoding="ascii")
+    except (OSError, ValueError) as error:
+        log("jobs-without-limits", why=str(error))
+        return Limits(None, memory_mib=memory_mib)
+    log("jobs-with-limits", group=str(base))
+    return Limits(base, memory_mib=memory_mib)
+
+
+def _own_group(own: Path) -> str:
+    """The path in the v2 tree, `0::/system.slice/lowtide-worker.service`; the unit's own where the worker is restarted
+    in its leaf."""
+    for line in own.read_text(encoding="ascii").splitlines():
+        hierarchy, _, path = line.split(":", 2)
+        if hierarchy == "0" and path != "/":
+            return path[: -len("/worker")] if path.endswith("/worker") else path
+    raise OSError("the worker is in no cgroup v2 of its own")
