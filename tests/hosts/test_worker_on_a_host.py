@@ -1,5 +1,6 @@
 """The real worker on an instance of the local AWS: booted from user data, to the end of a job and of the instance."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lowtide.hosts import Hosts
@@ -144,6 +146,15 @@ raise SystemExit(0 if not found and not reached else 9)
 """
 
 
+def _of_the_worker(hosts: Hosts) -> dict[str, str]:
+    """The worker's environment; a child that has not begun its own program yet looks like it and has the same."""
+    for process in hosts.processes(ID):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "-m worker" in " ".join(process.cmdline()):
+                return process.environ()
+    raise AssertionError("no worker runs")
+
+
 def test_a_job_cannot_get_its_instances_credentials_and_so_cannot_call_the_worker_api_as_its_instance(
     permitted: dict[str, Guests], make_hosts: Callable[..., Hosts], control: Control
 ) -> None:
@@ -153,8 +164,7 @@ def test_a_job_cannot_get_its_instances_credentials_and_so_cannot_call_the_worke
     hosts = make_hosts(permitted["root"])
     hosts.launch(Instance(user_data=user_data(control)))
     control.wait("/v1/hello")
-    (worker,) = (one for one in hosts.processes(ID) if "-m worker" in " ".join(one.cmdline()))
-    service = worker.environ()["AWS_EC2_METADATA_SERVICE_ENDPOINT"]
+    service = _of_the_worker(hosts)["AWS_EC2_METADATA_SERVICE_ENDPOINT"]
     token = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
     request = urllib.request.Request(f"{service}/latest/api/token", method="PUT", headers=token)
     with urllib.request.urlopen(request, timeout=5) as answer:
