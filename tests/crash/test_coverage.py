@@ -10,8 +10,6 @@ from tests.crash.sites import Site
 ALL = tuple(Function)
 _READING = "the ledger's reading side, which only the command line calls"
 _NAMESAKE = "another class's method of that name is called"
-    "made only where the stack was deployed with retention=delete; it empties, and is repeated until it is empty"
-)
 IN_NAME_ONLY: dict[str, tuple[tuple[Function, ...], str]] = {
     "ledger:_listed": (ALL, _READING),
     "ledger:_running_attempt": (ALL, _READING),
