@@ -14,6 +14,7 @@ IN_NAME_ONLY: dict[str, tuple[tuple[Function, ...], str]] = {
     "ledger:_listed": (ALL, _READING),
     "ledger:_running_attempt": (ALL, _READING),
     "ledger:attempts": (ALL, _READING),
+    "ledger:_put": ((Function.RECONCILE,), _NAMESAKE + ": Terms.accept, where Ledger.accept puts"),
     "ledger:job": ((Function.INTAKE,), _READING),
     "ledger:jobs": (ALL, _READING),
     "parked:delete": (ALL, _NAMESAKE + ": Table.delete"),
