@@ -147,7 +147,7 @@ def worker_role(stack: Stack) -> str:
     return roles[0]
 
 
-def test_an_instance_may_fetch_inputs_and_touch_nothing_else(stack: Stack, worker_role: str) -> None:
+def test_an_instance_may_touch_nothing_but_the_worker_api(stack: Stack, worker_role: str) -> None:
     bucket, instance_id = stack.outputs[names.OUTPUT_BUCKET_NAME], running(stack)
     root = stack.aws.world.client("s3")
     for key in (f"{names.PREFIX_INPUTS}mine", "other/thing"):
@@ -156,8 +156,8 @@ def test_an_instance_may_fetch_inputs_and_touch_nothing_else(stack: Stack, worke
     tick = stack.function("ControlTick")["FunctionName"]
     role_arn = stack.aws.world.client("iam").get_role(RoleName=worker_role)["Role"]["Arn"]
     key = {"pk": {"S": "STACK"}, "sk": {"S": "CONTROL"}}
-    assert refusal(lambda: client("s3").get_object(Bucket=bucket, Key=f"{names.PREFIX_INPUTS}mine")) == ""
     refused = {
+        "inputs": refusal(lambda: client("s3").get_object(Bucket=bucket, Key=f"{names.PREFIX_INPUTS}mine")),
         "describe": refusal(lambda: client("ec2").describe_instances()),
         "terminate": refusal(lambda: client("ec2").terminate_instances(InstanceIds=[instance_id])),
         "table": refusal(
@@ -172,6 +172,31 @@ def test_an_instance_may_fetch_inputs_and_touch_nothing_else(stack: Stack, worke
         "session name": refusal(lambda: client("sts").assume_role(RoleArn=role_arn, RoleSessionName="i-another")),
     }
     assert {what: code for what, code in refused.items() if "Denied" not in code and "Unauthorized" not in code} == {}
+
+
+def test_what_the_worker_api_hands_out_reads_inputs_and_keeps_the_own_pools_data_alone(
+    stack: Stack, worker_role: str
+) -> None:
+    bucket, instance_id = stack.outputs[names.OUTPUT_BUCKET_NAME], running(stack)
+    root = stack.aws.world.client("s3")
+    for key in (f"{names.PREFIX_INPUTS}mine", f"{names.PREFIX_CHECKPOINTS}other/job/x", "other/thing"):
+        root.put_object(Bucket=bucket, Key=key, Body=b"x")
+    status, given = call_api(stack, worker_role, instance_id, names.API_CREDENTIALS, {})
+    assert status == 200
+    s3 = boto3.client(
+        "s3",
+        region_name=stack.aws.world.region,
+        endpoint_url=stack.aws.world.endpoint,
+        aws_access_key_id=given["access_key"],
+        aws_secret_access_key=given["secret_key"],
+        aws_session_token=given["token"],
+    )
+    own, others = (f"{names.PREFIX_CHECKPOINTS}{pool}/job/x" for pool in ("steady", "other"))
+    assert refusal(lambda: s3.get_object(Bucket=bucket, Key=f"{names.PREFIX_INPUTS}mine")) == ""
+    assert refusal(lambda: s3.put_object(Bucket=bucket, Key=own, Body=b"x")) == ""
+    assert refusal(lambda: s3.get_object(Bucket=bucket, Key=others)) == "AccessDenied"
+    assert refusal(lambda: s3.put_object(Bucket=bucket, Key=others, Body=b"x")) == "AccessDenied"
+    assert refusal(lambda: s3.get_object(Bucket=bucket, Key="other/thing")) == "AccessDenied"
 
 
 def call_api(stack: Stack, role: str, session: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
