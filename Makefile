@@ -25,6 +25,7 @@ demo: setup ## deploy Lowtide into the local AWS and run real jobs on (local) sp
 	@$(BIN)/lowtide demo
 
 test: setup ## run the whole test suite
+	@$(BIN)/python tools/prebuild.py
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: setup lint types layers ## lint, types and import layers

@@ -14,7 +14,7 @@ from uuid import uuid4
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(300), pytest.mark.world]
+pytestmark = [pytest.mark.xdist_group("world"), pytest.mark.timeout(300), pytest.mark.world]
 
 MARK = "LOWTIDE_TEST_MARK"
 SAID_WITHIN = 150.0
