@@ -4,6 +4,7 @@ Synthesis is the slow half (Node, Python and bundling, 10 to 20 s); its result i
 hash of everything it is made from, so that a second deploy of unchanged sources starts with the upload.
 """
 
+import fcntl
 import json
 import os
 import platform
@@ -11,8 +12,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +27,7 @@ SOURCES = ("app.py", "cdk.json", "infra", "lambdas", "worker", "requirements/lam
 """What an assembly is made from, beside the context."""
 TOOLS = Path(__file__).resolve().parents[2] / "node_modules"
 _KEPT_ASSEMBLIES = 6
+_IN_USE_SECONDS = 3600.0
 _COMMAND_SECONDS = 900.0
 _SHOWN_LINES = 40
 _NOT_SOURCE = {"__pycache__", ".ruff_cache", ".pytest_cache"}
@@ -89,14 +93,17 @@ class Deployment:
         self._cdk("bootstrap", f"aws://{self.account}/{self.region}", directory=self.work_dir)
 
     def synth(self) -> Path:
-        """The assembly of the sources as they are: made now, or kept from before."""
+        """The assembly of the sources as they are: made now, or kept from before. Of several processes that want the
+        same one, the first makes it and the others wait."""
         place = self.work_dir / "assemblies" / self._key()
-        if not (place / "manifest.json").exists():
-            shutil.rmtree(place, ignore_errors=True)
-            part = place.with_name(f"{place.name}.{os.getpid()}")
-            self._cdk("synth", "--quiet", "--output", str(part), *self._context_arguments())
-            part.replace(place)
-        os.utime(place)
+        with _alone(place.with_suffix(".lock")):
+            if not (place / "manifest.json").exists():
+                shutil.rmtree(place, ignore_errors=True)
+                part = place.with_suffix(".part")
+                shutil.rmtree(part, ignore_errors=True)
+                self._cdk("synth", "--quiet", "--output", str(part), *self._context_arguments())
+                part.replace(place)
+            os.utime(place)
         self._prune(place.parent)
         return place
 
@@ -129,9 +136,13 @@ class Deployment:
         return digest.hexdigest()[:24]
 
     def _prune(self, directory: Path) -> None:
-        newest_first = sorted(directory.iterdir(), key=lambda place: place.stat().st_mtime, reverse=True)
-        for place in newest_first[_KEPT_ASSEMBLIES:]:
-            shutil.rmtree(place, ignore_errors=True)
+        """Old assemblies go; one that is being made or was asked for within the hour stays, it may be in use."""
+        with _alone(directory / "prune.lock"):
+            places = [place for place in directory.iterdir() if not place.suffix]
+            newest_first = sorted(places, key=lambda place: place.stat().st_mtime, reverse=True)
+            for place in newest_first[_KEPT_ASSEMBLIES:]:
+                if time.time() - place.stat().st_mtime > _IN_USE_SECONDS:
+                    shutil.rmtree(place, ignore_errors=True)
 
     def _cdk(self, *arguments: str, directory: Path | None = None) -> None:
         self.work_dir.mkdir(parents=True, exist_ok=True)
@@ -168,6 +179,15 @@ class Deployment:
             **self.environment,
             "AWS_REGION": self.region,
         }
+
+
+@contextmanager
+def _alone(lock: Path) -> Generator[None]:
+    """Inside, no other process is inside for the same file; a process that dies lets go."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _files(root: Path) -> Iterator[Path]:

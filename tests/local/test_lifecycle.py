@@ -1,11 +1,13 @@
 """The local AWS as a process of its own: it outlives the command, is found again, and ends with all that it started."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
@@ -112,3 +114,26 @@ def test_the_printed_command_can_be_pasted(tmp_path: Path) -> None:
     assert deployment.command().endswith(
         "node_modules/.bin/cdk deploy --require-approval never -c stack=Night -c 'settings={\"lease\": 30.0}'"
     )
+
+
+def test_two_processes_that_want_one_assembly_make_it_once(tmp_path: Path) -> None:
+    """Tests side by side, or `local up` beside a test run: the second waits for what the first makes."""
+    stack = {"type": "aws:cloudformation:stack", "environment": "aws://1/us-east-1"}
+    manifest = {"version": "50.0.0", "artifacts": {"S": {**stack, "properties": {"templateFile": "S.json"}}}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "S.json").write_text("{}")
+    app = 'sleep 1; printf . >> made; mkdir -p "$CDK_OUTDIR"; cp manifest.json S.json "$CDK_OUTDIR"'
+    (tmp_path / "cdk.json").write_text(json.dumps({"app": app}))
+    deployment = Deployment(
+        root=tmp_path,
+        context={},
+        environment={},
+        account="000000000000",
+        region="us-east-1",
+        work_dir=tmp_path / "work",
+        log=tmp_path / "deploy.log",
+    )
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        made = [pool.submit(deployment.synth) for _ in range(3)]
+    assert {(one.result() / "manifest.json").exists() for one in made} == {True}
+    assert (tmp_path / "made").read_text() == "."
