@@ -36,6 +36,7 @@ class Demo:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=_hear_ctrl_c,
         )
         self.lines: list[str] = []
         self._more = threading.Condition()
@@ -70,6 +71,12 @@ class Demo:
         with suppress(psutil.Error, OSError):
             return os.getsid(process.pid) == self.process.pid or process.environ().get(MARK) == self.mark
         return False
+
+
+def _hear_ctrl_c() -> None:
+    """A shell starts what it runs in the background with SIGINT ignored, a whole test run too, and children inherit
+    that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _runs(process: psutil.Process) -> bool:
