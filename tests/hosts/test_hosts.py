@@ -273,11 +273,18 @@ time.sleep(1000)
 """
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as world:
         assert world.stdout is not None
-        left = [psutil.Process(int(pid)) for pid in world.stdout.readline().split()]
+        left = [found for pid in world.stdout.readline().split() if (found := _running(int(pid)))]
         world.send_signal(signal.SIGKILL)
     assert left
     end_orphans(tmp_path)
     until(lambda: alive(left) == [])
+
+
+def _running(process_id: int) -> psutil.Process | None:
+    """What boots an instance comes and goes: it may have ended since it was seen."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(process_id)
+    return None
 
 
 def test_only_the_guests_own_paths_are_rewritten() -> None:
