@@ -217,6 +217,24 @@ class LaunchTable:
             values={":draining": "draining", ":now": to_text(now), ":why": why, ":none": 0},
         )
 
+    def keep(self, pool: str, instance_id: str, job_id: str | None, epoch: int) -> bool:
+        """Keep the instance for that job, or for nobody; False: it is gone. Raises Superseded."""
+        change = "SET kept_for = :job" if job_id else "REMOVE kept_for"
+        kept = self._table.update_op(
+            *(keys.pool(pool), keys.instance(instance_id), change),
+            condition="attribute_exists(pk)",
+            values={":job": job_id} if job_id else {},
+        )
+        try:
+            self._transacted([self._still(pool, epoch), kept])
+        except Conflict as conflict:
+            if conflict.reasons[0] == _CONDITION_FAILED:
+                raise Superseded(pool) from conflict
+            if conflict.reasons[1] != _CONDITION_FAILED:
+                raise
+            return False
+        return True
+
     def put_boot_failures(self, pool: str, failures: Iterable[BootFailure]) -> None:
         for chunk in _chunks(list(failures), TRANSACTION_LIMIT):
             self._transacted([self._table.put_op(items.boot_item(pool, failure)) for failure in chunk])

@@ -94,14 +94,17 @@ class Claims:
         return Claimed(granted=tuple(granted), raced=races > 0)
 
     def _fitting(self, seat: Seat, facts: TypeFacts, room: _Room) -> Iterator[tuple[QueuedJob, int]]:
-        """In rank order, what the instance has room for and what may run on one of its lifecycle and price limit."""
+        """In rank order, what the instance has room for and what may run on one of its lifecycle and price limit;
+        behind the job that it is kept for, auxiliary jobs alone."""
         if room.slots <= 0 and room.aux <= 0:
             return
         market = market_of(seat.instance.capacity_type, seat.instance.price_limit, facts)
+        behind = False
         for job in map(queued_from, islice(ranked_entries(self._table, seat.pool.name), LOOK)):
             slots = slots_taken(job.slots, job.resources, facts)
-            if slots is not None and room.takes(slots) and job.terms.accept(market):
+            if slots is not None and room.takes(slots) and job.terms.accept(market) and not (behind and slots):
                 yield job, slots
+            behind = behind or job.job_id == seat.instance.kept_for
 
     def _grant(self, seat: Seat, entry: QueuedJob, slots: int, request_id: str, now: datetime) -> Granted | None:
         """None: somebody else was quicker."""

@@ -1,4 +1,7 @@
-"""Ending instances and their records: drain, terminate, forget. An instance that holds a lease is never ended here."""
+"""Instances and their records on their way out: drain, terminate, forget; and whom one is kept for until then.
+
+An instance that holds a lease is never ended here.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +11,7 @@ from lambdas.adapters.ec2 import Ec2, Ended
 from lambdas.adapters.launch_table import LaunchTable
 from lambdas.control.outcomes import Outcome, Result
 from lambdas.domain.fleet import BootFailure, Instance, InstanceState
-from lambdas.domain.plan import Close, Drain, Forget, Retire, Terminate
+from lambdas.domain.plan import Close, Drain, Forget, Keep, Retire, Terminate
 from lambdas.domain.reasons import Reason
 from lambdas.domain.refusals import rule_for
 from lambdas.domain.snapshot import Snapshot
@@ -32,6 +35,12 @@ class Ender:
         drained = self.table.stop_claims(pool, action.instance_ids, snapshot.epoch, action.why, now)
         result = Result.DONE if drained else Result.NOTHING
         return Outcome(action="drain", why=action.why, result=result, detail=", ".join(drained))
+
+    def keep(self, action: Keep, snapshot: Snapshot) -> Outcome:
+        """Raises Superseded. Until then claims go on as before, so a smaller job may have slipped in."""
+        kept = self.table.keep(snapshot.pool.name, action.instance_id, action.job_id, snapshot.epoch)
+        result = Result.DONE if kept else Result.NOTHING
+        return Outcome(action="keep", why=action.why, result=result, detail=action.instance_id)
 
     def terminate(self, action: Terminate, snapshot: Snapshot) -> Outcome:
         """Raises Superseded. What is not draining yet is drained first, so that it takes no job on its way out."""

@@ -31,6 +31,7 @@ from lambdas.domain.plan import (
     Close,
     Drain,
     Forget,
+    Keep,
     Launch,
     ParkQueued,
     Plan,
@@ -142,6 +143,8 @@ class Reconciler:
                 return self.ender.terminate(action, snapshot)
             case Forget():
                 return self.ender.forget(action, snapshot)
+            case Keep():
+                return self.ender.keep(action, snapshot)
             case ReturnJob():
                 return self._return_job(action)
             case ParkQueued():

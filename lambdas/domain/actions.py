@@ -77,10 +77,19 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """Keep the instance free for this job until it has its room there (starvation.py); None: for nobody any more."""
+
+    instance_id: str
+    job_id: str | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParkQueued:
     """The pool is deleted: park what waits in its queue with a reason."""
 
     why: str
 
 
-Action = Launch | Repeat | Close | Retire | Drain | Terminate | ReturnJob | Forget | ParkQueued
+Action = Launch | Repeat | Close | Retire | Drain | Terminate | ReturnJob | Forget | Keep | ParkQueued

@@ -51,6 +51,8 @@ class Instance:
     observed_at: datetime | None = None
     """Start of the observation that `observed_state` comes from."""
     termination_requested_at: datetime | None = None
+    kept_for: str | None = None
+    """Id of the job that it is kept free for: nothing that ranks behind it is given slots here while it waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

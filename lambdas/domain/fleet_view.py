@@ -35,6 +35,9 @@ class FleetView:
     def busy(self, instance: Instance) -> bool:
         return bool(self.leases.get(instance.instance_id))
 
+    def used_slots(self, instance: Instance) -> int:
+        return sum(lease.slots for lease in self.leases.get(instance.instance_id, ()))
+
     @property
     def present(self) -> tuple[Instance, ...]:
         return (*self.running, *self.silent, *self.launching, *self.draining)
@@ -130,23 +133,29 @@ def lease_expiry(lease: Lease, snapshot: Snapshot) -> datetime:
 
 def rooms(fleet: FleetView, snapshot: Snapshot) -> tuple[Room, ...]:
     """Free room of running and launching instances, then of open intentions."""
-    pool = snapshot.pool
+    pool, waiting = snapshot.pool, {job.job_id: job for job in snapshot.queue}
     return (
-        *_rooms_of(fleet.running, fleet, pool, 0),
-        *_rooms_of(fleet.launching, fleet, pool, 1),
+        *_rooms_of(fleet.running, fleet, pool, 0, waiting),
+        *_rooms_of(fleet.launching, fleet, pool, 1, waiting),
         *(room for intention in snapshot.intentions for room in _awaited_rooms(intention, pool)),
     )
 
 
-def _rooms_of(instances: Iterable[Instance], fleet: FleetView, pool: Pool, tier: int) -> Iterator[Room]:
-    """An instance of a type that the pool no longer names gets no job, and so has no room."""
+def _rooms_of(
+    instances: Iterable[Instance], fleet: FleetView, pool: Pool, tier: int, waiting: Mapping[str, QueuedJob]
+) -> Iterator[Room]:
+    """An instance of a type that the pool no longer names gets no job, and so has no room; one that is kept for a
+    waiting job has none until that job fits."""
     for instance in instances:
         held = fleet.leases.get(instance.instance_id, ())
         if (facts := pool.facts(instance.instance_type)) is not None:
+            free = max(0, instance.slots - fleet.used_slots(instance))
+            first = waiting.get(instance.kept_for) if instance.kept_for else None
+            taken = slots_taken(first.slots, first.resources, facts) if first else None
             yield Room(
                 name=instance.instance_id,
                 facts=facts,
-                free_slots=max(0, instance.slots - sum(lease.slots for lease in held)),
+                free_slots=0 if taken is not None and taken > free else free,
                 free_aux=max(0, pool.max_aux_containers_per_agent - sum(lease.slots == 0 for lease in held)),
                 tier=tier,
                 market=market_of(instance.capacity_type, instance.price_limit, facts),

@@ -38,6 +38,9 @@ class Needs:
     at_maximum: bool
     """False: what is `over_maximum` waits for on-demand instances, of which the pool has as many as it may."""
     never_fits: tuple[Demand, ...]
+    homeless: tuple[Demand, ...]
+    """Jobs without room now, for which no instance is asked for either: of those of `over_budget` all that were
+    packed."""
     blocked: int
     """How many of `missing` cannot be asked for now."""
     deferred: int
@@ -97,6 +100,7 @@ def needs(snapshot: Snapshot, fleet: FleetView, now: datetime) -> Needs:
         room_to_make=len(_pack_anew(wanted.left, candidates, pool, pool.max_instances, _cap(pool, bought)).bins),
         at_maximum=bool(lacking) or len(bins) + blocked >= most,
         never_fits=tuple(job for job in demand if not _may_ever_run(job, pool)),
+        homeless=(*packed.left, *(job for each in packed.bins if over_budget for job in each.jobs)),
         blocked=blocked,
         deferred=len(bins) - over_budget - _count(asked),
         over_budget=over_budget,

@@ -11,6 +11,7 @@ from lambdas.domain.actions import (
     Close,
     Drain,
     Forget,
+    Keep,
     Launch,
     ParkQueued,
     Repeat,
@@ -26,6 +27,7 @@ from lambdas.domain.reasons import Reason, merge_reasons
 from lambdas.domain.renewal import drained, renewal_events
 from lambdas.domain.schedules import in_force, next_edge
 from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.starvation import kept
 from lambdas.domain.upkeep import (
     forgotten,
     intentions,
@@ -42,6 +44,7 @@ __all__ = [
     "Close",
     "Drain",
     "Forget",
+    "Keep",
     "Launch",
     "Numbers",
     "ParkQueued",
@@ -53,7 +56,7 @@ __all__ = [
     "plan",
 ]
 
-Action = Launch | Repeat | Close | Retire | Drain | Terminate | ReturnJob | Forget | ParkQueued
+Action = Launch | Repeat | Close | Retire | Drain | Terminate | ReturnJob | Forget | Keep | ParkQueued
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +102,7 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
         *forgotten(fleet),
         *intentions(snapshot, fleet, now),
         *(wanted.launches if wanted else ()),
+        *kept(snapshot, fleet, wanted, now),
         *retired(snapshot, fleet, wanted, now),
         *drained(snapshot, fleet, wanted, now),
         *terminated(snapshot, fleet, now),

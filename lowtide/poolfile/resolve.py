@@ -251,6 +251,7 @@ def _pool(entry: PoolEntry, types: tuple[TypeFacts, ...], facts: Facts, now: dat
         max_hourly_cost=provider.max_hourly_cost,
         schedules=tuple(map(_schedule, provider.schedules)),
         max_instance_lifetime=provider.max_instance_lifetime,
+        starvation_after=provider.starvation_after,
         max_idle_agent_period=provider.max_idle_agent_period,
         max_agent_starting_period=provider.starting_period(),
         allocation_strategy=provider.allocation_strategy,

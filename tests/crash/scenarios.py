@@ -320,6 +320,24 @@ def scale_in(of: World) -> None:
     of.run(of.quiet, 5 * MINUTE)
 
 
+def prepare_starved() -> World:
+    """Narrow jobs, one after the other, pass over a wide one; the next pass keeps the only instance for that."""
+    made = world(cpu(max_instances=1, starvation_after=MINUTE))
+    send(made, seconds=200)
+    assert made.run(lambda: jobs(made, "running") == 1, 5 * MINUTE)
+    send(made, slots=2)
+    send(made, 5, seconds=30)
+    made.run_for(MINUTE)
+    made.held.add(Function.RECONCILE)
+    made.run_for(MINUTE)
+    assert _kept(made) == []
+    return made
+
+
+def _kept(of: World) -> list[str]:
+    return [item["kept_for"] for item in of.stored() if "kept_for" in item]
+
+
 def prepare_boot_failure() -> World:
     made = world(boot_failure=1.0)
     send(made)
@@ -550,6 +568,7 @@ SCENARIOS: dict[str, Scenario] = {
     "cut off": Scenario(running, cut_off),
     "rebalance": Scenario(running, rebalance),
     "scale-in": Scenario(prepare_scale_in, scale_in),
+    "starved": Scenario(prepare_starved, passes),
     "boot failure": Scenario(prepare_boot_failure, boot_failure),
     "silent worker": Scenario(prepare_silent, lambda of: of.run(lambda: jobs(of, "running") == 0, 3 * MINUTE)),
     "unnamed lease": Scenario(prepare_unnamed, unnamed),

@@ -12,6 +12,7 @@ from lambdas.domain.plan import (
     Close,
     Drain,
     Forget,
+    Keep,
     Launch,
     ParkQueued,
     Plan,
@@ -56,6 +57,12 @@ def _effect(world: Snapshot, action: Action, now: datetime, refusing: str | None
             return _returned(world, action, now)
         case Forget():
             return replace(world, instances=tuple(i for i in world.instances if i.instance_id != action.instance_id))
+        case Keep():
+            kept = (
+                replace(i, kept_for=action.job_id) if i.instance_id == action.instance_id else i
+                for i in world.instances
+            )
+            return replace(world, instances=tuple(kept))
         case ParkQueued():
             return replace(world, queue=(), queue_complete=True)
 
@@ -142,12 +149,14 @@ def claimed(world: Snapshot, instance: Instance, now: datetime) -> Snapshot:
     facts = world.pool.facts(instance.instance_type)
     if facts is None or instance.state is InstanceState.DRAINING or world.pool.paused or world.pool.deleted:
         return world
+    behind = False
     for job in world.queue:
+        hindered, behind = behind, behind or job.job_id == instance.kept_for
         taken = slots_taken(job.slots, job.resources, facts)
         held = [lease for lease in world.leases if lease.instance_id == instance.instance_id]
         aux = sum(lease.slots == 0 for lease in held) < world.pool.max_aux_containers_per_agent
         market = market_of(instance.capacity_type, instance.price_limit, facts)
-        if not job.terms.accept(market):
+        if not job.terms.accept(market) or (hindered and taken):
             continue
         if taken is None or (not aux if taken == 0 else taken > instance.slots - sum(lease.slots for lease in held)):
             continue

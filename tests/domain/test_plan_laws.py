@@ -68,6 +68,7 @@ def instances(draw: st.DrawFn, number: int) -> Any:
         price_limit=draw(st.sampled_from([None, Decimal("0.2"), Decimal(5)])),
         observed_state=draw(st.sampled_from([None, "pending", "running", "shutting-down", "terminated", "gone"])),
         termination_requested_at=draw(st.none() | PAST) if state is InstanceState.DRAINING else None,
+        kept_for=draw(st.sampled_from([None, None, None, "job-gone"])),
     )
 
 

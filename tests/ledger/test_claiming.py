@@ -48,6 +48,33 @@ def test_a_job_that_does_not_fit_is_passed_over(world: World) -> None:
     assert claimed(world.claim(world.instance(), free=4, most=2)) == ["small"]
 
 
+def test_what_ranks_behind_the_job_that_an_instance_is_kept_for_takes_no_slot_there(world: World) -> None:
+    world.job("before", slots=1)
+    world.job("wide", slots=8)
+    world.job("behind", slots=1)
+    world.job("aux", slots=0)
+    instance = keep(world, "wide")
+    assert claimed(world.claim(instance, free=4, most=4)) == ["before", "aux"]
+    assert claimed(world.claim(world.instance(2), free=4, most=4)) == ["behind"]
+
+
+def test_the_job_that_an_instance_is_kept_for_gets_it_when_it_fits(world: World) -> None:
+    world.job("wide", slots=8)
+    world.job("behind", slots=1)
+    assert claimed(world.claim(keep(world, "wide"), most=4)) == ["wide"]
+
+
+def test_an_instance_that_is_kept_for_a_job_that_waits_no_more_is_free_for_all(world: World) -> None:
+    world.job("job", slots=1)
+    assert claimed(world.claim(keep(world, "ended"))) == ["job"]
+
+
+def keep(world: World, job_id: str) -> str:
+    instance = world.instance()
+    world.table.update(keys.pool("gpu"), keys.instance(instance), "SET kept_for = :job", values={":job": job_id})
+    return instance
+
+
 def test_a_claim_takes_no_more_than_the_table_says_is_free(world: World) -> None:
     instance = world.instance()
     for n in range(3):

@@ -1,0 +1,76 @@
+"""Wide jobs that narrow ones pass over: after `starvation_after` an instance is kept free for each of them.
+
+An instance is *kept* for a job: until that job has its room there, nothing that ranks behind it takes slots (jobs that
+rank before it, and auxiliary jobs, do as always). What it runs goes on, so the room comes as its jobs end. The pass
+chooses the instance and writes it down (`Instance.kept_for`); claims obey (control/claiming.py), and so does packing.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from lambdas.domain.actions import Keep
+from lambdas.domain.durations import format_duration
+from lambdas.domain.fit import slots_taken
+from lambdas.domain.fleet import Instance
+from lambdas.domain.fleet_view import FleetView, suits
+from lambdas.domain.jobs import QueuedJob
+from lambdas.domain.needs import Needs
+from lambdas.domain.snapshot import Snapshot
+
+
+def kept(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None, now: datetime) -> list[Keep]:
+    """What changes about who is kept for whom. A job keeps its instance; of the others, the job of highest rank
+    chooses first, and takes the instance that has least to wait for (ties: the longest launched)."""
+    if wanted is None:
+        return []
+    chosen: dict[str, QueuedJob] = {}
+    for job in _starving(snapshot, fleet, wanted, now):
+        if place := _place(job, chosen, fleet, snapshot):
+            chosen[place.instance_id] = job
+    return [_keep(each, chosen.get(each.instance_id), snapshot) for each in _changed(fleet, chosen)]
+
+
+def _starving(snapshot: Snapshot, fleet: FleetView, wanted: Needs, now: datetime) -> Iterator[QueuedJob]:
+    """In rank order: those that waited so long, and have neither room nor an instance on its way."""
+    waiting_in_vain = {job.job_id for job in wanted.homeless}
+    holders = {each.kept_for for each in fleet.running}
+    for job in snapshot.queue:
+        in_vain = job.job_id in waiting_in_vain or job.job_id in holders
+        if in_vain and now - job.queued_at >= snapshot.pool.starvation_after:
+            yield job
+
+
+def _place(job: QueuedJob, taken: Iterable[str], fleet: FleetView, snapshot: Snapshot) -> Instance | None:
+    places = [each for each in fleet.running if each.instance_id not in taken and _holds(each, job, snapshot)]
+    return min(
+        places, key=lambda each: (each.kept_for != job.job_id, _lacking(each, job, fleet, snapshot)), default=None
+    )
+
+
+def _holds(instance: Instance, job: QueuedJob, snapshot: Snapshot) -> bool:
+    """A job of one slot is passed over by nobody: whatever becomes free is offered to it first."""
+    staying = instance.rebalance_at is None and suits(job, instance, snapshot.pool)
+    return staying and _taken(job, instance, snapshot) > 1
+
+
+def _taken(job: QueuedJob, instance: Instance, snapshot: Snapshot) -> int:
+    facts = snapshot.pool.facts(instance.instance_type)
+    return (slots_taken(job.slots, job.resources, facts) or 0) if facts else 0
+
+
+def _lacking(instance: Instance, job: QueuedJob, fleet: FleetView, snapshot: Snapshot) -> int:
+    """Slots that have to become free first."""
+    return _taken(job, instance, snapshot) - (instance.slots - fleet.used_slots(instance))
+
+
+def _changed(fleet: FleetView, chosen: dict[str, QueuedJob]) -> list[Instance]:
+    wanted = {name: job.job_id for name, job in chosen.items()}
+    return [each for each in fleet.running if each.kept_for != wanted.get(each.instance_id)]
+
+
+def _keep(instance: Instance, job: QueuedJob | None, snapshot: Snapshot) -> Keep:
+    if job is None:
+        why = f"job {instance.kept_for} no longer waits for it"
+        return Keep(instance_id=instance.instance_id, job_id=None, why=why)
+    why = f"job {job.job_id} was passed over by smaller ones for {format_duration(snapshot.pool.starvation_after)}"
+    return Keep(instance_id=instance.instance_id, job_id=job.job_id, why=why)
