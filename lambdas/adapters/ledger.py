@@ -121,23 +121,37 @@ class Ledger:
             return False  # claimed, or parked by somebody else, since the queue was read
         return True
 
+    def fail_queued(self, job_id: str, why: str, now: datetime) -> bool:
+        """A job that waits has failed; False: it waits no more."""
+        job = self.job(job_id)
+        if job is None or job.state != JobState.QUEUED:
+            return False
+        try:
+            self._table.insist(lambda: self._table.transact(self._ending(job, JobState.FAILED, why, now)))
+        except Conflict:
+            return False  # claimed since it was read
+        return True
+
     def _parking(self, job: JobRecord, message: ParkedMessage, now: datetime) -> list[Item]:
+        return [*self._ending(job, JobState.PARKED, message.reason, now), *self._parked.put_ops(message)]
+
+    def _ending(self, job: JobRecord, state: JobState, why: str, now: datetime) -> list[Item]:
+        """The operations that take a waiting job out of its queue for good."""
         expiry = job_items.expiry(now, self._kept)
         return [
             self._table.update_op(
                 keys.job(job.job_id),
                 keys.JOB,
-                "SET #state = :parked, reason = :why, finished_at = :now, gsk = :gsk, expires_at = :expiry",
+                "SET #state = :ended, reason = :why, finished_at = :now, gsk = :gsk, expires_at = :expiry",
                 condition="#state = :queued",
                 names={"#state": "state"},
                 values={
-                    **{":parked": JobState.PARKED.value, ":queued": JobState.QUEUED.value, ":why": message.reason},
+                    **{":ended": state.value, ":queued": JobState.QUEUED.value, ":why": why},
                     **{":now": to_text(now), ":gsk": keys.job_change(now, job.job_id), ":expiry": expiry},
                 },
             ),
             job_items.expire_spec_op(self._table, job.job_id, expiry),
             self._table.delete_op(*job_items.entry_key(job)),
-            *self._parked.put_ops(message),
         ]
 
     # --- out ---

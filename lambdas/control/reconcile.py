@@ -30,6 +30,7 @@ from lambdas.domain.plan import (
     Action,
     Close,
     Drain,
+    FailQueued,
     Forget,
     Keep,
     Launch,
@@ -57,6 +58,8 @@ class Ledger(Protocol):
     def return_job(self, action: ReturnJob, now: datetime) -> bool: ...
 
     def park_queued(self, pool: str, why: str, now: datetime) -> int: ...
+
+    def fail_queued(self, job_id: str, why: str, now: datetime) -> bool: ...
 
 
 class Doorbell(Protocol):
@@ -147,6 +150,8 @@ class Reconciler:
                 return self.ender.keep(action, snapshot)
             case ReturnJob():
                 return self._return_job(action)
+            case FailQueued():
+                return self._fail_queued(action)
             case ParkQueued():
                 return self._park_queued(action, snapshot)
 
@@ -154,6 +159,11 @@ class Reconciler:
         done = self.ledger.return_job(action, self.now())
         result = Result.DONE if done else Result.NOTHING
         return Outcome(action="returnjob", why=action.why, result=result, detail=action.job_id)
+
+    def _fail_queued(self, action: FailQueued) -> Outcome:
+        failed = sum(self.ledger.fail_queued(job_id, action.why, self.now()) for job_id in action.job_ids)
+        result = Result.DONE if failed else Result.NOTHING
+        return Outcome(action="failqueued", why=action.why, result=result, detail=f"{failed} failed")
 
     def _park_queued(self, action: ParkQueued, snapshot: Snapshot) -> Outcome:
         parked = self.ledger.park_queued(snapshot.pool.name, action.why, self.now())

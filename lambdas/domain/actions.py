@@ -86,10 +86,18 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailQueued:
+    """These queued jobs fail, with the why as their reason: no instance for them can be launched (launch_errors.py)."""
+
+    job_ids: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParkQueued:
     """The pool is deleted: park what waits in its queue with a reason."""
 
     why: str
 
 
-Action = Launch | Repeat | Close | Retire | Drain | Terminate | ReturnJob | Forget | Keep | ParkQueued
+Action = Launch | Repeat | Close | Retire | Drain | Terminate | ReturnJob | Forget | Keep | FailQueued | ParkQueued

@@ -10,6 +10,7 @@ from datetime import datetime
 from lambdas.domain.actions import (
     Close,
     Drain,
+    FailQueued,
     Forget,
     Keep,
     Launch,
@@ -20,6 +21,7 @@ from lambdas.domain.actions import (
     Terminate,
 )
 from lambdas.domain.fleet_view import FleetView, awaited, view
+from lambdas.domain.launch_errors import failed
 from lambdas.domain.lead import launch_times, lead
 from lambdas.domain.needs import Needs, needs
 from lambdas.domain.plan_reasons import reasons_of
@@ -43,6 +45,7 @@ __all__ = [
     "Action",
     "Close",
     "Drain",
+    "FailQueued",
     "Forget",
     "Keep",
     "Launch",
@@ -56,7 +59,7 @@ __all__ = [
     "plan",
 ]
 
-Action = Launch | Repeat | Close | Retire | Drain | Terminate | ReturnJob | Forget | Keep | ParkQueued
+Action = Launch | Repeat | Close | Retire | Drain | Terminate | ReturnJob | Forget | Keep | FailQueued | ParkQueued
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +109,7 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
         *retired(snapshot, fleet, wanted, now),
         *drained(snapshot, fleet, wanted, now),
         *terminated(snapshot, fleet, now),
+        *(failed(snapshot, fleet, now) if wanted else ()),
         *parked(snapshot),
     )
     numbers = _numbers(snapshot, fleet, wanted)

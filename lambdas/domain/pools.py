@@ -163,6 +163,10 @@ class Pool:
     """None: for ever."""
     schedules: tuple[Schedule, ...] = ()
     starvation_after: timedelta = timedelta(minutes=10)
+    launch_error_timeout: timedelta = timedelta(0)
+    """How long a launch error stands (launch_errors.py); nothing: never."""
+    launch_error_retries: int = 0
+    """Refusals in a row beyond the first that make no launch error yet."""
     max_idle_agent_period: timedelta = timedelta(minutes=20)
     max_agent_starting_period: timedelta = timedelta(minutes=20)
     allocation_strategy: str = "price-capacity-optimized"
@@ -226,6 +230,8 @@ class Pool:
             "max_instance_lifetime": _in_seconds(self.max_instance_lifetime),
             "schedules": [each.to_document() for each in self.schedules],
             "starvation_after": self.starvation_after.total_seconds(),
+            "launch_error_timeout": self.launch_error_timeout.total_seconds(),
+            "launch_error_retries": self.launch_error_retries,
             "applied_at": self.applied_at and to_text(self.applied_at),
             "machine": self.machine.to_document(),
         }
@@ -272,7 +278,8 @@ def _fallback(value: Any) -> OnDemandFallback | None:
 
 _NEWER: dict[str, Callable[[Any], Any]] = {
     **{"spot_max_percent": _decimal, "max_hourly_cost": _decimal},
-    **{"warm_instances": int, "on_demand_base": int},
+    **{"warm_instances": int, "on_demand_base": int, "launch_error_retries": int},
+    "launch_error_timeout": _seconds,
     **{"max_instance_lifetime": _seconds, "starvation_after": _seconds},
     "on_demand_fallback": _fallback,
     "schedules": lambda documents: tuple(map(Schedule.from_document, documents)),

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from lambdas.domain.fleet import Instance
 from lambdas.domain.fleet_view import FleetView, awaited
+from lambdas.domain.launch_errors import launch_error
 from lambdas.domain.offerings import Offering, Offerings, offerings
 from lambdas.domain.packing import Candidate
 from lambdas.domain.pools import CapacityType, Pool
@@ -78,6 +79,8 @@ def market_of(offering: Offering) -> Market:
 
 def shop(snapshot: Snapshot, capacity_type: CapacityType, now: datetime) -> Shop:
     held = tuple(r for r in snapshot.reasons if r.capacity_type in (None, capacity_type) and holds(r, now))
+    if capacity_type is snapshot.pool.capacity_type() and (error := launch_error(snapshot, now)):
+        held = (*held, error.reason())
     return Shop(capacity_type=capacity_type, offerings=offerings(snapshot, capacity_type, now), held=held)
 
 

@@ -252,6 +252,8 @@ def _pool(entry: PoolEntry, types: tuple[TypeFacts, ...], facts: Facts, now: dat
         schedules=tuple(map(_schedule, provider.schedules)),
         max_instance_lifetime=provider.max_instance_lifetime,
         starvation_after=provider.starvation_after,
+        launch_error_timeout=provider.launch_error_timeout,
+        launch_error_retries=provider.launch_error_retries,
         max_idle_agent_period=provider.max_idle_agent_period,
         max_agent_starting_period=provider.starting_period(),
         allocation_strategy=provider.allocation_strategy,

@@ -71,8 +71,6 @@ IGNORED_TOP = frozenset(
 )
 
 NOT_YET = {
-    "launch_error_timeout": timedelta(0),
-    "launch_error_retries": 0,
     "job_role_arn": None,
 }
 """Keys that are checked but have no behaviour in this version, with the one value that changes nothing."""

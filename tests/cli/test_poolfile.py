@@ -130,12 +130,7 @@ def test_a_wrong_file_names_the_path_the_value_and_the_remedy(text: str, path: s
     assert [p for p in problems if p.path.endswith(path) and words in p.message], problems
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        *(("launch_error_retries", 3), ("job_role_arn", "arn:aws:iam::123456789012:role/jobs")),
-    ],
-)
+@pytest.mark.parametrize(("key", "value"), [("job_role_arn", "arn:aws:iam::123456789012:role/jobs")])
 def test_a_key_without_behaviour_is_refused_by_name(key: str, value: object) -> None:
     (problem,) = problems_of(pool_of(instance_type="m7i.large", spot=True, **{key: value}))
     assert f"provider.{key}: is " in problem
@@ -143,7 +138,7 @@ def test_a_key_without_behaviour_is_refused_by_name(key: str, value: object) -> 
 
 
 def test_a_key_without_behaviour_may_say_what_is_the_case_anyway() -> None:
-    assert problems_of(pool_of(instance_type="m7i.large", root_volume_size=200, launch_error_retries=0)) == []
+    assert problems_of(pool_of(instance_type="m7i.large", root_volume_size=200, job_role_arn=None)) == []
 
 
 def test_a_key_of_determined_without_meaning_here_is_told_once_and_ignored() -> None:

@@ -179,6 +179,20 @@ def prepare_refusal() -> World:
     return made
 
 
+def prepare_launch_error() -> World:
+    """EC2 has refused; the next pass gives the job up."""
+    made = world(cpu(launch_error_timeout=30 * MINUTE))
+    for zone in "abc":
+        made.market.set_capacity(CPU, f"us-east-1{zone}", 0, made.clock())
+    send(made, 2)
+    taken_in(made)
+    return made
+
+
+def give_up(of: World) -> None:
+    of.run(lambda: jobs(of, "failed") == 2, 3 * MINUTE)
+
+
 def prepare_throttled() -> World:
     made = world(bucket=1.0, bucket_refill_per_second=0.05)
     send(made, 3)
@@ -554,6 +568,7 @@ SCENARIOS: dict[str, Scenario] = {
     "own template": Scenario(lambda: prepare_launch(pool=OWN_TEMPLATE), passes),
     "unused template": Scenario(prepare_unused_template, passes),
     "partial refusal": Scenario(prepare_refusal, passes, afterwards=lambda of: of.market.release(of.clock())),
+    "launch error": Scenario(prepare_launch_error, lambda of: (passes(of), give_up(of))),
     "throttled": Scenario(prepare_throttled, passes),
     "wrong lifecycle": Scenario(prepare_slip, passes),
     "lost answer": Scenario(prepare_lost_answer, passes),

@@ -11,6 +11,7 @@ from lambdas.domain.plan import (
     Action,
     Close,
     Drain,
+    FailQueued,
     Forget,
     Keep,
     Launch,
@@ -63,6 +64,8 @@ def _effect(world: Snapshot, action: Action, now: datetime, refusing: str | None
                 for i in world.instances
             )
             return replace(world, instances=tuple(kept))
+        case FailQueued():
+            return replace(world, queue=tuple(job for job in world.queue if job.job_id not in action.job_ids))
         case ParkQueued():
             return replace(world, queue=(), queue_complete=True)
 

@@ -133,6 +133,7 @@ def worlds(draw: st.DrawFn) -> Snapshot:
         on_demand_fallback=draw(st.sampled_from(FALLBACKS)),
         max_hourly_cost=draw(st.sampled_from([None, None, Decimal(3)])),
         max_instance_lifetime=draw(st.sampled_from([None, timedelta(minutes=10)])),
+        launch_error_timeout=draw(st.sampled_from([timedelta(), timedelta(), timedelta(minutes=5)])),
     )
     return snapshot(
         pool=owner,

@@ -21,6 +21,8 @@ FULL = pool(
     max_hourly_cost=Decimal("12.5"),
     max_instance_lifetime=timedelta(days=1),
     starvation_after=timedelta(minutes=7),
+    launch_error_timeout=timedelta(minutes=30),
+    launch_error_retries=3,
     schedules=(
         Schedule(
             name="day",
@@ -43,7 +45,7 @@ FULL = pool(
 
 NEWER_KEYS = (
     *("spot_max_percent", "warm_instances", "on_demand_base", "on_demand_fallback", "max_hourly_cost"),
-    *("max_instance_lifetime", "schedules", "starvation_after"),
+    *("max_instance_lifetime", "schedules", "starvation_after", "launch_error_timeout", "launch_error_retries"),
 )
 """What pools stored by the first version lack."""
 

@@ -258,3 +258,23 @@ def test_the_queue_head_says_whether_there_is_more(world: World) -> None:
 def test_a_message_tells_when_it_was_sent() -> None:
     record = {"messageId": "m", "body": "{}", "attributes": {"SentTimestamp": "1767603600123"}}
     assert Message.from_record(record).sent_at.isoformat() == "2026-01-05T09:00:00.123000+00:00"
+
+
+def test_a_waiting_job_that_fails_is_in_no_queue_and_says_why(world: World) -> None:
+    world.job("job")
+    assert world.ledger.fail_queued("job", "launch error: NoCapacity", world.clock())
+    job = world.record()
+    assert (job.state, job.reason, job.finished_at) == (JobState.FAILED, "launch error: NoCapacity", world.clock())
+    assert world.ledger.queue_head("gpu", 10) == ((), True)
+    assert not world.ledger.fail_queued("job", "again", world.clock())
+
+
+def test_a_job_that_was_claimed_meanwhile_does_not_fail(world: World) -> None:
+    world.job("job")
+    waiting = world.ledger.job("job")
+    assert waiting is not None
+    world.claim(world.instance())
+    world.ledger.job = lambda _: waiting  # type: ignore[method-assign]
+    assert not world.ledger.fail_queued("job", "launch error", world.clock())
+    world.restart()
+    assert world.record().state == JobState.RUNNING

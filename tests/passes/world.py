@@ -75,6 +75,9 @@ class NoLedger:
     def park_queued(self, pool: str, why: str, now: datetime) -> int:
         return 0
 
+    def fail_queued(self, job_id: str, why: str, now: datetime) -> bool:
+        return False
+
 
 class World:
     def __init__(self, settings: Settings | None = None, **ec2: Any) -> None:
