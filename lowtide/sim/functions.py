@@ -65,6 +65,8 @@ class Cloud:
     """The clients that every function is given, and where things are."""
 
     clock: VirtualClock
+    now: Callable[[], datetime]
+    """What the functions take for the time."""
     dynamodb: FakeDynamoDB
     sqs: FakeSQS
     ec2: FakeEC2
@@ -112,7 +114,7 @@ class SimEnvironment(Environment):
         )
 
     def now(self) -> datetime:
-        return self._cloud.clock()
+        return self._cloud.now()
 
     def pause(self, seconds: float) -> None:
         self._pause(seconds)

@@ -130,6 +130,8 @@ class World:
         """Sees, and may kill, the calls that functions make; never those of users or of this world."""
         self.current: Function | None = None
         """The function that is at work."""
+        self.ahead = timedelta(0)
+        """How far the functions' clocks are ahead of the time; below zero: behind it."""
         self.observers: list[Observer] = []
         self.held: set[Function] = set()
         """Functions that nothing reaches for now: their messages and events wait, their schedules are missed, their
@@ -147,6 +149,7 @@ class World:
         chance = Random(seed)  # noqa: S311 - a simulation, no secret
         cloud = Cloud(
             clock=self.clock,
+            now=lambda: self.clock() + self.ahead,
             dynamodb=self.dynamodb,
             sqs=self.sqs,
             ec2=self.ec2,

@@ -1,0 +1,1 @@
+"""Faults and races that strike a whole simulated deployment; the laws hold all the same."""
