@@ -1,0 +1,1 @@
+"""Seeded storms over a whole simulated deployment."""
