@@ -8,6 +8,7 @@ from functools import partial
 
 from lambdas.domain.deadlines import published
 from lambdas.domain.deadlines.game import Policy
+from lambdas.domain.deadlines.own import lowtide
 from lowtide.deadlines.optimum import omniscient
 from lowtide.deadlines.play import Outcome, Run, play
 
@@ -15,6 +16,7 @@ POLICIES: Mapping[str, Policy] = {
     "on-demand": published.on_demand,
     "greedy": published.greedy,
     "uniform-progress": published.uniform_progress,
+    "lowtide": lowtide,
 }
 OMNISCIENT = "omniscient"
 PLAYABLE = (*POLICIES, OMNISCIENT)
