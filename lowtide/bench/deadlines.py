@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+
 from lowtide.bench.results import Result
 from lowtide.deadlines.bulk import OMNISCIENT, PLAYABLE, outcomes
 from lowtide.deadlines.play import Outcome, Run
@@ -115,3 +117,13 @@ def _row(name: str, cells: Sequence[Cell], found: Sequence[Outcome], best: Seque
         [not cell.trained for cell in cells],
     ]
     return (name, *map(part, parts), str(sum(each.finished_s is None for each in found)))
+
+
+def main() -> None:
+    """`python -m lowtide.bench.deadlines [STARTS]`"""
+    result = deadlines(starts=int(sys.argv[1]) if len(sys.argv) > 1 else 8)
+    result.show(Console(width=120))
+
+
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,7 @@ gone through step by step, because it may be lost before it ends.
 import textwrap
 from base64 import b85encode
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from zlib import compress
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from lambdas.domain.deadlines import models
 from lambdas.domain.deadlines.advice import Question, encoded
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 """[model, age class, net work]"""
 
 PLACE = Path(models.__file__).with_name("tables.py")
@@ -72,7 +73,7 @@ class _Costs:
         self._ends_down = _hazards(models.DOWN_SHAPE, down, middles)
         ageing = np.minimum(1, 1 / STEPS / widths)
         ageing[-1] = 0
-        self._ageing: Array = ageing.astype(np.float32)[None, :, None]
+        self._ageing = ageing.astype(np.float32)[None, :, None]
         self._works = round(models.WORKS[-1] * STEPS) + 1
         self._up_idle, self._up_bought, self._down_idle, self._down_bought = (self._done() for _ in range(4))
         self._on_spot = [self._done() for _ in range(STEPS)]
@@ -83,7 +84,7 @@ class _Costs:
         costs[:, :, 0] = 0
         return costs
 
-    def step(self, left: int) -> dict[Question, Array]:
+    def step(self, left: int) -> Mapping[Question, Array]:
         """With `left` steps before the deadline; says what the choices cost beside each other."""
         works = min(self._works, left + STEPS + 1)
         held = (self._up_idle, self._up_bought, self._down_idle, self._down_bought, *self._on_spot)
@@ -115,8 +116,8 @@ class _Costs:
 
     def _after(self, ends: Array, stays: Array, other: Array) -> Array:
         """The mean over what the market does: the stretch ends and the other begins, or it lasts and grows older."""
-        older: Array = np.concatenate([stays[:, 1:], stays[:, -1:]], axis=1)
-        lasts: Array = stays + self._ageing * (older - stays)
+        older = np.concatenate([stays[:, 1:], stays[:, -1:]], axis=1)
+        lasts = stays + self._ageing * (older - stays)
         return lasts + ends * (other[:, :1] - lasts)
 
     def _started(self, keep: Array) -> Array:
