@@ -82,7 +82,7 @@ def _one_tick(
     prices = {ON_DEMAND: run.terms.on_demand_price, **run.spot[tick]}
     worth = grid.last if tick == grid.ticks - 1 else grid.tick
     kept = {
-        code: _run_on(values[code], low, high, worth) + prices[kind] * run.terms.gap_s / 3600
+        code: _run_on(values[code], low, high, worth, prices[kind] * run.terms.gap_s / 3600)
         for code, kind in enumerate(kinds)
         if kind in prices
     }
@@ -92,18 +92,22 @@ def _one_tick(
         inside = value[: len(launched)]
         better = launched < inside
         np.copyto(inside, launched, where=better)
-        choice[: len(launched)][better] = code
+        np.copyto(choice[: len(launched)], np.int8(code), where=better)
     best, codes = [value] * len(kinds), [choice] * len(kinds)
     for code, cost in kept.items():
-        stay = cost <= value
-        best[code], codes[code] = np.minimum(cost, value), np.where(stay, np.int8(code), choice)
+        codes[code] = choice.copy()
+        np.copyto(codes[code], np.int8(code), where=cost <= value)
+        best[code] = np.minimum(cost, value, out=cost)
     return best, codes
 
 
-def _run_on(value: Costs, low: int, high: int, worth: int) -> Costs:
+def _run_on(value: Costs, low: int, high: int, worth: int, price: float) -> Costs:
     """The cost to go after a tick of running, for net work from low to high."""
     done = max(0, min(high, worth) - low + 1)
-    return np.concatenate([np.zeros(done), value[low + done - worth : high + 1 - worth]])
+    costs = np.empty(high - low + 1)
+    costs[:done] = price
+    np.add(value[low + done - worth : high + 1 - worth], price, out=costs[done:])
+    return costs
 
 
 def _followed(run: Run, grid: _Grid, kinds: list[Choice], tables: list[tuple[int, list[Codes]]]) -> list[Choice]:
