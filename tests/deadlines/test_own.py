@@ -28,14 +28,19 @@ def expected_up_scale(seen: str) -> float:
     return sum(w * s for w, s in zip(believed(seen).weights(), scales, strict=True))
 
 
+def table(text: str) -> bytes:
+    return decompress(b85decode(text.replace("\n", "")))
+
+
 def test_the_tables_are_what_the_induction_gives() -> None:
-    assert packed(differences()) == tables.PACKED.strip()
+    """To one unit: another machine may round a last bit otherwise."""
+    made, kept = table(packed(differences())), table(tables.PACKED)
+    assert max(abs(one - other) for one, other in zip(made, kept, strict=True)) <= 1
 
 
 def test_the_tables_have_a_byte_for_every_model_at_every_state() -> None:
     states = len(Question) * len(models.AGES) * len(models.WORKS) * len(models.SLACKS)
-    size = len(decompress(b85decode(tables.PACKED.replace("\n", ""))))
-    assert size == states * len(models.UP_SCALES) * len(models.DOWN_SCALES)
+    assert len(table(tables.PACKED)) == states * len(models.UP_SCALES) * len(models.DOWN_SCALES)
 
 
 def test_a_byte_is_nearest_to_what_it_stands_for_where_choices_are_close() -> None:

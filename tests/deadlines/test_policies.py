@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lambdas.domain.deadlines.game import IDLE, Situation, Terms
 from lambdas.domain.deadlines.guard import guarded, is_safe
+from lambdas.domain.deadlines.published import slack
 from lowtide.deadlines.bulk import POLICIES
 from lowtide.deadlines.play import play
 from tests.deadlines.build import TERMS, drawn_avail, drawn_terms, run, zones
@@ -71,6 +72,11 @@ def test_uniform_progress_waits_while_it_is_ahead_and_buys_on_demand_once_behind
     assert play(run("1100000000", replace(TERMS, restart_s=0)), POLICIES["uniform-progress"]).choices[:7] == tuple(
         "SS----O"
     )
+
+
+def test_the_slack_rule_waits_while_slack_is_above_a_tenth_of_the_work() -> None:
+    terms = replace(TERMS, restart_s=0, deadline_s=480)
+    assert play(run("00000000", terms), slack).choices == tuple("----OOOO")
 
 
 def test_a_job_that_cannot_be_in_time_is_late() -> None:
