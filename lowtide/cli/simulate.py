@@ -1,6 +1,7 @@
 """`lowtide simulate`: what would happen, played without AWS."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from rich.progress import track
 from lowtide.cli.errors import Failure, Misuse
 from lowtide.cli.output import console
 
-app = typer.Typer(help="Play what would happen: deadlines.", no_args_is_help=True)
+app = typer.Typer(help="Play what would happen: laws, deadlines.", no_args_is_help=True)
 
 
 @app.callback()
@@ -46,3 +47,31 @@ def deadlines(
     except OSError as error:
         raise Failure(f"{out} cannot be written: {error.strerror}") from error
     screen.print(f"{len(read)} runs of {policy}: ${cost:,.2f}, {missed} missed. Written to {out}.")
+
+
+@app.command()
+def laws(
+    seeds: Annotated[int, typer.Option(min=1, help="How many stories to play.")] = 20,
+    first: Annotated[int, typer.Option(min=0, help="The first one's seed.")] = 0,
+) -> None:
+    """Play seeded storms over a whole simulated deployment, and hold them against the laws.
+
+    Jobs arrive, the market is in trouble, pools are changed, AWS calls fail, functions are killed. Exit 1 if a law
+    breaks, with the story made as short as it can be.
+    """
+    from lowtide.sim.storm import played, shortened, story  # the simulation's import is for this verb alone
+
+    logging.disable(logging.CRITICAL)  # the functions' own lines
+    screen, calls, struck = console(), 0, 0
+    broken: list[int] = []
+    for seed in track(range(first, first + seeds), "Playing", console=screen, transient=True):
+        outcome = played(story(seed))
+        calls, struck = calls + outcome.calls, struck + outcome.struck
+        if outcome.violations:
+            broken.append(seed)
+            screen.print(f"Seed {seed}: {'; '.join(outcome.violations)}")
+    screen.print(f"{seeds} stories, {calls} AWS calls, {struck} of them struck by a fault: {len(broken)} broke a law.")
+    if broken:
+        short = shortened(story(broken[0]), lambda told: bool(played(told).violations))
+        screen.print(f"Seed {broken[0]} in short:\n{short}")
+        raise Failure(f"a law broke: play it again with `lowtide simulate laws --first {broken[0]} --seeds 1`")
