@@ -40,6 +40,18 @@ class Watch(Construct):
             "Messages on the job queue were no jobs and were set aside. "
             "Do: `lowtide parked list` says which and why; redrive or delete them.",
         )
+        self._at_least_one(
+            names.ALARM_BLOCKED,
+            names.METRIC_BLOCKED,
+            "AWS refuses a pool's launches for a permission, a quota or its configuration, which no waiting mends. "
+            "Do: `lowtide status` names the pool and the remedy.",
+        )
+        self._at_least_one(
+            names.ALARM_UNKNOWN_ERRORS,
+            names.METRIC_UNKNOWN_ERRORS,
+            "EC2 refused a launch with a code that Lowtide does not know; it is tried again slowly. "
+            "Do: `lowtide why POOL` has the code and EC2's own words.",
+        )
         self._silent()
         self.dashboard = self._dashboard()
 
@@ -124,7 +136,10 @@ class Watch(Construct):
             "Oldest queued job (s)": [names.METRIC_OLDEST_QUEUED_AGE],
             "Interruptions and refused launches": [names.METRIC_INTERRUPTIONS, names.METRIC_LAUNCH_FAILURES],
             "Cost (USD an hour)": [names.METRIC_HOURLY_COST, names.METRIC_ON_DEMAND_HOURLY_COST],
-            "Health": [names.METRIC_TICKS, names.METRIC_UNFULFILLED_TOO_LONG, names.METRIC_PARKED],
+            "Health": [
+                *(names.METRIC_TICKS, names.METRIC_UNFULFILLED_TOO_LONG, names.METRIC_BLOCKED),
+                *(names.METRIC_PARKED, names.METRIC_UNKNOWN_ERRORS),
+            ],
         }
         dashboard = cloudwatch.Dashboard(self, "Dashboard", default_interval=Duration.hours(3))
         widgets = [

@@ -113,12 +113,16 @@ METRIC_PASSES_FAILED = "PassesFailed"
 
 # --- alarms: logical name -> the runbook section its description names (docs/operations.md) ---------------------------
 ALARM_UNFULFILLED = "UnfulfilledCapacity"
+ALARM_BLOCKED = "BlockedPools"
 ALARM_PARKED = "ParkedJobs"
 ALARM_SILENT = "ControlLoopSilent"
+ALARM_UNKNOWN_ERRORS = "UnknownErrorCode"
 RUNBOOK_SECTIONS = {
     ALARM_UNFULFILLED: "unfulfilled-capacity",
+    ALARM_BLOCKED: "blocked-pools",
     ALARM_PARKED: "parked-jobs",
     ALARM_SILENT: "control-loop-silent",
+    ALARM_UNKNOWN_ERRORS: "unknown-error-code",
 }
 
 # --- worker API paths (function URL, IAM) -----------------------------------------------------------------------------

@@ -171,7 +171,10 @@ def test_each_alarm_watches_one_metric_of_this_stack() -> None:
         assert alarm["Dimensions"] == [{"Name": names.DIMENSION_STACK, "Value": "Night"}]
 
 
-@pytest.mark.parametrize("metric", [names.METRIC_UNFULFILLED_TOO_LONG, names.METRIC_PARKED])
+@pytest.mark.parametrize(
+    "metric",
+    [names.METRIC_UNFULFILLED_TOO_LONG, names.METRIC_BLOCKED, names.METRIC_PARKED, names.METRIC_UNKNOWN_ERRORS],
+)
 def test_one_pool_or_message_is_enough_for_an_alarm_within_a_minute(template: Template, metric: str) -> None:
     alarm = alarms(template)[metric]
     assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
