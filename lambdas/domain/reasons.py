@@ -42,6 +42,7 @@ class OwnCode(StrEnum):
     JOB_PRICE_LIMIT = "JobPriceAboveLimit"
     OVER_BUDGET = "HourlyCostReached"
     ON_DEMAND_FULL = "OnDemandInstancesReached"
+    NEVER_REPORTED = "InstancesNeverReport"
     LIFECYCLE_FORBIDDEN = "LifecycleForbidden"
     DEFERRED = "RequestsDeferred"
     """More requests were needed than one pass makes, or their bins fit no offering this time; the next pass goes on."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
+from lambdas.domain.boots import boots_in_vain
 from lambdas.domain.fleet import Instance
 from lambdas.domain.fleet_view import FleetView, awaited
 from lambdas.domain.launch_errors import launch_error
@@ -81,6 +82,8 @@ def shop(snapshot: Snapshot, capacity_type: CapacityType, now: datetime) -> Shop
     held = tuple(r for r in snapshot.reasons if r.capacity_type in (None, capacity_type) and holds(r, now))
     if capacity_type is snapshot.pool.capacity_type() and (error := launch_error(snapshot, now)):
         held = (*held, error.reason())
+    if vain := boots_in_vain(snapshot, now):
+        held = (*held, vain)
     return Shop(capacity_type=capacity_type, offerings=offerings(snapshot, capacity_type, now), held=held)
 
 
