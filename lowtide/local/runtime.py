@@ -82,8 +82,10 @@ class Runtime:
 
     def _write_bootstrap(self, path: Path) -> None:
         # -B: /var/task is read-only on AWS, so byte code never appears beside the code there.
+        # trap: Ctrl-C reaches everything in the terminal; the local AWS ends its functions itself, quietly.
         path.write_text(
-            '#!/bin/sh\ncd "$LAMBDA_TASK_ROOT" || exit 1\n'
+            "#!/bin/sh\ntrap '' INT\n"
+            'cd "$LAMBDA_TASK_ROOT" || exit 1\n'
             f'exec {shlex.quote(str(self._python))} -B -m awslambdaric "$_HANDLER"\n'
         )
         path.chmod(stat.S_IRWXU)
