@@ -68,7 +68,6 @@ def instances(draw: st.DrawFn, number: int) -> Any:
         price_limit=draw(st.sampled_from([None, Decimal("0.2"), Decimal(5)])),
         observed_state=draw(st.sampled_from([None, "pending", "running", "shutting-down", "terminated", "gone"])),
         termination_requested_at=draw(st.none() | PAST) if state is InstanceState.DRAINING else None,
-        kept_for=draw(st.sampled_from([None, None, None, "job-gone"])),
     )
 
 
@@ -133,7 +132,6 @@ def worlds(draw: st.DrawFn) -> Snapshot:
         on_demand_fallback=draw(st.sampled_from(FALLBACKS)),
         max_hourly_cost=draw(st.sampled_from([None, None, Decimal(3)])),
         max_instance_lifetime=draw(st.sampled_from([None, timedelta(minutes=10)])),
-        launch_error_timeout=draw(st.sampled_from([timedelta(), timedelta(), timedelta(minutes=5)])),
     )
     return snapshot(
         pool=owner,
