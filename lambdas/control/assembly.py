@@ -11,6 +11,7 @@ from lambdas.adapters.launch_table import LaunchTable
 from lambdas.adapters.launch_templates import LaunchTemplates
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.pool_table import PoolTable
+from lambdas.adapters.quotas import Quotas, ServiceQuotas
 from lambdas.adapters.request_bucket import RequestBucket
 from lambdas.adapters.ssm import Images
 from lambdas.adapters.stack_table import StackTable
@@ -19,6 +20,7 @@ from lambdas.control.ending import Ender
 from lambdas.control.gather import Gatherer
 from lambdas.control.launch import Launcher
 from lambdas.control.pass_report import Metrics, Reporter
+from lambdas.control.quota_numbers import QuotaNumbers
 from lambdas.control.reconcile import Doorbell, Ledger, Reconciler
 from lambdas.control.templates import Templates
 from lambdas.domain.plan import Plan
@@ -48,6 +50,7 @@ def reconciler(
     table: Table,
     ec2_client: "EC2Client",
     ssm_client: "SSMClient",
+    quotas_client: Callable[[], ServiceQuotas],
     ledger: Ledger,
     doorbell: Doorbell,
     metrics: Metrics,
@@ -83,6 +86,7 @@ def reconciler(
             bucket=RequestBucket(table, settings, now),
             ec2=ec2,
             templates=templates,
+            quotas=QuotaNumbers(values=Quotas(quotas_client)),
             settings=settings,
             now=now,
             pause=pause,

@@ -21,6 +21,7 @@ from lambdas.adapters.ec2 import Answer, Ec2, Launched, Lost
 from lambdas.adapters.launch_table import Closing, LaunchTable
 from lambdas.adapters.request_bucket import RequestBucket
 from lambdas.control.outcomes import Outcome, Result, soonest
+from lambdas.control.quota_numbers import QuotaNumbers
 from lambdas.control.templates import Templates
 from lambdas.domain.fleet import Instance, InstanceState, Intention, LaunchRequest
 from lambdas.domain.plan import Launch, Repeat
@@ -48,6 +49,7 @@ class Launcher:
     bucket: RequestBucket
     ec2: Ec2
     templates: Templates
+    quotas: QuotaNumbers
     settings: Settings
     now: Callable[[], datetime]
     pause: Callable[[float], None]
@@ -152,7 +154,8 @@ class Launcher:
     ) -> Outcome:
         now = self.now()
         wrong = [launched for launched in answer.launched if not _as_asked(launched, intention.request)]
-        refusals = [*answer.refusals, *map(_came_as_on_demand, wrong)]
+        refused = self.quotas.told(answer.refusals, intention.request, snapshot)
+        refusals = [*refused, *map(_came_as_on_demand, wrong)]
         follows = self._consequences(refusals, intention.request, snapshot)
         instances = [_instance(launched, intention, snapshot.pool, now) for launched in answer.launched]
         if not repeated:

@@ -35,6 +35,7 @@ def passes(given: Environment) -> Passes:
             table=given.table,
             ec2_client=given.launching_ec2,
             ssm_client=given.ssm,
+            quotas_client=given.service_quotas,
             ledger=Ledger(given.table, jobs_kept=given.settings.jobs_kept),
             doorbell=given.doorbell,
             metrics=given.metrics,

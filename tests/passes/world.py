@@ -23,8 +23,10 @@ from lambdas.domain.plan import Plan, ReturnJob, plan
 from lambdas.domain.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.settings import Settings
 from lambdas.domain.snapshot import Snapshot
+from lowtide.market.unkindness import Unkindness
 from lowtide.sim.clock import VirtualClock
 from lowtide.sim.dynamodb import SCHEMA, FakeDynamoDB
+from lowtide.sim.quotas import FakeServiceQuotas
 from lowtide.sim.sqs import FakeSQS
 from tests.passes.ec2_script import ScriptedEc2, ScriptedSsm
 
@@ -91,6 +93,7 @@ class World:
         ]
         self.ec2: Any = ScriptedEc2(clock=self.clock, **ec2)
         self.ssm: Any = ScriptedSsm()
+        self.quotas = FakeServiceQuotas(Unkindness)
         self.table = Table(self.dynamodb, "t", pause=lambda _: None)
         self.config = PoolConfig(self.table)
         self.metrics = RecordedMetrics()
@@ -99,7 +102,7 @@ class World:
 
     def hook(self, hook: Any) -> None:
         """One hook sees the calls of every service."""
-        for client in (self.dynamodb, self.sqs, self.ec2, self.ssm):
+        for client in (self.dynamodb, self.sqs, self.ec2, self.ssm, self.quotas):
             client.hook = hook
 
     def apply(self, wanted: Pool) -> Pool:
@@ -133,6 +136,7 @@ class World:
             table=self.table,
             ec2_client=self.ec2,
             ssm_client=self.ssm,
+            quotas_client=lambda: self.quotas,
             ledger=self.ledger,
             doorbell=Doorbell(self.table, self.sqs, self.queue, self.clock),
             metrics=self.metrics,
