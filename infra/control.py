@@ -24,6 +24,8 @@ longer, since a pass that is killed silences its pool until its message is deliv
 TICK_TIMEOUT = Duration.seconds(55)
 """Ends before the next tick begins."""
 NEWS_TIMEOUT = Duration.seconds(30)
+CATALOGUE_TIMEOUT = Duration.minutes(5)
+"""A price takes the price list a fifth of a second or so, and pools may name hundreds of types."""
 API_TIMEOUT = Duration.seconds(20)
 
 JOB_BATCH = 10
@@ -67,7 +69,7 @@ class WorkerApi(Construct):
 
 
 class ControlLoop(Construct):
-    """`intake`, `tick`, `reconcile` and `news`, each fed by its queue; events.py feeds tick and news."""
+    """`intake`, `tick`, `reconcile`, `news` and `catalogue`, fed by their queues or by events.py."""
 
     def __init__(
         self,
@@ -143,6 +145,7 @@ class ControlLoop(Construct):
                     "ec2:DescribeSpotPriceHistory",
                     "ec2:DescribeLaunchTemplates",
                     "ec2:DescribeLaunchTemplateVersions",
+                    "servicequotas:GetServiceQuota",
                 ),
                 ask_for_a_pass,
             ],
@@ -157,6 +160,17 @@ class ControlLoop(Construct):
             statements=[
                 permissions.on_table(table, ["GetItem", "Query", "PutItem", "UpdateItem"], index=True),
                 ask_for_a_pass,
+            ],
+        )
+        self.catalogue = functions.add(
+            self,
+            "Catalogue",
+            handler="catalogue",
+            timeout=CATALOGUE_TIMEOUT,
+            memory_mib=LARGE_MIB,
+            statements=[
+                permissions.on_table(table, ["BatchGetItem", "Query", "PutItem"], index=False),
+                permissions.describing("ec2:DescribeInstanceTypes", "pricing:GetProducts"),
             ],
         )
         self.intake.add_event_source(

@@ -1,4 +1,4 @@
-"""What wakes the control plane: the minute, and what EC2 says about instances."""
+"""What wakes the control plane: the minute, the day, and what EC2 says about instances."""
 
 # jsii's classes do not match jsii's own interfaces structurally: the names of parameters differ.
 # pyright: reportArgumentType=false
@@ -10,6 +10,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 EVERY_MINUTE = Duration.minutes(1)
+EVERY_DAY = Duration.days(1)
 NEWS_WORTH_TELLING = Duration.minutes(10)
 """Older news is in the next observation anyway."""
 TOLD = ["running", "shutting-down", "terminated", "stopping", "stopped"]
@@ -25,10 +26,12 @@ class Events(Construct):
         tick: lambda_.Function,
         news: lambda_.Function,
         worker_api: lambda_.Function,
+        catalogue: lambda_.Function,
     ) -> None:
         """`worker_api` is called every minute too, which keeps its pulse (docs/worker-api.md)."""
         super().__init__(scope, id)
         self._rule("EveryMinute", tick, worker_api, schedule=events.Schedule.rate(EVERY_MINUTE))
+        self._rule("EveryDay", catalogue, schedule=events.Schedule.rate(EVERY_DAY))
         self._ec2("Interruption", news, "EC2 Spot Instance Interruption Warning")
         self._ec2("Rebalance", news, "EC2 Instance Rebalance Recommendation")
         self._ec2("StateChange", news, "EC2 Instance State-change Notification", detail={"state": TOLD})

@@ -70,7 +70,7 @@ class LowtideStack(Stack):
             identity=identity,
             worker=instances,
         )
-        Events(self, "Events", tick=loop.tick, news=loop.news, worker_api=api.function)
+        Events(self, "Events", tick=loop.tick, news=loop.news, worker_api=api.function, catalogue=loop.catalogue)
         watch = Watch(self, "Watch", stack_name=self.stack_name)
         Teardown(self, "Teardown", functions=code, storage=storage, before=list(self.node.children))
         self._outputs(

@@ -132,3 +132,6 @@ API_HEARTBEAT = "/v1/heartbeat"
 API_FINISH = "/v1/finish"
 API_RELEASE = "/v1/release"
 API_CREDENTIALS = "/v1/credentials"
+
+PRICING_REGION = "us-east-1"
+"""The Pricing API has endpoints in a few Regions only; this one answers for all of them."""

@@ -1,19 +1,18 @@
 """What EC2 and the price list say of instance types: facts and on-demand prices, read through their APIs."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lambdas.domain.pools import TypeFacts
+
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_pricing import PricingClient
-
-PRICING_REGION = "us-east-1"
-"""The Pricing API has endpoints in a few Regions only; this one answers for all of them."""
 
 _ASKED_AT_ONCE = 100
 """DescribeInstanceTypes takes at most 100 names."""
@@ -31,9 +30,22 @@ class TypeListing:
     """`x86_64` or `arm64`; the first that EC2 names for types with several."""
     bare_metal: bool
 
+    def renew(self, known: TypeFacts, price: Decimal | None) -> TypeFacts:
+        """What a pool knows of the type, as it is now. Its slots stay as the owner had them; a price of None (it cannot
+        be read now) stays as it was."""
+        return replace(
+            known,
+            vcpus=self.vcpus,
+            memory_mib=self.memory_mib,
+            gpus=self.gpus,
+            architecture=self.architecture,
+            bare_metal=self.bare_metal,
+            on_demand_price=known.on_demand_price if price is None else price,
+        )
+
 
 class Catalogue:
-    """`pricing` is a client in PRICING_REGION, whatever Region the stack is in."""
+    """`pricing` is a client in names.PRICING_REGION, whatever Region the stack is in."""
 
     def __init__(self, ec2: "EC2Client", pricing: "PricingClient", region: str) -> None:
         self._ec2 = ec2
@@ -46,10 +58,18 @@ class Catalogue:
         for first in range(0, len(names), _ASKED_AT_ONCE):
             # A filter: an unknown name in InstanceTypes would make EC2 refuse the whole call (InvalidInstanceType).
             asked = [{"Name": "instance-type", "Values": list(names[first : first + _ASKED_AT_ONCE])}]
-            for page in self._ec2.get_paginator("describe_instance_types").paginate(Filters=asked):  # type: ignore[arg-type]
-                listings = map(_listing, page["InstanceTypes"])
-                found.update({listing.name: listing for listing in listings})
+            for kind in self._described(asked):
+                found[kind["InstanceType"]] = _listing(kind)
         return found
+
+    def _described(self, filters: Any) -> Iterator[Mapping[str, Any]]:
+        following: dict[str, str] = {}
+        while True:
+            page = self._ec2.describe_instance_types(Filters=filters, **following)  # type: ignore[arg-type]
+            yield from page["InstanceTypes"]
+            if not (token := page.get("NextToken")):
+                return
+            following = {"NextToken": token}
 
     def on_demand_price(self, instance_type: str) -> Decimal | None:
         """USD per hour for Linux, shared tenancy, in this Region; None where the list has no price or cannot be read

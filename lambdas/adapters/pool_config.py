@@ -76,6 +76,15 @@ class PoolConfig:
         )
         return stored
 
+    def put_types(self, pool: Pool) -> bool:
+        """Store the facts of the pool's types in its current version; False: another version is there by now, applied
+        with facts of its own. The history keeps the facts that a version was applied with."""
+        try:
+            self._table.insist(lambda: self._table.put(_config_item(pool), **_still(pool.version)))
+        except Conflict:
+            return False
+        return True
+
     def remove(self, pool: Pool, epoch: int) -> None:
         """Drop a deleted pool that has nothing left, its history too. Raises Conflict when it was applied anew, when a
         later pass has begun, or when news came since this one began. Marks and decisions go by their TTL."""

@@ -27,6 +27,7 @@ from lambdas.domain.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_pricing import PricingClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
@@ -118,6 +119,19 @@ class Environment:
         from lambdas.adapters.ec2 import ONE_ATTEMPT
 
         return boto3.client("ec2", config=ONE_ATTEMPT)
+
+    @cached_property
+    def pricing(self) -> "PricingClient":
+        return boto3.client("pricing", region_name=names.PRICING_REGION, config=PATIENT)
+
+    def service_quotas(self) -> Any:
+        """A new one: it is needed when a quota has refused a launch, and seldom twice."""
+        return boto3.client("service-quotas", config=QUICK)
+
+    @cached_property
+    def region(self) -> str:
+        """The stack's; Lambda itself sets it."""
+        return self["AWS_REGION"]
 
     @cached_property
     def ssm(self) -> "SSMClient":

@@ -19,6 +19,7 @@ CLIENTS = {
     "tick": ("dynamodb", "sqs", "ec2"),
     "news": ("dynamodb", "sqs"),
     "worker_api": ("dynamodb", "sqs", "sts"),
+    "catalogue": ("dynamodb", "ec2", "pricing"),
     "teardown": ("dynamodb", "ec2"),
 }
 """The AWS clients that each function makes for its work."""

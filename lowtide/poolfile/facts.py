@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from lambdas.adapters.catalogue import PRICING_REGION, Catalogue
+from lambdas.adapters.catalogue import Catalogue
+from lambdas.names import PRICING_REGION
 from lowtide.poolfile.resolve import PUBLIC_ROOT_DEVICE, Facts, ImageFacts, named_subnets, names_of, types_of
 from lowtide.poolfile.schema import PoolEntry
 

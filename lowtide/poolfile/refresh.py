@@ -3,8 +3,9 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lambdas.adapters.catalogue import PRICING_REGION, Catalogue, TypeListing
+from lambdas.adapters.catalogue import Catalogue
 from lambdas.domain.pools import Pool, TypeFacts
+from lambdas.names import PRICING_REGION
 from lowtide.poolfile.facts import zones_of
 
 if TYPE_CHECKING:
@@ -24,26 +25,13 @@ def refreshed(deployment: "Deployment", pool: Pool) -> tuple[Pool, list[str]]:
         if facts.name not in listings and not _at_its_owners_word(facts)
     ]
     wrong += [f"{subnet} no longer exists" for _, subnet in pool.subnets if subnet not in zones]
-    types = tuple(_facts(facts, listings.get(facts.name), catalogue) for facts in pool.types)
+    types = tuple(
+        listing.renew(facts, catalogue.on_demand_price(facts.name)) if (listing := listings.get(facts.name)) else facts
+        for facts in pool.types
+    )
     return replace(pool, types=types, images=()), wrong
 
 
 def _at_its_owners_word(facts: TypeFacts) -> bool:
     """A type that EC2 did not list when the pool was applied either."""
     return facts.vcpus == 0
-
-
-def _facts(old: TypeFacts, listing: TypeListing | None, catalogue: Catalogue) -> TypeFacts:
-    """A price that cannot be read now stays as it was."""
-    if listing is None:
-        return old
-    price = catalogue.on_demand_price(old.name)
-    return replace(
-        old,
-        vcpus=listing.vcpus,
-        memory_mib=listing.memory_mib,
-        gpus=listing.gpus,
-        architecture=listing.architecture,
-        bare_metal=listing.bare_metal,
-        on_demand_price=old.on_demand_price if price is None else price,
-    )

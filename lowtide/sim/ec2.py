@@ -249,7 +249,10 @@ class FakeEC2(SimClient):
 
     def _types(self, request: Request) -> Response:
         names = [name for each in request["Filters"] for name in each["Values"] if each["Name"] == "instance-type"]
-        return {"InstanceTypes": [found for name in sorted(names) if (found := catalogue.described(name))]}
+        known = [found for name in sorted(names) if (found := catalogue.described(name))]
+        first = int(request.get("NextToken", "0"))
+        following = {"NextToken": str(first + self.page)} if first + self.page < len(known) else {}
+        return {"InstanceTypes": known[first : first + self.page], **following}
 
 
 class FakeSSM(SimClient):

@@ -18,12 +18,14 @@ from typing import Any, Protocol
 from lambdas import names
 from lambdas.control.teardown import Request, Result, respond
 from lambdas.domain.settings import Settings
-from lambdas.handlers import intake, news, reconcile, teardown, tick, worker_api
+from lambdas.handlers import catalogue, intake, news, reconcile, teardown, tick, worker_api
 from lambdas.handlers.environment import Environment
 from lowtide.sim.calls import Killed
 from lowtide.sim.clock import VirtualClock
 from lowtide.sim.dynamodb import FakeDynamoDB
 from lowtide.sim.ec2 import FakeEC2, FakeSSM
+from lowtide.sim.pricing import FakePricing
+from lowtide.sim.quotas import FakeServiceQuotas
 from lowtide.sim.s3 import FakeS3
 from lowtide.sim.sqs import FakeSQS
 from lowtide.sim.sts import FakeSTS
@@ -42,6 +44,7 @@ class Function(StrEnum):
     RECONCILE = "reconcile"
     NEWS = "news"
     WORKER_API = "worker_api"
+    CATALOGUE = "catalogue"
     TEARDOWN = "teardown"
 
 
@@ -51,6 +54,7 @@ TIMEOUTS: Mapping[Function, timedelta] = {
     Function.RECONCILE: timedelta(seconds=60),
     Function.NEWS: timedelta(seconds=30),
     Function.WORKER_API: timedelta(seconds=20),
+    Function.CATALOGUE: timedelta(minutes=5),
     Function.TEARDOWN: timedelta(minutes=15),
 }
 """As the stack deploys them (tests/crash/test_world.py holds them to infra/)."""
@@ -71,10 +75,13 @@ class Cloud:
     sqs: FakeSQS
     ec2: FakeEC2
     ssm: FakeSSM
+    pricing: FakePricing
+    quotas: FakeServiceQuotas
     sts: FakeSTS
     s3: FakeS3
     settings: Settings
     stack: str
+    region: str
     subnets: Mapping[str, str]
     """Subnet id by zone."""
     reconcile_queue: str
@@ -82,6 +89,7 @@ class Cloud:
 
     def variables(self) -> dict[str, str]:
         return {
+            "AWS_REGION": self.region,
             names.ENV_STACK: self.stack,
             names.ENV_TABLE: TABLE,
             names.ENV_RECONCILE_QUEUE: self.reconcile_queue,
@@ -110,7 +118,7 @@ class SimEnvironment(Environment):
         # cached properties: what is in the instance's dictionary is what they answer
         vars(self).update(
             **{"dynamodb": cloud.dynamodb, "sqs": cloud.sqs, "ec2": cloud.ec2, "launching_ec2": cloud.ec2},
-            **{"ssm": cloud.ssm, "sts": cloud.sts, "s3": cloud.s3, "random": chance},
+            **{"ssm": cloud.ssm, "sts": cloud.sts, "s3": cloud.s3, "random": chance, "pricing": cloud.pricing},
         )
 
     def now(self) -> datetime:
@@ -118,6 +126,9 @@ class SimEnvironment(Environment):
 
     def pause(self, seconds: float) -> None:
         self._pause(seconds)
+
+    def service_quotas(self) -> FakeServiceQuotas:
+        return self._cloud.quotas
 
     def new_id(self) -> str:
         return f"{self._chance.getrandbits(128):032x}"
@@ -192,6 +203,8 @@ class Functions:
                 return lambda event, _: news.serve(room, event)
             case Function.WORKER_API:
                 return partial(worker_api.serve, worker_api.worker_http(given))
+            case Function.CATALOGUE:
+                return partial(catalogue.serve, catalogue.refresher(given))
             case Function.TEARDOWN:
                 return partial(_respond, teardown.closing(given))
 

@@ -44,12 +44,15 @@ from lowtide.sim.functions import (
     Functions,
 )
 from lowtide.sim.hosts import Host
+from lowtide.sim.pricing import FakePricing
+from lowtide.sim.quotas import FakeServiceQuotas
 from lowtide.sim.s3 import FakeS3
 from lowtide.sim.sqs import FakeSQS
 from lowtide.sim.sts import FakeSTS
 from worker.api import LeaseLost, Refused, Unanswered
 
 MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
 JOB_BATCH = 10
 """Messages that the job queue's poller hands to intake at once."""
 RECONCILE_TRIES = 3
@@ -122,9 +125,11 @@ class World:
             templates={SPOT_TEMPLATE: Lifecycle.SPOT, ON_DEMAND_TEMPLATE: Lifecycle.ON_DEMAND},
         )
         self.ssm = FakeSSM()
+        self.pricing = FakePricing(region)
+        self.quotas = FakeServiceQuotas(lambda: self.market.unkindness)
         self.sts = FakeSTS(self.clock)
         self.s3 = FakeS3()
-        for client in (self.dynamodb, self.sqs, self.ec2, self.ssm, self.sts, self.s3):
+        for client in (self.dynamodb, self.sqs, self.ec2, self.ssm, self.pricing, self.quotas, self.sts, self.s3):
             client.hook = _Relay(self)
         self.hook: Hook | None = None
         """Sees, and may kill, the calls that functions make; never those of users or of this world."""
@@ -154,10 +159,13 @@ class World:
             sqs=self.sqs,
             ec2=self.ec2,
             ssm=self.ssm,
+            pricing=self.pricing,
+            quotas=self.quotas,
             sts=self.sts,
             s3=self.s3,
             settings=self.settings,
             stack=stack,
+            region=region,
             subnets=subnets,
             reconcile_queue=self.reconcile_url,
             parked_queue=self.parked_url,
@@ -171,6 +179,7 @@ class World:
         """EC2's events that are still to be told."""
         self._launched = False
         self.at(self.clock() + MINUTE, self._every_minute)
+        self.at(self.clock() + DAY, self._every_day)
 
     # --- what users do ------------------------------------------------------------------------------------------------
 
@@ -309,6 +318,11 @@ class World:
         self.tick()
         if Function.WORKER_API not in self.held:
             self._attempt(Function.WORKER_API, {"source": "aws.events"})
+
+    def _every_day(self) -> None:
+        self.at(self.clock() + DAY, self._every_day)
+        if Function.CATALOGUE not in self.held:
+            self._attempt(Function.CATALOGUE, {"source": "aws.events"})
 
     def _attempt(self, function: Function, event: Any) -> bool:
         try:

@@ -189,6 +189,15 @@ def prepare_launch_error() -> World:
     return made
 
 
+def prepare_quota() -> World:
+    """EC2 lets the account run one instance's vCPUs."""
+    return prepare_launch(spot_quotas={"Standard": 2})
+
+
+def raise_quota(of: World) -> None:
+    of.market.unkindness = replace(of.market.unkindness, spot_quotas={"Standard": 64})
+
+
 def give_up(of: World) -> None:
     of.run(lambda: jobs(of, "failed") == 2, 3 * MINUTE)
 
@@ -515,6 +524,26 @@ def _dirty_and_due_later(of: World) -> None:
     )
 
 
+def prepare_stale_facts() -> World:
+    """The pool was applied when its type cost half of what it costs now."""
+    today = facts(CPU, 2)
+    assert today.on_demand_price is not None
+    return world(cpu(types=(replace(today, on_demand_price=today.on_demand_price / 2, memory_mib=1),)))
+
+
+def a_day_passes(of: World) -> None:
+    """As EventBridge calls the function, twice more where it fails."""
+    for _ in range(3):
+        try:
+            of.invoke(Function.CATALOGUE, {"source": "aws.events"})
+        except Crashed:
+            continue
+        break
+    stored = of.config.pool("cpu")
+    assert stored is not None
+    assert stored.types == (facts(CPU, 2),)
+
+
 def prepare_deleted_pool() -> World:
     made = world()
     send(made, 2)
@@ -569,6 +598,7 @@ SCENARIOS: dict[str, Scenario] = {
     "unused template": Scenario(prepare_unused_template, passes),
     "partial refusal": Scenario(prepare_refusal, passes, afterwards=lambda of: of.market.release(of.clock())),
     "launch error": Scenario(prepare_launch_error, lambda of: (passes(of), give_up(of))),
+    "quota": Scenario(prepare_quota, passes, afterwards=raise_quota),
     "throttled": Scenario(prepare_throttled, passes),
     "wrong lifecycle": Scenario(prepare_slip, passes),
     "lost answer": Scenario(prepare_lost_answer, passes),
@@ -594,6 +624,7 @@ SCENARIOS: dict[str, Scenario] = {
     "at rest with instances": Scenario(lambda: world(cpu(min_instances=1)), only_tick),
     "rung while dirty": Scenario(running, rung_while_dirty),
     "deleted pool": Scenario(prepare_deleted_pool, passes),
+    "daily facts": Scenario(prepare_stale_facts, a_day_passes),
     "create stack": Scenario(world, create_stack),
     "delete stack": Scenario(prepare_teardown, delete_stack, ends=False),
 }

@@ -30,7 +30,7 @@ ROOT = Path(lambdas.__file__).parent
 GENERIC = ROOT / "adapters" / "table.py"
 TABLE = {"get", "get_many", "put", "update", "delete", "transact", "query", "count"}
 QUEUE = {"send", "send_in_group", "send_batch_in_groups"}
-CLIENTS = {"self._client", "self.client"}
+CLIENTS = {"self._client", "self.client", "self._ec2", "self._pricing"}
 NAMED_OPERATIONS = {"self._asked", "self._all"}
 """Methods of Ec2 that take the operation's name."""
 

@@ -23,7 +23,10 @@ IN_NAME_ONLY: dict[str, tuple[tuple[Function, ...], str]] = {
     "leases:of": ((Function.RECONCILE,), _NAMESAKE + ": Images.of"),
     "leases:waiting": ((Function.RECONCILE,), "claims ask, passes do not"),
     "pool_config:history": (ALL, "only the command line calls"),
-    "pool_config:pool": ((Function.INTAKE, Function.RECONCILE, Function.WORKER_API), "attributes named `pool`"),
+    "pool_config:pool": (
+        (Function.INTAKE, Function.RECONCILE, Function.WORKER_API, Function.CATALOGUE),
+        "attributes named `pool`",
+    ),
     "pool_config:pools": ((Function.TICK, Function.RECONCILE), "fields named `pools`"),
     "observations:_count_one": ((Function.TEARDOWN,), "teardown takes only the protocol Fleet from observe"),
     "observations:count_clean": ((Function.TEARDOWN,), "teardown takes only the protocol Fleet from observe"),

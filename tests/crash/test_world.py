@@ -43,6 +43,7 @@ def test_functions_have_the_time_that_the_stack_gives_them() -> None:
         Function.TICK: control.TICK_TIMEOUT,
         Function.NEWS: control.NEWS_TIMEOUT,
         Function.WORKER_API: control.API_TIMEOUT,
+        Function.CATALOGUE: control.CATALOGUE_TIMEOUT,
     }
     for function, timeout in deployed_timeouts.items():
         assert functions.TIMEOUTS[function] == timedelta(seconds=timeout.to_seconds()), function

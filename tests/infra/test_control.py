@@ -8,10 +8,11 @@ import pytest
 from lambdas import names
 from tests.infra.template import ACCOUNT, REGION, Template, actions, as_list, synthesized, text
 
-HANDLERS = ("intake", "tick", "reconcile", "news", "worker_api", "teardown")
+HANDLERS = ("intake", "tick", "reconcile", "news", "worker_api", "catalogue", "teardown")
 NO_RESOURCES = {
     *("ec2:DescribeInstances", "ec2:DescribeSpotPriceHistory"),
     *("ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions"),
+    *("ec2:DescribeInstanceTypes", "pricing:GetProducts", "servicequotas:GetServiceQuota"),
 }
 """Actions that know no resources: IAM takes nothing but `*`."""
 
@@ -181,6 +182,19 @@ def test_the_tick_and_the_worker_apis_pulse_come_every_minute(template: Template
     assert all("Input" not in t and "InputPath" not in t for t in rule["Targets"]), "the event itself, which is no HTTP"
 
 
+def test_the_types_facts_and_prices_are_read_once_a_day_by_a_function_that_may_do_nothing_else(
+    template: Template,
+) -> None:
+    rule = rules(template)["rate(1 day)"]
+    assert [t["Arn"]["Fn::GetAtt"][0] for t in rule["Targets"]] == [template.function("catalogue")[0]]
+    may = {action for s in template.statements("catalogue") for action in actions(s)}
+    assert may == {
+        *("ec2:DescribeInstanceTypes", "pricing:GetProducts"),
+        *("dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem"),
+        *("logs:CreateLogStream", "logs:PutLogEvents"),
+    }
+
+
 @pytest.mark.parametrize(
     "detail_type",
     [
@@ -257,7 +271,7 @@ def test_no_function_reads_the_whole_table_or_deletes_it(template: Template, han
     assert {text(r) for r in as_list(statement["Resource"])} <= {f"{{{table}.Arn}}", f"{{{table}.Arn}}/index/by_kind"}
 
 
-@pytest.mark.parametrize("handler", ["intake", "news", "teardown"])
+@pytest.mark.parametrize("handler", ["intake", "news", "catalogue", "teardown"])
 def test_who_has_nothing_to_forget_may_delete_no_record(template: Template, handler: str) -> None:
     assert "dynamodb:DeleteItem" not in actions(template.statement(handler, "Records"))
 
