@@ -109,3 +109,8 @@ def expiry(ended_at: datetime, kept: timedelta) -> int:
 def expire_spec_op(table: Table, job_id: str, at: int) -> Item:
     """The operation that lets an ended job's SPEC go with its JOB."""
     return table.update_op(keys.job(job_id), keys.SPEC, "SET expires_at = :at", values={":at": at})
+
+
+def keep_spec_op(table: Table, job_id: str) -> Item:
+    """The operation that keeps the SPEC of a job that waits again. It fails where the SPEC is gone."""
+    return table.update_op(keys.job(job_id), keys.SPEC, "REMOVE expires_at", condition="attribute_exists(pk)")

@@ -14,7 +14,7 @@ from lambdas.adapters.attributes import Item
 from lambdas.adapters.table import Conflict, Fault, Table, Unavailable
 from lambdas.domain.fleet import Instance, InstanceState, Lease
 from lambdas.domain.instants import to_text
-from lambdas.domain.job_record import Attempt, JobRecord, Outcome, Result, Settlement, lost, settle
+from lambdas.domain.job_record import Attempt, JobRecord, Outcome, Result, Settlement, cancelled, lost, settle
 from lambdas.domain.jobs import JobSpec, JobState
 
 _JOB_AND_SPEC = (keys.JOB, keys.SPEC)
@@ -205,6 +205,23 @@ class Leases:
             if self._end(held, _settled(held.job, settlement, None, now), attempt, now):
                 return True
         raise Unavailable(f"the leases of {instance_id} keep changing")
+
+    def cancel(self, job: JobRecord, now: datetime) -> bool:
+        """Ends a running job for good: its holder hears at its next heartbeat that the lease is lost and stops the job;
+        what it still reports is refused. False: the lease is over already."""
+        assert job.instance_id is not None
+        for _ in range(_ATTEMPTS):
+            try:
+                held = self._held(job.pool, job.instance_id, job.job_id, job.fence)
+            except (LeaseLost, NotYours):
+                return False
+            if isinstance(held, JobState):
+                return False
+            settlement = cancelled(held.job)
+            attempt = _attempt(held, settlement, held.lease.claimed_at, now, None)
+            if self._end(held, _settled(held.job, settlement, None, now), attempt, now):
+                return True
+        raise Unavailable(f"the leases of {job.instance_id} keep changing")
 
     def _end(self, held: Held, job: JobRecord, attempt: Attempt | None, now: datetime) -> bool:
         """False: something moved since it was read."""

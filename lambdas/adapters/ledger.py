@@ -1,6 +1,6 @@
 """The job ledger: jobs in, lists out. What changes under a lease is in leases.py, what is no job in parked.py."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from enum import Enum
 from itertools import islice
@@ -11,10 +11,11 @@ from lambdas.adapters.items import instance_from, lease_from, queued_from
 from lambdas.adapters.job_queue import ranked_entries
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.parked import Parked, ParkedMessage
+from lambdas.adapters.pool_config import look_anew_op
 from lambdas.adapters.table import Conflict, Table
 from lambdas.domain.instants import to_text
 from lambdas.domain.job_body import message_body
-from lambdas.domain.job_record import Attempt, JobRecord
+from lambdas.domain.job_record import CANCELLED, Attempt, JobRecord, tried_again
 from lambdas.domain.jobs import JobSpec, JobState, QueuedJob, content_hash
 from lambdas.domain.plan import ReturnJob
 
@@ -22,6 +23,8 @@ POSITION_MOST = 1_000
 """How far down a queue a position is counted."""
 _PAGE = 50
 """Queue entries or listed jobs a call."""
+_KEYS_A_CALL = 100
+"""Keys a BatchGetItem (DynamoDB's limit)."""
 
 
 class Accepted(Enum):
@@ -123,11 +126,13 @@ class Ledger:
 
     def fail_queued(self, job_id: str, why: str, now: datetime) -> bool:
         """A job that waits has failed; False: it waits no more."""
-        job = self.job(job_id)
+        return self._end_queued(self.job(job_id), JobState.FAILED, why, now)
+
+    def _end_queued(self, job: JobRecord | None, state: JobState, why: str, now: datetime) -> bool:
         if job is None or job.state != JobState.QUEUED:
             return False
         try:
-            self._table.insist(lambda: self._table.transact(self._ending(job, JobState.FAILED, why, now)))
+            self._table.insist(lambda: self._table.transact(self._ending(job, state, why, now)))
         except Conflict:
             return False  # claimed since it was read
         return True
@@ -154,7 +159,44 @@ class Ledger:
             self._table.delete_op(*job_items.entry_key(job)),
         ]
 
+    # --- a person's word ---
+
+    def cancel(self, job: JobRecord, now: datetime) -> bool:
+        """Ends a job that waits or runs; False: it has moved on since it was read."""
+        if job.state == JobState.RUNNING:
+            return self._leases.cancel(job, now)
+        return self._end_queued(job, JobState.CANCELLED, CANCELLED, now)
+
+    def retry(self, job: JobRecord, attempts: int, now: datetime) -> None:
+        """Has a job that failed or was cancelled wait again under its id, in the place that it had, with `attempts`
+        more tries. Raises Conflict where it has moved on since it was read, or what was asked is not kept any more."""
+        again = job_items.requeued(tried_again(job, attempts), now)
+        self._table.insist(
+            lambda: self._table.transact(
+                [
+                    self._table.put_op(
+                        job_items.job_item(again, now),
+                        condition="#state = :state AND fence = :fence",
+                        names={"#state": "state"},
+                        values={":state": job.state.value, ":fence": job.fence},
+                    ),
+                    job_items.keep_spec_op(self._table, job.job_id),
+                    self._table.put_op(job_items.entry_item(again)),
+                    look_anew_op(self._table, job.pool, now),
+                ]
+            )
+        )
+
     # --- out ---
+
+    def found(self, job_ids: Iterable[str]) -> dict[str, JobRecord]:
+        """Those of the jobs that the ledger has, by id; one call per hundred."""
+        wanted = iter(dict.fromkeys(job_ids))
+        found: dict[str, JobRecord] = {}
+        while page := list(islice(wanted, _KEYS_A_CALL)):
+            read = map(job_items.job_from, self._table.get_many([(keys.job(j), keys.JOB) for j in page]))
+            found.update({job.job_id: job for job in read})
+        return found
 
     def job(self, job_id: str) -> JobRecord | None:
         item = self._table.get(keys.job(job_id), keys.JOB)

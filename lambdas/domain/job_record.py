@@ -1,12 +1,15 @@
 """What the ledger knows of a job beside what was asked, and how an attempt's end decides its fate. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
 from lambdas.domain.jobs import JobState, Resources
 from lambdas.domain.terms import OnDemand
+
+CANCELLED = "cancelled"
+"""The reason of a job that a person cancelled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     TIMEOUT = "timeout"
     INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +135,22 @@ def lost(job: JobRecord, started_at: datetime, last_heard_at: datetime, why: str
     """The settlement of an attempt whose end nobody reports: an interruption that lasted until it was last heard of."""
     result = Result(started_at=started_at, ended_at=last_heard_at, interrupted=True, error=why)
     return settle(job, result)
+
+
+def cancelled(job: JobRecord) -> Settlement:
+    """The settlement of an attempt that a person ended for good; it counts neither as a failure nor an interruption."""
+    return _settlement(job, JobState.CANCELLED, Outcome.CANCELLED, CANCELLED)
+
+
+def tried_again(job: JobRecord, attempts: int) -> JobRecord:
+    """An ended job's record with room for so many more failures, for as many more interruptions as it was given at
+    first, and with its whole timeout before it."""
+    return replace(
+        job,
+        max_attempts=job.failures + attempts,
+        max_interruptions=None if job.max_interruptions is None else job.interruptions + job.max_interruptions,
+        used_seconds=Decimal(0),
+    )
 
 
 def _interrupted(job: JobRecord, result: Result) -> Settlement:

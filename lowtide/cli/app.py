@@ -2,7 +2,7 @@
 
 import typer
 
-from lowtide.cli import demo, instances, jobs, local, pool_verbs, pools, simulate, status, submit, why
+from lowtide.cli import demo, instances, jobs, local, parked, pool_verbs, pools, simulate, status, submit, why
 
 app = typer.Typer(
     name="lowtide",
@@ -13,6 +13,7 @@ app = typer.Typer(
 )
 app.add_typer(pools.app, name="pools")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(parked.app, name="parked")
 app.add_typer(instances.app, name="instances")
 app.add_typer(local.app, name="local")
 app.add_typer(simulate.app, name="simulate")

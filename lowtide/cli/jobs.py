@@ -1,8 +1,6 @@
 """`lowtide jobs`: what was asked of the queue, and what became of it."""
 
-import time
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator
 from functools import partial
 from typing import Annotated, Any
 
@@ -13,18 +11,19 @@ from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.domain.job_record import Attempt, JobRecord
 from lambdas.domain.jobs import JobState
-from lambdas.domain.settings import Settings
+from lowtide.cli import job_changes
 from lowtide.cli.connection import Deployment, utc_now
-from lowtide.cli.errors import Failure
+from lowtide.cli.job_changes import job_of
 from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack
 from lowtide.cli.output import ago, console, print_json, print_rows
+from lowtide.cli.waiting import ENDED, ledger_of, wait_for
 from lowtide.joblogs import JobLogs
 
-app = typer.Typer(help="Jobs: list, show, wait, logs.", no_args_is_help=True)
+app = typer.Typer(help="Jobs: list, show, wait, logs, cancel, retry.", no_args_is_help=True)
+app.command("cancel")(job_changes.cancel)
+app.command("retry")(job_changes.retry)
 
-ENDED = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PARKED}
 LIST_LIMIT = 100
-POLL_SECONDS = 2.0
 
 Id = Annotated[str, typer.Argument(help="Job id.")]
 
@@ -51,8 +50,8 @@ def list_jobs(
 @app.command()
 def show(job_id: Id, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> None:
     """One job with every attempt."""
-    ledger = _ledger(Deployment(stack))
-    document = described(ledger, _job(ledger, job_id))
+    ledger = ledger_of(Deployment(stack))
+    document = described(ledger, job_of(ledger, job_id))
     if as_json:
         print_json(document)
         return
@@ -92,8 +91,8 @@ def logs(
 ) -> None:
     """What a job wrote: stdout and stderr, in order."""
     deployment = Deployment(stack)
-    ledger = _ledger(deployment)
-    job = _job(ledger, job_id)
+    ledger = ledger_of(deployment)
+    job = job_of(ledger, job_id)
     reader = JobLogs(deployment.client("logs"), deployment.output(names.OUTPUT_WORKER_LOG_GROUP_NAME))
     for line in _lines(reader, ledger, job, attempt, follow=follow):
         typer.echo(line)
@@ -112,7 +111,7 @@ def _lines(reader: JobLogs, ledger: Ledger, job: JobRecord, attempt: int | None,
             number,
             running=partial(_on_attempt, ledger, job.job_id, number, waits=attempt is None),
         )
-        now = _job(ledger, job.job_id)
+        now = job_of(ledger, job.job_id)
         if attempt is not None or (now.state in ENDED and now.attempts <= number):
             return
         number += 1
@@ -120,30 +119,10 @@ def _lines(reader: JobLogs, ledger: Ledger, job: JobRecord, attempt: int | None,
 
 def _on_attempt(ledger: Ledger, job_id: str, number: int, *, waits: bool) -> bool:
     """Whether this attempt runs, or, where it is waited for, may yet begin."""
-    job = _job(ledger, job_id)
+    job = job_of(ledger, job_id)
     if job.attempts < number:
         return waits and job.state not in ENDED
     return job.attempts == number and job.state is JobState.RUNNING
-
-
-def wait_for(deployment: Deployment, job_ids: Sequence[str], *, timeout: float | None = None) -> int:
-    """0 when every job succeeded, else 1. A job that the stack has not accepted yet is waited for too.
-
-    Raises Failure when the time is over."""
-    ledger = _ledger(deployment)
-    waiting = list(dict.fromkeys(job_ids))
-    give_up = None if timeout is None else utc_now() + timedelta(seconds=timeout)
-    failed = 0
-    while waiting:
-        for job_id in list(waiting):
-            job = ledger.job(job_id)
-            if job is not None and job.state in ENDED:
-                waiting.remove(job_id)
-                failed += job.state is not JobState.SUCCEEDED
-                console().print(f"{job_id} {job.state.value}" + (f": {job.reason}" if job.reason else ""), markup=False)
-        if waiting:
-            _pause(waiting, give_up)
-    return 1 if failed else 0
 
 
 def described(ledger: Ledger, job: JobRecord) -> dict[str, Any]:
@@ -159,24 +138,8 @@ def described(ledger: Ledger, job: JobRecord) -> dict[str, Any]:
     }
 
 
-def _pause(waiting: Sequence[str], give_up: datetime | None) -> None:
-    if give_up is not None and utc_now() >= give_up:
-        raise Failure(f"still waiting for {', '.join(waiting[:3])}: see `lowtide jobs show {waiting[0]}`")
-    time.sleep(POLL_SECONDS)
-
-
-def _ledger(deployment: Deployment) -> Ledger:
-    return Ledger(deployment.table, jobs_kept=Settings().jobs_kept)
-
-
-def _job(ledger: Ledger, job_id: str) -> JobRecord:
-    if (job := ledger.job(job_id)) is None:
-        raise Failure(f"there is no job {job_id}: it was never accepted (see `lowtide jobs list`), or ended long ago")
-    return job
-
-
 def _listed(deployment: Deployment, pool: str | None, state: JobState | None, limit: int) -> list[JobRecord]:
-    ledger = _ledger(deployment)
+    ledger = ledger_of(deployment)
     pools = [pool] if pool else [found.name for found in PoolConfig(deployment.table).pools()]
     jobs = [job for name in pools for job in _first(ledger.jobs(name, state=state), limit)]
     return sorted(jobs, key=lambda job: job.finished_at or job.started_at or job.submitted_at, reverse=True)[:limit]

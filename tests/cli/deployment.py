@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import boto3
@@ -11,6 +12,10 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 
 from lambdas import names
+from lambdas.adapters.ledger import Ledger
+from lambdas.adapters.parked import Parked
+from lambdas.adapters.queues import Doorbell, Queue
+from lambdas.control.intake import Intake, Message
 from lowtide.cli import connection, main
 from lowtide.sim.calls import aws_error
 from tests.passes.world import World
@@ -31,8 +36,20 @@ class TypeAndPriceLists:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.ec2, name)
 
-    def get_paginator(self, operation: str) -> Any:
-        return _Pages(self, operation)
+    def describe_instance_types(self, **request: Any) -> dict[str, Any]:
+        (wanted,) = request["Filters"]
+        return {
+            "InstanceTypes": [
+                {
+                    "InstanceType": name,
+                    "VCpuInfo": {"DefaultVCpus": vcpus},
+                    "MemoryInfo": {"SizeInMiB": 2048 * vcpus},
+                    "ProcessorInfo": {"SupportedArchitectures": ["x86_64"]},
+                }
+                for name, vcpus in self.types.items()
+                if name in wanted["Values"]
+            ]
+        }
 
     def get_products(self, **request: Any) -> dict[str, Any]:
         wanted = next(f["Value"] for f in request["Filters"] if f["Field"] == "instanceType")
@@ -64,25 +81,22 @@ class TypeAndPriceLists:
 
 
 @dataclass
-class _Pages:
-    lists: TypeAndPriceLists
-    operation: str
+class Uploads:
+    """S3, as far as an upload asks it; objects by bucket and key."""
 
-    def paginate(self, **request: Any) -> Iterator[dict[str, Any]]:
-        assert self.operation == "describe_instance_types"
-        (wanted,) = request["Filters"]
-        yield {
-            "InstanceTypes": [
-                {
-                    "InstanceType": name,
-                    "VCpuInfo": {"DefaultVCpus": vcpus},
-                    "MemoryInfo": {"SizeInMiB": 2048 * vcpus},
-                    "ProcessorInfo": {"SupportedArchitectures": ["x86_64"]},
-                }
-                for name, vcpus in self.lists.types.items()
-                if name in wanted["Values"]
-            ]
-        }
+    clock: Callable[[], datetime]
+    objects: dict[tuple[str, str], tuple[bytes, datetime]] = field(
+        default_factory=dict[tuple[str, str], tuple[bytes, datetime]]
+    )
+
+    def head_object(self, Bucket: str, Key: str) -> dict[str, Any]:
+        if (Bucket, Key) not in self.objects:
+            raise aws_error("HeadObject", "404", "Not Found", status=404)
+        return {"LastModified": self.objects[Bucket, Key][1]}
+
+    def put_object(self, Bucket: str, Key: str, Body: bytes) -> dict[str, Any]:
+        self.objects[Bucket, Key] = (Body, self.clock())
+        return {}
 
 
 @dataclass
@@ -135,15 +149,49 @@ class Deployed(World):
         super().__init__(**ec2)
         self.lists = TypeAndPriceLists(self.ec2)
         self._monkeypatch, self._capsys = monkeypatch, capsys
-        self.stacks = {names.STACK: {names.OUTPUT_TABLE_NAME: "t"}}
+        self.jobs_url: str = self.sqs.create_queue(QueueName="jobs")["QueueUrl"]
+        self.s3 = Uploads(self.clock)
+        outputs = {
+            names.OUTPUT_TABLE_NAME: "t",
+            names.OUTPUT_JOB_QUEUE_URL: self.jobs_url,
+            names.OUTPUT_BUCKET_NAME: "bucket",
+        }
+        self.stacks = {names.STACK: outputs}
         clients = {
             **{"dynamodb": self.dynamodb, "ec2": self.lists, "pricing": self.lists, "ssm": self.ssm},
             **{"cloudformation": FakeCloudFormation(self.stacks), "sts": FakeSts(), "sqs": self.sqs},
+            "s3": self.s3,
         }
         monkeypatch.setattr(boto3, "Session", lambda: Session(clients))
         monkeypatch.setattr(connection, "utc_now", self.clock)
         monkeypatch.delenv(connection.ENV_STACK, raising=False)
         monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+
+    def jobs_sent(self) -> list[dict[str, Any]]:
+        """The bodies on the job queue, oldest first."""
+        return [json.loads(body) for body in self.sqs.bodies(self.jobs_url)]
+
+    def take_in(self) -> None:
+        """What is on the job queue becomes jobs, or is parked, as intake does it."""
+        queue = self.sqs.queues[self.jobs_url]
+        messages = [
+            Message(message_id=message.message_id, body=message.body, sent_at=message.sent_at)
+            for message in queue.messages
+        ]
+        queue.messages.clear()
+        parked_url: str = self.sqs.create_queue(QueueName="parked")["QueueUrl"]
+        Intake(
+            config=self.config,
+            ledger=self.jobs,
+            parked=Parked(self.table),
+            parked_queue=Queue(self.sqs, parked_url),
+            doorbell=Doorbell(self.table, self.sqs, self.queue, self.clock),
+            now=self.clock,
+        ).take(messages)
+
+    @property
+    def jobs(self) -> Ledger:
+        return Ledger(self.table, jobs_kept=self.settings.jobs_kept)
 
     def say(self, *words: str) -> Said:
         """`lowtide words…`, as a person's shell runs it."""
