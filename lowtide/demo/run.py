@@ -31,6 +31,7 @@ from lowtide.demo.course import course
 from lowtide.demo.watch import Moment, Record, look
 from lowtide.demo.workload import SPOT_TYPE, TROUBLE, WAVES, bodies
 from lowtide.local.complete import LocalAws
+from lowtide.market.instances import Happening
 from lowtide.market.model import PricePoint
 from lowtide.report.collect import collect
 from lowtide.report.page import page
@@ -130,7 +131,7 @@ class _Player:
             region=self.aws.world.region,
             since=self.began,
             until=self.ended,
-            bill=course(self.aws.market.history(), self._paid_prices(), pace=PACE, since=self.began, until=self.ended),
+            bill=course(self._happenings(), self._paid_prices(), pace=PACE, since=self.began, until=self.ended),
         )
 
     def _messages(self) -> list[tuple[float, str]]:
@@ -186,12 +187,16 @@ class _Player:
         return {SPOT_TYPE: min(Decimal(offer["spot_price"]) for offer in offers)}
 
     def _bill(self) -> list[dict[str, Any]]:
-        return bill(self.aws.market.history(), self._paid_prices(), pace=PACE, now=self.ended)
+        return bill(self._happenings(), self._paid_prices(), pace=PACE, now=self.ended)
+
+    def _happenings(self) -> list[Happening]:
+        """Up to the last look: what ended later is still there."""
+        return [line for line in self.aws.market.history() if line.at <= self.ended]
 
     def _paid_prices(self) -> dict[tuple[str, str], list[PricePoint]]:
         """Of everything that was ever launched, from then on."""
         since: dict[tuple[str, str], datetime] = {}
-        for line in self.aws.market.history():
+        for line in self._happenings():
             if line.what == "launched":
                 since.setdefault((line.instance_type, line.zone), line.at)
         return {place: self.aws.market.price_points(*place, begin) for place, begin in since.items()}

@@ -11,15 +11,23 @@ from lowtide.report.axes import Frame, band, ceiling, line, steps, time_ticks, v
 
 Document = Mapping[str, Any]
 Path = tuple[str, str]
-"""(CSS class, path)"""
+"""(CSS class, path or words)"""
 
 _FLEET_HEIGHT, _PRICE_HEIGHT, _COST_HEIGHT = 170, 84, 220
-_HEADING, _AXIS, _LANE = 32, 26, 32
-"""CSS pixels: above a panel for its name, below one for its hours, and for one class of reasons with its name."""
+_HEADING, _BETWEEN, _AXIS, _LANE = 32, 46, 26, 32
+"""CSS pixels: above the first panel for its name, above the second, below the last for its hours, and for one class of
+reasons with its name."""
 _HEADROOM = 1.1
 """An axis goes this much beyond its greatest value, so that no line runs along the edge."""
 _BAR_LEAST = 3.0
 """The narrowest bar that can still be seen."""
+
+
+_LEGEND: tuple[Path, ...] = (
+    *(("wanted", "wanted"), ("spot", "running, spot"), ("on-demand", "running, on-demand"), ("launching", "launching")),
+    *(("missing", "missing, or price above limit"), ("mark", "taken back by EC2"), ("price", "spot price")),
+    *(("limit", "limit"), ("spent", "spent"), ("list-price", "the same hours on demand"), ("saved", "the difference")),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +44,8 @@ class Size:
 
 
 SIZES = (
-    Size(name="wide", width=1040, left=52, right=16, ticks=10),
-    Size(name="narrow", width=340, left=44, right=10, ticks=4),
+    Size(name="wide", width=1040, left=56, right=24, ticks=10),
+    Size(name="narrow", width=340, left=50, right=18, ticks=4),
 )
 
 
@@ -50,6 +58,10 @@ class Panel:
     paths: Sequence[Path]
     values: Sequence[tuple[float, str]]
     """(y, label) of each line across."""
+
+
+OWNERS = frozenset({"limit", "budget", "paused"})
+"""Classes of shortages that a pool's owner asked for: told like every other, but no fault of EC2's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +79,10 @@ class Lane:
     y: float
     bars: Sequence[Bar]
 
+    @property
+    def owners(self) -> bool:
+        return self.name in OWNERS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
@@ -78,6 +94,12 @@ class Chart:
     """(x, interruption)"""
     hours: Sequence[tuple[float, str]]
     hours_y: float
+
+    @property
+    def legend(self) -> list[Path]:
+        """(CSS class, words) of what is really drawn."""
+        drawn = {kind for panel in self.panels for kind, path in panel.paths if path}
+        return [(kind, words) for kind, words in _LEGEND if kind in drawn or (kind == "mark" and self.marks)]
 
 
 def fleet_charts(pool: Document, since: datetime, until: datetime) -> list[Chart]:
@@ -93,7 +115,7 @@ def _fleet_chart(pool: Document, since: datetime, until: datetime, size: Size) -
     panels = [_fleet_panel(points, since, until, size)]
     bottom = panels[0].frame.bottom
     if any(point["spot_price_usd"] is not None for _, point in points):
-        panels.append(_price_panel(points, since, until, size, bottom + _HEADING))
+        panels.append(_price_panel(points, since, until, size, bottom + _BETWEEN))
         bottom = panels[-1].frame.bottom
     frame = panels[0].frame
     lanes = _lanes(pool["shortages"], frame, bottom + _AXIS)

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lambdas.domain.instants import from_text
 from lambdas.domain.words import several
-from lowtide.report.charts import cost_charts, fleet_charts
+from lowtide.report.charts import OWNERS, cost_charts, fleet_charts
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _STATES = ("queued", "running", "succeeded", "failed", "cancelled", "parked")
@@ -43,7 +43,8 @@ def overview(document: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers at the page's head."""
     jobs, pools, cost = document["jobs"], document["pools"], document["cost"]
     states = {state: sum(job["state"] == state for job in jobs) for state in _STATES}
-    shortages = [each for pool in pools for each in pool["shortages"] if each["most_missing"]]
+    every = [each for pool in pools for each in pool["shortages"]]
+    shortages = [each for each in every if each["most_missing"] and each["class"] not in OWNERS]
     waits = sorted(job["waited_seconds"] for job in jobs if job["waited_seconds"] is not None)
     saved = 1 - cost["spent_usd"] / cost["on_demand_usd"] if cost and cost["on_demand_usd"] else None
     return {

@@ -37,16 +37,21 @@ def test_a_job_has_its_state_counts_times_and_costs_with_units() -> None:
     ]
 
 
-def test_a_cost_that_is_not_known_is_a_dash_and_the_page_says_that_none_is() -> None:
+def test_where_no_job_has_a_cost_there_is_no_column_for_it_and_the_page_says_so() -> None:
     found = shown(jobs=[job(cost_usd=None, on_demand_cost_usd=None)])
-    assert found.rows("jobs-t")[0][8:10] == ["–", "–"]
-    assert "No job has a cost of its own yet." in found.elements[0].text
+    assert found.rows("jobs-t")[0] == [*("train-1", "cpu", "✓ succeeded", "08:10:00", "45 min", "25 min", "2", "1"), ""]
+    assert "No job of this period has a cost of its own." in found.elements[0].text
+
+
+def test_the_cost_of_one_job_that_has_none_is_a_dash() -> None:
+    rows = shown(jobs=[job(), job("new", cost_usd=None, on_demand_cost_usd=None)]).rows("jobs-t")
+    assert rows[1][8:10] == ["–", "–"]
 
 
 def test_a_shortage_has_code_message_and_remedy() -> None:
     (row,) = shown().rows("shortages-t")
-    assert row[:7] == ["08:20:00", "08:50:00", "30 min", "cpu", "price", "SpotMaxPriceTooLow", "2"]
-    assert row[7] == "The cheapest offering is $0.41. To do: Raise spot_max_price."
+    assert row[:6] == ["08:20:00", "08:50:00", "30 min", "cpu", "price SpotMaxPriceTooLow", "2"]
+    assert row[6] == "The cheapest offering is $0.41. To do: Raise spot_max_price."
 
 
 def test_a_shortage_that_has_not_ended_goes_on() -> None:
@@ -100,6 +105,12 @@ def test_the_overview_counts() -> None:
     assert "Waiting for a first start 45 min median 45 min at most" in text
     assert "Longest shortage 30 min price, of 1 shortage" in text
     assert "Spent on instances $0.0240 $0.0840 on demand: 71% saved" in text
+
+
+def test_the_headline_is_no_bound_that_the_owner_set() -> None:
+    both = [shortage(), shortage(**{"class": "limit", "code": "MaxInstancesReached", "seconds": 7200.0})]
+    text = " ".join(shown(pools=[pool(shortages=both)]).by_id("overview").text.split())
+    assert "Longest shortage 30 min price, of 1 shortage" in text
 
 
 def test_where_more_jobs_were_than_are_shown_the_page_says_of_which_pool() -> None:
