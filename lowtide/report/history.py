@@ -23,6 +23,7 @@ from lowtide.report.money import Meter, Prices
 POINTS_MOST = 400
 """Points of a timeline: more are not to be told apart at a screen's width, nor read in its table."""
 
+_Identity = tuple[ReasonClass, str, str | None]
 _COUNTS = ("desired", "launching", "draining", "unfulfilled", "queued_jobs", "running_jobs")
 
 
@@ -64,6 +65,8 @@ class History:
     decisions: int = 0
     without_snapshot: int = 0
     """Decisions that name no instances, since their snapshot was too large to keep."""
+    _living: dict[str, SeenInstance] = field(default_factory=dict[str, SeenInstance])
+    _open: dict[_Identity, Shortage] = field(default_factory=dict[_Identity, Shortage])
 
     def __post_init__(self) -> None:
         self.meter = Meter(self.since)
@@ -82,16 +85,16 @@ class History:
 
     def look(self, instances: Iterable[Instance], at: datetime, pool: Pool, prices: Prices) -> None:
         """What is there at `at`: whoever is missing has ended since the last look."""
-        there = {each.instance_id: each for each in instances}
-        for instance in there.values():
+        before, self._living = self._living, {}
+        for instance in instances:
             seen = self.instances.setdefault(instance.instance_id, SeenInstance(instance))
+            before.pop(instance.instance_id, None)
             seen.instance = instance
             if seen.ended_at is None:
                 self._live(seen, at, pool, prices)
-        for name, seen in self.instances.items():
-            if name not in there and seen.ended_at is None:
-                seen.ended_at = at
-                self.meter.count(seen.instance, at, pool, prices)
+        for seen in before.values():
+            seen.ended_at = at
+            self.meter.count(seen.instance, at, pool, prices)
 
     def _live(self, seen: SeenInstance, at: datetime, pool: Pool, prices: Prices) -> None:
         instance = seen.instance
@@ -103,19 +106,22 @@ class History:
             seen.noticed = instance.ends_at is not None
         if ended:
             seen.ended_at = max(upto, self.since)
+        else:
+            self._living[instance.instance_id] = seen
 
     def _reasons(self, decision: Decision, at: datetime) -> None:
         """`starting` is left out: instances on their way are no shortage."""
         told = {identity(r): r for r in decision.reasons if r.reason_class is not ReasonClass.STARTING}
         missing = int(decision.summary.get("unfulfilled", 0))
-        for each in self.shortages:
-            if each.until is None:
-                if (reason := told.pop(identity(each.reason), None)) is None:
-                    each.until = at
-                else:
-                    each.reason, each.most_missing = reason, max(each.most_missing, missing)
-        for reason in told.values():
-            self.shortages.append(Shortage(reason=reason, since=at, until=None, most_missing=missing))
+        before, self._open = self._open, {}
+        for key, reason in told.items():
+            if (known := before.pop(key, None)) is None:
+                known = Shortage(reason=reason, since=at, until=None, most_missing=missing)
+                self.shortages.append(known)
+            known.reason, known.most_missing = reason, max(known.most_missing, missing)
+            self._open[key] = known
+        for over in before.values():
+            over.until = at
 
     def in_order(self) -> list[Shortage]:
         """By their begin, then the most actionable first."""
