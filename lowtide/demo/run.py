@@ -63,7 +63,7 @@ def run(*, seed: int, report_path: Path) -> bool:
         report = player.play()
         document = player.document()
     report_path.write_text(json.dumps(report, indent=2, default=plain) + "\n", encoding="utf-8")
-    page_path = report_path.with_suffix(".html")
+    page_path = report_path.with_name(report_path.name.removesuffix(".json") + ".html")
     page_path.write_text(page(document), encoding="utf-8")
     reports.print_report(report, console)
     console.print(f"The whole report is in {report_path}, the same period as a page in {page_path}.")

@@ -77,6 +77,7 @@ function readable(plot) {
   const rows = [...table.tBodies[0].rows].map((row) => [Number(row.dataset.at), row]).sort(([a], [b]) => a - b);
   const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
   const readout = plot.querySelector(".readout");
+  const told = (at, long) => new Date(at).toISOString().slice(long ? 0 : 11, 19).replace("T", " ");
   for (const chart of plot.querySelectorAll("svg.chart")) {
     const { since, until, left, right, width } = Object.fromEntries(Object.entries(chart.dataset).map(([k, v]) => [k, Number(v)]));
     const cursor = chart.querySelector(".cursor");
@@ -87,7 +88,7 @@ function readable(plot) {
       const row = rows.findLast(([begin]) => begin <= at)?.[1];
       cursor.setAttribute("d", `M${x} 20V${chart.viewBox.baseVal.height}`);
       readout.textContent = row
-        ? [...row.cells].map((cell, n) => (n === 0 ? new Date(at).toISOString().slice(11, 19) : `${names[n]} ${cell.textContent}`)).join("   ·   ")
+        ? [...row.cells].map((cell, n) => (n === 0 ? told(at, until - since > 86_400_000) : `${names[n]} ${cell.textContent}`)).join("   ·   ")
         : "";
     });
     chart.addEventListener("pointerleave", () => {

@@ -7,6 +7,7 @@ which slipped through could still do nothing.
 import base64
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from itertools import pairwise
 from typing import Any
@@ -77,6 +78,7 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
+@cache
 def _environment() -> Environment:
     environment: Any = Environment(
         loader=PackageLoader("lowtide.report", package_path=""),
@@ -85,9 +87,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        instant=instant, clock=clock, span=span, usd=usd, several=several, millis=millis, brief=brief
-    )
+    environment.filters.update(instant=instant, span=span, usd=usd, several=several, millis=millis, brief=brief)
     return environment
 
 
@@ -102,11 +102,7 @@ def instant(text: str) -> str:
 def brief(text: str, report: Mapping[str, Any]) -> str:
     """Without the date where the whole period lies in one day and this does too."""
     days = {from_text(each).date() for each in (report["since"], report["until"], text)}
-    return clock(text) if len(days) == 1 else instant(text)
-
-
-def clock(text: str) -> str:
-    return f"{from_text(text):%H:%M:%S}"
+    return f"{from_text(text):%H:%M:%S}" if len(days) == 1 else instant(text)
 
 
 def millis(text: str) -> int:
