@@ -37,7 +37,7 @@ class Frame:
 
 
 def ceiling(most: float) -> tuple[float, float]:
-    """(the axis's end, its step), at least up to `most`: three to five steps of 1, 2 or 5 times a power of ten; two at 0.
+    """(the axis's end, its step), at least up to `most`: three to five steps of 1, 2 or 5 times a power of ten.
 
     3.6 → (4, 1); 0.043 → (0.05, 0.01); 0 → (1, 0.5)."""
     if most <= 0:

@@ -62,7 +62,7 @@ def test_a_shortage_that_has_not_ended_goes_on() -> None:
 def test_an_instance_has_its_offering_times_limit_cost_and_end() -> None:
     (row,) = shown(instances=[instance()]).rows("instances-t")
     assert row == [
-        *("i-1", "cpu", "spot", "c7i.large", "us-west-2a", "08:50:00", "1 min 35 s", "22 min"),
+        *("i-1", "cpu", "spot", "c7i.large us-west-2a", "08:50:00", "1 min 35 s", "22 min"),
         *("$0.0500", "$0.0110", "taken back by EC2, with notice"),
     ]
 
