@@ -156,7 +156,8 @@ def _end(each: SeenInstance) -> str:
         return "taken back by EC2, with notice" if each.noticed else "taken back by EC2, without notice"
     if each.ended_at is None:
         return each.instance.state.value
-    return each.instance.drain_reason or "ended by Lowtide"
+    why = each.instance.drain_reason
+    return f"ended by Lowtide: {why}" if why else "ended by Lowtide"
 
 
 # --- jobs -------------------------------------------------------------------------------------------------------------

@@ -104,6 +104,23 @@ def test_instances_and_what_they_cost_are_told(deployed: Deployed) -> None:
     assert found["cost"]["on_demand_usd"] == pytest.approx(0.10)
 
 
+def test_an_instance_that_lowtide_ended_says_why(deployed: Deployed) -> None:
+    deployed.apply(pool())
+    deployed.enqueue(1)
+    deployed.run()
+    (name,) = deployed.instances()
+    deployed.advance(60)
+    ended = {":gone": "terminated", ":now": to_text(deployed.clock()), ":why": "idle for 20m"}
+    deployed.table.update(
+        keys.pool("cpu"),
+        keys.instance(name),
+        "SET observed_state = :gone, observed_at = :now, draining_since = :now, drain_reason = :why",
+        values=ended,
+    )
+    (instance,) = collected(deployed)["instances"]
+    assert (instance["end"], instance["ended_at"]) == ("ended by Lowtide: idle for 20m", to_text(deployed.clock()))
+
+
 def test_interruptions_count_the_attempts_that_they_cut_short(deployed: Deployed) -> None:
     deployed.apply(pool())
     deployed.enqueue(1)
