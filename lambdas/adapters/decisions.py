@@ -58,6 +58,15 @@ class Decisions:
         found = self._table.query(keys.decisions(pool), upto=upto, newest_first=True, limit=1)
         return next(map(_decision, found), None)
 
+    def over(self, pool: str, since: datetime, until: datetime) -> Iterator[Decision]:
+        """The one in force at `since`, then each one made after it and not after `until`, oldest first."""
+        if first := self.in_force(pool, since):
+            yield first
+        for item in self._table.query(keys.decisions(pool), since=f"{to_text(since)}#~", page=20):
+            if from_text(item["at"]) > until:
+                return
+            yield _decision(item)
+
     def newest_first(self, pool: str, *, limit: int) -> Iterator[Decision]:
         found = self._table.query(keys.decisions(pool), newest_first=True, limit=limit, page=20)
         return map(_decision, found)

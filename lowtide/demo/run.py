@@ -27,9 +27,14 @@ from lowtide.cli.output import plain
 from lowtide.demo import report as reports
 from lowtide.demo import screen
 from lowtide.demo.bill import bill
+from lowtide.demo.course import course
 from lowtide.demo.watch import Moment, Record, look
 from lowtide.demo.workload import SPOT_TYPE, TROUBLE, WAVES, bodies
 from lowtide.local.complete import LocalAws
+from lowtide.market.instances import Happening
+from lowtide.market.model import PricePoint
+from lowtide.report.collect import collect
+from lowtide.report.page import page
 from lowtide.workdir import pack, upload
 
 HERE = Path(__file__).resolve().parent
@@ -56,9 +61,12 @@ def run(*, seed: int, report_path: Path) -> bool:
         _lowtide(aws, "pools", "apply", str(POOLS), "--yes")
         player = _Player(aws=aws, outputs=outputs, seed=seed, console=console, folder=Path(folder))
         report = player.play()
+        document = player.document()
     report_path.write_text(json.dumps(report, indent=2, default=plain) + "\n", encoding="utf-8")
+    page_path = report_path.with_name(report_path.name.removesuffix(".json") + ".html")
+    page_path.write_text(page(document), encoding="utf-8")
     reports.print_report(report, console)
-    console.print(f"The whole report is in {report_path}.")
+    console.print(f"The whole report is in {report_path}, the same period as a page in {page_path}.")
     return reports.passed(report)
 
 
@@ -81,6 +89,10 @@ class _Player:
     folder: Path
     record: Record = field(default_factory=Record)
     told_at: timedelta = -timedelta(minutes=1)
+    began: datetime = field(init=False)
+    """The first push."""
+    ended: datetime = field(init=False)
+    """The last look: what the report and its page are about ends here."""
 
     def __post_init__(self) -> None:
         client = self.aws.world.client
@@ -94,10 +106,11 @@ class _Player:
     def play(self) -> dict[str, Any]:
         waiting = self._messages()
         self.console.print(f"Pushing {self.total} jobs to the queue, in waves; then the market gets into trouble.\n")
-        start = _now()
+        start = self.began = _now()
         self.aws.market.script(TROUBLE)
         with self._live() as live:
             last = self._until_rest(start, waiting, live)
+        self.ended = _now()
         return reports.build(
             record=self.record,
             last=last,
@@ -106,8 +119,19 @@ class _Player:
             bill=self._bill(),
             alarm=self._alarm_name(last),
             total=self.total,
-            seconds=(_now() - start).total_seconds(),
+            seconds=(self.ended - start).total_seconds(),
             seed=self.seed,
+        )
+
+    def document(self) -> dict[str, Any]:
+        """What the page of the report is drawn from: everything since the first push."""
+        return collect(
+            self.table,
+            stack=names.STACK,
+            region=self.aws.world.region,
+            since=self.began,
+            until=self.ended,
+            bill=course(self._happenings(), self._paid_prices(), pace=PACE, since=self.began, until=self.ended),
         )
 
     def _messages(self) -> list[tuple[float, str]]:
@@ -163,13 +187,19 @@ class _Player:
         return {SPOT_TYPE: min(Decimal(offer["spot_price"]) for offer in offers)}
 
     def _bill(self) -> list[dict[str, Any]]:
-        happenings = self.aws.market.history()
-        launches = [line for line in happenings if line.what == "launched"]
+        return bill(self._happenings(), self._paid_prices(), pace=PACE, now=self.ended)
+
+    def _happenings(self) -> list[Happening]:
+        """Up to the last look: what ended later is still there."""
+        return [line for line in self.aws.market.history() if line.at <= self.ended]
+
+    def _paid_prices(self) -> dict[tuple[str, str], list[PricePoint]]:
+        """Of everything that was ever launched, from then on."""
         since: dict[tuple[str, str], datetime] = {}
-        for line in launches:
-            since.setdefault((line.instance_type, line.zone), line.at)
-        prices = {place: self.aws.market.price_points(*place, begin) for place, begin in since.items()}
-        return bill(happenings, prices, pace=PACE, now=_now())
+        for line in self._happenings():
+            if line.what == "launched":
+                since.setdefault((line.instance_type, line.zone), line.at)
+        return {place: self.aws.market.price_points(*place, begin) for place, begin in since.items()}
 
     def _live(self) -> AbstractContextManager[Live | None]:
         return Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else nullcontext()
