@@ -19,6 +19,9 @@ ANY_TERMS = Terms()
 EITHER = frozenset(CapacityType)
 SPOT = Market(capacity_type=CapacityType.SPOT, limit=None)
 
+TO_STAY_WARM = 3
+"""The tier of rooms that take a job only where no other does."""
+
 Size = tuple[int, Resources | None, Terms, frozenset[CapacityType]]
 """Jobs of one size are the same to packing."""
 
@@ -52,7 +55,7 @@ class Room:
     free_slots: int
     free_aux: int
     tier: int = 0
-    """Lower tiers are filled first: 0 running, 1 launching, 2 asked for."""
+    """Lower tiers are filled first: 0 running, 1 launching, 2 asked for, 3 (`TO_STAY_WARM`) to stay empty."""
     market: Market = SPOT
 
 
