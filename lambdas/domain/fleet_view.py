@@ -1,13 +1,13 @@
 """A pool's fleet as one pass sees it: every instance put into the one group that the decisions are about."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lambdas.domain.fit import slots_taken
 from lambdas.domain.fleet import Instance, InstanceState, Intention, Lease
 from lambdas.domain.jobs import QueuedJob
-from lambdas.domain.packing import Room
+from lambdas.domain.packing import TO_STAY_WARM, Room
 from lambdas.domain.pools import Pool
 from lambdas.domain.settings import Settings
 from lambdas.domain.snapshot import Snapshot
@@ -134,11 +134,22 @@ def lease_expiry(lease: Lease, snapshot: Snapshot) -> datetime:
 def rooms(fleet: FleetView, snapshot: Snapshot) -> tuple[Room, ...]:
     """Free room of running and launching instances, then of open intentions."""
     pool, waiting = snapshot.pool, {job.job_id: job for job in snapshot.queue}
-    return (
+    found = (
         *_rooms_of(fleet.running, fleet, pool, 0, waiting),
         *_rooms_of(fleet.launching, fleet, pool, 1, waiting),
         *(room for intention in snapshot.intentions for room in _awaited_rooms(intention, pool)),
     )
+    return _staying_warm(found, fleet, pool)
+
+
+def _staying_warm(found: tuple[Room, ...], fleet: FleetView, pool: Pool) -> tuple[Room, ...]:
+    """As many empty rooms as are to be warm are filled last, the smallest and of these the latest to come: best fit
+    would spread the jobs over an instance that came to be warm, and the next pass would launch another. They are the
+    smallest so that whatever fitted before it came still fits without it."""
+    latest = [room for room in reversed(found) if not fleet.leases.get(room.name)]
+    latest.sort(key=lambda room: (room.facts.slots, -room.tier))
+    warm = {room.name for room in latest[: pool.warm_instances]}
+    return tuple(replace(room, tier=TO_STAY_WARM) if room.name in warm else room for room in found)
 
 
 def _rooms_of(

@@ -1,6 +1,7 @@
 """Which instances a pool's jobs need: what fits into the room that exists, and the cheapest new bins for the rest.
 
-Cost is near the least, not the least: bin packing with several sizes of bin is NP-hard. `lower_bound` says how near.
+Cost is near the least, not the least: bin packing with several sizes of bin is NP-hard. docs/performance.md says how
+near, in a comparison with the optimum on seeded mixes (lowtide/bench/packing.py).
 The work grows with the capacity that may be packed, not with the backlog: jobs beyond that capacity are never sorted.
 """
 
@@ -17,6 +18,9 @@ from lambdas.domain.terms import Market, Terms
 ANY_TERMS = Terms()
 EITHER = frozenset(CapacityType)
 SPOT = Market(capacity_type=CapacityType.SPOT, limit=None)
+
+TO_STAY_WARM = 3
+"""The tier of rooms that take a job only where no other does."""
 
 Size = tuple[int, Resources | None, Terms, frozenset[CapacityType]]
 """Jobs of one size are the same to packing."""
@@ -51,7 +55,7 @@ class Room:
     free_slots: int
     free_aux: int
     tier: int = 0
-    """Lower tiers are filled first: 0 running, 1 launching, 2 asked for."""
+    """Lower tiers are filled first: 0 running, 1 launching, 2 asked for, 3 (`TO_STAY_WARM`) to stay empty."""
     market: Market = SPOT
 
 
@@ -261,14 +265,13 @@ def _new_bins(jobs: list[Demand], candidates: Sequence[Candidate], aux: int, lef
     ways = [_greedy(jobs, candidates, aux, left, score) for score in (_cost_per_weight, _most_weight)]
     ways += [_greedy(jobs, [candidate], aux, left, _most_weight) for candidate in candidates]
     weights = _weights(jobs, candidates)
-    shrunk = [[_cheapest_holder(each, candidates, aux) for each in way] for way in ways]
     prices = {(candidate.facts.name, candidate.market): candidate.price for candidate in candidates}
 
     def merit(bins: list[Bin]) -> tuple[Fraction, Decimal]:
         work = sum((weights[job.size] for each in bins for job in each.jobs), Fraction())
         return -work, sum((prices[each.facts.name, each.market] for each in bins), Decimal())
 
-    return min(shrunk, key=merit)
+    return min(ways, key=merit)
 
 
 def _weights(jobs: Iterable[Demand], candidates: Sequence[Candidate]) -> dict[Size, Fraction]:
@@ -292,13 +295,6 @@ def _taken_of(candidate: Candidate, job: Demand) -> int | None:
     return empty.slots_for(job) if empty.places_for(job) else None
 
 
-def lower_bound(jobs: Sequence[Demand], candidates: Sequence[Candidate]) -> Decimal:
-    """USD per hour below which no set of new bins holds these jobs."""
-    weights = _weights(jobs, candidates)
-    total = sum((weights[job.size] for job in jobs if job.slots or job.resources), Fraction())
-    return Decimal(total.numerator) / Decimal(total.denominator)
-
-
 Score = Callable[[Fraction, Decimal], tuple[Fraction, Fraction]]
 """(weight packed, price) -> the smaller the better."""
 
@@ -312,7 +308,8 @@ def _most_weight(weight: Fraction, price: Decimal) -> tuple[Fraction, Fraction]:
 
 
 def _greedy(jobs: list[Demand], candidates: Sequence[Candidate], aux: int, left: _Left, score: Score) -> list[Bin]:
-    """One kind of bin after another, each the best by `score` for what is left, as often as its filling repeats."""
+    """One kind of bin after another, each the best by `score` for what is left, as often as its filling repeats; bins
+    of one filling are of the cheapest type that holds it."""
     groups, weights = _by_size(jobs), _weights(jobs, candidates)
     bins: list[Bin] = []
     while len(bins) < left.bins:
@@ -328,10 +325,13 @@ def _greedy(jobs: list[Demand], candidates: Sequence[Candidate], aux: int, left:
             ),
         )
         times = min(len(group) // count for group, count in zip(groups, filling, strict=True) if count)
+        repeated: list[Bin] = []
         for _ in range(min(times, still.of(chosen))):
             taken = [job for group, count in zip(groups, filling, strict=True) for job in group[:count]]
             groups = [group[count:] for group, count in zip(groups, filling, strict=True)]
-            bins.append(Bin(facts=chosen.facts, jobs=tuple(taken), market=chosen.market))
+            repeated.append(Bin(facts=chosen.facts, jobs=tuple(taken), market=chosen.market))
+        cheapest = _cheapest_holder(repeated[0], candidates, aux)
+        bins += [replace(each, facts=cheapest.facts, market=cheapest.market) for each in repeated]
         groups = [group for group in groups if group]
     return bins
 
@@ -348,9 +348,8 @@ def _filling(groups: list[list[Demand]], candidate: Candidate, aux: int) -> list
     return counts
 
 
-def _cheapest_holder(each: Bin, candidates: Sequence[Candidate], aux: int) -> Bin:
-    """The same jobs on the cheapest type that holds them all."""
+def _cheapest_holder(each: Bin, candidates: Sequence[Candidate], aux: int) -> Candidate:
+    """The cheapest type that holds all of the bin's jobs."""
     alike = [candidate for candidate in candidates if candidate.market.capacity_type is each.market.capacity_type]
     holders = [candidate for candidate in alike if each.may_be(candidate.market) and each.fits(candidate.facts, aux)]
-    cheapest = min(holders, key=lambda candidate: candidate.price)
-    return replace(each, facts=cheapest.facts, market=cheapest.market)
+    return min(holders, key=lambda candidate: candidate.price)

@@ -1,4 +1,4 @@
-"""python -m lowtide.bench [functions] [crash_points] [calls] [latency] [report]: all of them where none is named.
+"""python -m lowtide.bench [functions] [crash_points] [packing] [calls] [latency] [report]: all where none is named.
 
 Each benchmark keeps its figures in .lowtide/bench/NAME.json; `report` makes docs/performance.md of what is kept there.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from rich.console import Console
 
-from lowtide.bench import calls, crash_points, functions, latency
+from lowtide.bench import calls, crash_points, functions, latency, packing
 from lowtide.bench.results import ROOT, Result, kept
 from lowtide.bench.stage import Stage
 
@@ -19,6 +19,7 @@ ON_STAGE: Mapping[str, Callable[[Stage], Result]] = {"calls": calls.calls, "late
 ALONE: Mapping[str, Callable[[], Result]] = {
     "functions": functions.functions,
     "crash_points": crash_points.crash_points,
+    "packing": packing.packing,
 }
 
 

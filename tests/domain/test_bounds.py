@@ -57,6 +57,22 @@ def test_warm_instances_are_kept_however_long_they_are_idle_and_the_pool_rests()
     assert (decided.actions, decided.due) == ((), None)
 
 
+@pytest.mark.parametrize("came", ["x4", "x8"])
+def test_jobs_that_fit_the_other_instances_are_not_spread_over_one_that_came_to_be_warm(came: str) -> None:
+    """The job of four slots alone would fit the warm instance of four best, and leave none of the two empty."""
+    owner = pool(types=(kind("x4", 4), kind("x8", 8)), spot=False, spot_max_price=None, warm_instances=1)
+    queue = (job(4), job(3))
+    there = instance("i-1", state=LAUNCHING, instance_type="x8", capacity_type=ON_DEMAND)
+    assert counts(planned(pool=owner, queue=queue, instances=(there,))) == [1]
+    warm = instance(
+        "i-2",
+        **{"state": LAUNCHING, "instance_type": came, "slots": int(came[1:]), "capacity_type": ON_DEMAND},
+        launched_at=NOW,
+    )
+    decided = planned(pool=owner, queue=queue, instances=(there, warm))
+    assert (decided.actions, decided.numbers.unfulfilled) == ((), 0)
+
+
 # --- base -------------------------------------------------------------------------------------------------------------
 
 

@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from lambdas.domain.fit import slots_taken
 from lambdas.domain.jobs import Resources
-from lambdas.domain.packing import Candidate, Demand, Packing, Room, lower_bound, pack
+from lambdas.domain.packing import Candidate, Demand, Packing, Room, pack
 from lambdas.domain.pools import TypeFacts
+from lowtide.bench.mixes import Mix
+from lowtide.bench.optimum import cut_bound, problem_of
 from tests.domain.build import kind
 from tests.domain.properties import steadily
 
@@ -153,16 +155,15 @@ def test_with_room_enough_every_job_that_fits_anything_is_packed(
     assert all(job.slots > largest for job in packing.left)
 
 
-@steadily(120)
+@steadily(40)
 @given(JOBS, CANDIDATES)
 def test_the_cost_is_near_the_least(jobs: list[Demand], candidates: list[Candidate]) -> None:
     """Within 40 % of the bound below which nothing can be, and one bin: half-filled bins are at times unavoidable."""
     fitting = [job for job in jobs if job.slots and any(slots_taken(job.slots, None, c.facts) for c in candidates)]
     packing = pack(fitting, [], candidates, aux=3, most=len(jobs))
-    prices = {candidate.facts.name: candidate.price for candidate in candidates}
-    cost = sum(prices[each.facts.name] for each in packing.bins)
-    needed = [prices[c.facts.name] for c in candidates]
-    assert cost <= Decimal("1.4") * lower_bound(fitting, candidates) + max(needed)
+    given = Mix(jobs=tuple(fitting), candidates=tuple(candidates), aux=3)
+    dearest = max(float(each.price) for each in candidates)
+    assert float(given.cost(packing)) <= 1.4 * cut_bound(problem_of(given)) + dearest
 
 
 @steadily(50)

@@ -90,7 +90,9 @@ def queued(draw: st.DrawFn) -> QueuedJob:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> Snapshot:
-    fleet = tuple(draw(instances(number)) for number in range(draw(st.integers(0, 5))))
+    queue = tuple(draw(queued()) for _ in range(draw(st.integers(0, 12))))
+    waiting = st.sampled_from([None, None, "job-that-ended", *(each.job_id for each in queue)])
+    fleet = tuple(replace(draw(instances(n)), kept_for=draw(waiting)) for n in range(draw(st.integers(0, 5))))
     names = [each.instance_id for each in fleet] + ["i-stranger"]
     leases = tuple(
         lease(f"run-{n}", draw(st.sampled_from(names)), slots=draw(st.integers(0, 8)), renewed_at=draw(PAST))
@@ -132,6 +134,7 @@ def worlds(draw: st.DrawFn) -> Snapshot:
         on_demand_fallback=draw(st.sampled_from(FALLBACKS)),
         max_hourly_cost=draw(st.sampled_from([None, None, Decimal(3)])),
         max_instance_lifetime=draw(st.sampled_from([None, timedelta(minutes=10)])),
+        launch_error_timeout=draw(st.sampled_from([timedelta(), timedelta(), timedelta(minutes=30)])),
     )
     return snapshot(
         pool=owner,
@@ -139,7 +142,7 @@ def worlds(draw: st.DrawFn) -> Snapshot:
         leases=leases,
         intentions=intentions,
         marks=marks,
-        queue=tuple(draw(queued()) for _ in range(draw(st.integers(0, 12)))),
+        queue=queue,
         unfulfilled_since=draw(st.none() | PAST),
         queue_complete=draw(st.booleans()),
         prices=tuple(
