@@ -27,8 +27,12 @@ NEWS_TIMEOUT = Duration.seconds(30)
 CATALOGUE_TIMEOUT = Duration.minutes(5)
 """A price takes the price list a fifth of a second or so, and pools may name hundreds of types."""
 API_TIMEOUT = Duration.seconds(20)
+EVENTS_TIMEOUT = Duration.seconds(30)
+EVENTS_KEPT = Duration.hours(6)
+"""A change of a job that could not be told for so long is told no more, so that later ones are."""
 
 JOB_BATCH = 10
+EVENT_BATCH = 100
 SMALL_MIB = 512
 LARGE_MIB = 1024
 """For functions that load EC2's model, which is a matter of CPU, and CPU comes with memory."""
@@ -69,7 +73,7 @@ class WorkerApi(Construct):
 
 
 class ControlLoop(Construct):
-    """`intake`, `tick`, `reconcile`, `news` and `catalogue`, fed by their queues or by events.py."""
+    """`intake`, `tick`, `reconcile`, `news`, `catalogue`, `job_events`: fed by queues, by the table, by events.py."""
 
     def __init__(
         self,
@@ -85,7 +89,7 @@ class ControlLoop(Construct):
     ) -> None:
         super().__init__(scope, id)
         stack = Stack.of(self)
-        table = storage.table.table_arn
+        table, stream = storage.table.table_arn, storage.table.table_stream_arn or ""
         ask_for_a_pass = permissions.sending(queues.reconcile.queue_arn)
         reconcile_queue = {names.ENV_RECONCILE_QUEUE: queues.reconcile.queue_url}
         self.intake = functions.add(
@@ -173,9 +177,38 @@ class ControlLoop(Construct):
                 permissions.describing("ec2:DescribeInstanceTypes", "pricing:GetProducts"),
             ],
         )
+        self.job_events = functions.add(
+            self,
+            "JobEvents",
+            handler="job_events",
+            timeout=EVENTS_TIMEOUT,
+            memory_mib=SMALL_MIB,
+            statements=[permissions.reading_stream(stream), permissions.telling_events(stack)],
+        )
+        self._follow(stream, self.job_events)
         self.intake.add_event_source(
             sources.SqsEventSource(queues.jobs, batch_size=JOB_BATCH, report_batch_item_failures=True)
         )
         self.reconcile.add_event_source(
             sources.SqsEventSource(queues.reconcile, batch_size=1, report_batch_item_failures=True)
         )
+
+    def _follow(self, stream: str, function: lambda_.Function) -> None:
+        """Calls the function with every change of a job, soon after it was written."""
+        of_a_job = {"Keys": {names.TABLE_SK: {"S": lambda_.FilterRule.is_equal(names.ITEM_JOB)}}}
+        mapping = lambda_.EventSourceMapping(
+            self,
+            "Changes",
+            target=function,
+            event_source_arn=stream,
+            starting_position=lambda_.StartingPosition.LATEST,
+            batch_size=EVENT_BATCH,
+            report_batch_item_failures=True,
+            max_record_age=EVENTS_KEPT,
+            filters=[
+                lambda_.FilterCriteria.filter(
+                    {"eventName": lambda_.FilterRule.or_("INSERT", "MODIFY"), "dynamodb": of_a_job}
+                )
+            ],
+        )
+        mapping.node.add_dependency(function.role)  # its policy too: the stream is read as the function

@@ -154,6 +154,17 @@ def on_table(table_arn: str, actions: Sequence[str], *, index: bool) -> iam.Poli
     return _allow("Records", [f"dynamodb:{action}" for action in actions], resources)
 
 
+def reading_stream(stream_arn: str) -> iam.PolicyStatement:
+    actions = ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
+    return _allow("ReadChanges", [f"dynamodb:{action}" for action in actions], [stream_arn])
+
+
+def telling_events(stack: Stack) -> iam.PolicyStatement:
+    """Events of the stack's own source, on the account's default bus."""
+    bus = stack.format_arn(service="events", resource="event-bus", resource_name="default")
+    return _allow("TellEvents", ["events:PutEvents"], [bus], {"StringEquals": {"events:source": names.EVENT_SOURCE}})
+
+
 def sending(*queue_arns: str) -> iam.PolicyStatement:
     return _allow("Send", ["sqs:SendMessage"], queue_arns)
 

@@ -46,6 +46,7 @@ class Storage(Construct):
                     non_key_attributes=list(names.INDEX_ATTRIBUTES),
                 )
             ],
+            dynamo_stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
             removal_policy=removal,
         )
 

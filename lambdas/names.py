@@ -133,5 +133,11 @@ API_FINISH = "/v1/finish"
 API_RELEASE = "/v1/release"
 API_CREDENTIALS = "/v1/credentials"
 
+# --- events on EventBridge's default bus ------------------------------------------------------------------------------
+EVENT_SOURCE = "lowtide"
+ITEM_JOB = "JOB"
+"""Sort key of the items whose changes are told: the JOB of adapters/keys.py."""
+EVENT_JOB_STATE = "Lowtide Job State Change"
+
 PRICING_REGION = "us-east-1"
 """The Pricing API has endpoints in a few Regions only; this one answers for all of them."""

@@ -33,6 +33,7 @@ Lists in the index (gpk, gsk):
 import zlib
 from datetime import datetime
 
+from lambdas import names
 from lambdas.domain.instants import to_text
 
 QUEUE_SHARDS = 4
@@ -40,7 +41,7 @@ QUEUE_SHARDS = 4
 
 CONFIG = "CONFIG"
 STATE = "STATE"
-JOB = "JOB"
+JOB = names.ITEM_JOB
 SPEC = "SPEC"
 POOLS = "POOLS"
 PARKED = "PARKED"

@@ -27,6 +27,7 @@ from lambdas.domain.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_pricing import PricingClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
@@ -123,6 +124,10 @@ class Environment:
     @cached_property
     def pricing(self) -> "PricingClient":
         return boto3.client("pricing", region_name=names.PRICING_REGION, config=PATIENT)
+
+    @cached_property
+    def events(self) -> "EventBridgeClient":
+        return boto3.client("events", config=QUICK)
 
     def service_quotas(self) -> Any:
         """A new one: it is needed when a quota has refused a launch, and seldom twice."""

@@ -20,6 +20,7 @@ CLIENTS = {
     "news": ("dynamodb", "sqs"),
     "worker_api": ("dynamodb", "sqs", "sts"),
     "catalogue": ("dynamodb", "ec2", "pricing"),
+    "job_events": ("events",),
     "teardown": ("dynamodb", "ec2"),
 }
 """The AWS clients that each function makes for its work."""

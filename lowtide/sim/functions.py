@@ -18,12 +18,13 @@ from typing import Any, Protocol
 from lambdas import names
 from lambdas.control.teardown import Request, Result, respond
 from lambdas.domain.settings import Settings
-from lambdas.handlers import catalogue, intake, news, reconcile, teardown, tick, worker_api
+from lambdas.handlers import catalogue, intake, job_events, news, reconcile, teardown, tick, worker_api
 from lambdas.handlers.environment import Environment
 from lowtide.sim.calls import Killed
 from lowtide.sim.clock import VirtualClock
 from lowtide.sim.dynamodb import FakeDynamoDB
 from lowtide.sim.ec2 import FakeEC2, FakeSSM
+from lowtide.sim.events import FakeEvents
 from lowtide.sim.pricing import FakePricing
 from lowtide.sim.quotas import FakeServiceQuotas
 from lowtide.sim.s3 import FakeS3
@@ -45,6 +46,7 @@ class Function(StrEnum):
     NEWS = "news"
     WORKER_API = "worker_api"
     CATALOGUE = "catalogue"
+    JOB_EVENTS = "job_events"
     TEARDOWN = "teardown"
 
 
@@ -55,6 +57,7 @@ TIMEOUTS: Mapping[Function, timedelta] = {
     Function.NEWS: timedelta(seconds=30),
     Function.WORKER_API: timedelta(seconds=20),
     Function.CATALOGUE: timedelta(minutes=5),
+    Function.JOB_EVENTS: timedelta(seconds=30),
     Function.TEARDOWN: timedelta(minutes=15),
 }
 """As the stack deploys them (tests/crash/test_world.py holds them to infra/)."""
@@ -77,6 +80,7 @@ class Cloud:
     ssm: FakeSSM
     pricing: FakePricing
     quotas: FakeServiceQuotas
+    events: FakeEvents
     sts: FakeSTS
     s3: FakeS3
     settings: Settings
@@ -119,6 +123,7 @@ class SimEnvironment(Environment):
         vars(self).update(
             **{"dynamodb": cloud.dynamodb, "sqs": cloud.sqs, "ec2": cloud.ec2, "launching_ec2": cloud.ec2},
             **{"ssm": cloud.ssm, "sts": cloud.sts, "s3": cloud.s3, "random": chance, "pricing": cloud.pricing},
+            **{"events": cloud.events},
         )
 
     def now(self) -> datetime:
@@ -205,6 +210,8 @@ class Functions:
                 return partial(worker_api.serve, worker_api.worker_http(given))
             case Function.CATALOGUE:
                 return partial(catalogue.serve, catalogue.refresher(given))
+            case Function.JOB_EVENTS:
+                return partial(job_events.serve, job_events.teller(given))
             case Function.TEARDOWN:
                 return partial(_respond, teardown.closing(given))
 

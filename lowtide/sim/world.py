@@ -31,6 +31,7 @@ from lowtide.sim.calls import Hook, Request, Response
 from lowtide.sim.clock import START, VirtualClock
 from lowtide.sim.dynamodb import SCHEMA, FakeDynamoDB
 from lowtide.sim.ec2 import FakeEC2, FakeSSM
+from lowtide.sim.events import FakeEvents
 from lowtide.sim.functions import (
     ACCOUNT,
     ON_DEMAND_TEMPLATE,
@@ -127,9 +128,11 @@ class World:
         self.ssm = FakeSSM()
         self.pricing = FakePricing(region)
         self.quotas = FakeServiceQuotas(lambda: self.market.unkindness)
+        self.events = FakeEvents()
         self.sts = FakeSTS(self.clock)
         self.s3 = FakeS3()
-        for client in (self.dynamodb, self.sqs, self.ec2, self.ssm, self.pricing, self.quotas, self.sts, self.s3):
+        asked = (self.dynamodb, self.sqs, self.ec2, self.ssm, self.pricing, self.quotas, self.events)
+        for client in (*asked, self.sts, self.s3):
             client.hook = _Relay(self)
         self.hook: Hook | None = None
         """Sees, and may kill, the calls that functions make; never those of users or of this world."""
@@ -161,6 +164,7 @@ class World:
             ssm=self.ssm,
             pricing=self.pricing,
             quotas=self.quotas,
+            events=self.events,
             sts=self.sts,
             s3=self.s3,
             settings=self.settings,

@@ -4,6 +4,7 @@ Every call of the act is a crash point, of whatever function. Acts are as short 
 matter is held off meanwhile.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -21,7 +22,7 @@ from lambdas.domain.settings import Settings
 from lowtide.market import catalogue
 from lowtide.market.unkindness import Unkindness
 from lowtide.sim.calls import FailNext, Hook, KillAt, Request, Response, aws_error
-from lowtide.sim.functions import BUCKET, ON_DEMAND_TEMPLATE, Crashed, Function
+from lowtide.sim.functions import BUCKET, ON_DEMAND_TEMPLATE, TABLE, Crashed, Function
 from lowtide.sim.hosts import command
 from lowtide.sim.world import World
 from tests.market.worlds import Steady
@@ -524,6 +525,46 @@ def _dirty_and_due_later(of: World) -> None:
     )
 
 
+def prepare_many_jobs() -> World:
+    """More than one call tells of."""
+    made = world()
+    send(made, 12, seconds=5)
+    taken_in(made)
+    made.held.clear()
+    return made
+
+
+def tell_changes(of: World) -> None:
+    """As Lambda reads the table's stream: what was not told on comes again, also after a function's death."""
+    records = job_changes(of)
+    while records:
+        try:
+            answer = of.invoke(Function.JOB_EVENTS, {"Records": records})
+        except Crashed:
+            continue
+        first = [each["itemIdentifier"] for each in answer["batchItemFailures"]]
+        numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
+        records = records[numbers.index(first[0]) :] if first else []
+    told = [json.loads(entry["Detail"])["job_id"] for entry in of.events.told]
+    assert set(told) == {item["job_id"] for item in of.stored() if item["sk"] == keys.JOB}
+
+
+def job_changes(of: World) -> list[dict[str, Any]]:
+    """A stream record for each job as it is now."""
+    items = [item for item in of.dynamodb.everything(TABLE) if item["sk"]["S"] == keys.JOB]
+    return [
+        {
+            "eventName": "INSERT",
+            "dynamodb": {
+                "ApproximateCreationDateTime": of.clock().timestamp(),
+                "SequenceNumber": str(number),
+                "NewImage": item,
+            },
+        }
+        for number, item in enumerate(items)
+    ]
+
+
 def prepare_stale_facts() -> World:
     """The pool was applied when its type cost half of what it costs now."""
     today = facts(CPU, 2)
@@ -624,6 +665,7 @@ SCENARIOS: dict[str, Scenario] = {
     "at rest with instances": Scenario(lambda: world(cpu(min_instances=1)), only_tick),
     "rung while dirty": Scenario(running, rung_while_dirty),
     "deleted pool": Scenario(prepare_deleted_pool, passes),
+    "job events": Scenario(prepare_many_jobs, tell_changes),
     "daily facts": Scenario(prepare_stale_facts, a_day_passes),
     "create stack": Scenario(world, create_stack),
     "delete stack": Scenario(prepare_teardown, delete_stack, ends=False),

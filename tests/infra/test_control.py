@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from lambdas import names
+from lambdas.adapters import keys
 from tests.infra.template import ACCOUNT, REGION, Template, actions, as_list, synthesized, text
 
-HANDLERS = ("intake", "tick", "reconcile", "news", "worker_api", "catalogue", "teardown")
+HANDLERS = ("intake", "tick", "reconcile", "news", "worker_api", "catalogue", "job_events", "teardown")
 NO_RESOURCES = {
     *("ec2:DescribeInstances", "ec2:DescribeSpotPriceHistory"),
     *("ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions"),
@@ -19,7 +20,8 @@ NO_RESOURCES = {
 
 def mappings(template: Template) -> dict[str, dict[str, Any]]:
     """Event source mappings by the logical id of their queue."""
-    return {m["EventSourceArn"]["Fn::GetAtt"][0]: m for m in template.properties("AWS::Lambda::EventSourceMapping")}
+    found = template.properties("AWS::Lambda::EventSourceMapping")
+    return {m["EventSourceArn"]["Fn::GetAtt"][0]: m for m in found if "StartingPosition" not in m}
 
 
 def queue(template: Template, part: str) -> tuple[str, dict[str, Any]]:
@@ -195,6 +197,30 @@ def test_the_types_facts_and_prices_are_read_once_a_day_by_a_function_that_may_d
     }
 
 
+def test_every_change_of_a_job_goes_to_a_function_that_may_tell_events_and_nothing_else(template: Template) -> None:
+    name, _ = template.function("job_events")
+    [mapping] = [
+        m for m in template.properties("AWS::Lambda::EventSourceMapping") if m["FunctionName"] == {"Ref": name}
+    ]
+    (table,) = template.of_type("AWS::DynamoDB::GlobalTable")
+    assert mapping["EventSourceArn"] == {"Fn::GetAtt": [table, "StreamArn"]}
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    [wanted] = mapping["FilterCriteria"]["Filters"]
+    assert json.loads(wanted["Pattern"]) == {
+        "eventName": ["INSERT", "MODIFY"],
+        "dynamodb": {"Keys": {"sk": {"S": [keys.JOB]}}},
+    }
+    stream = template.resources[table]["Properties"]["StreamSpecification"]
+    assert stream == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+    may = {action for s in template.statements("job_events") for action in actions(s)}
+    assert may == {
+        *(f"dynamodb:{read}" for read in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")),
+        *("events:PutEvents", "logs:CreateLogStream", "logs:PutLogEvents"),
+    }
+    telling = template.statement("job_events", "TellEvents")
+    assert telling["Condition"] == {"StringEquals": {"events:source": "lowtide"}}
+
+
 @pytest.mark.parametrize(
     "detail_type",
     [
@@ -260,7 +286,7 @@ def test_no_function_has_a_policy_of_awss_own(template: Template) -> None:
     assert [n for n, r in template.of_type("AWS::IAM::Role").items() if "ManagedPolicyArns" in r["Properties"]] == []
 
 
-@pytest.mark.parametrize("handler", HANDLERS)
+@pytest.mark.parametrize("handler", [each for each in HANDLERS if each != "job_events"])
 def test_no_function_reads_the_whole_table_or_deletes_it(template: Template, handler: str) -> None:
     statement = template.statement(handler, "Records")
     may = {action.removeprefix("dynamodb:") for action in actions(statement)}
