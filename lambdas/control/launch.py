@@ -22,6 +22,7 @@ from lambdas.adapters.launch_table import Closing, LaunchTable
 from lambdas.adapters.request_bucket import RequestBucket
 from lambdas.control.outcomes import Outcome, Result, soonest
 from lambdas.control.templates import Templates
+from lambdas.domain.bills import tariff_of
 from lambdas.domain.fleet import Instance, InstanceState, Intention, LaunchRequest
 from lambdas.domain.plan import Launch, Repeat
 from lambdas.domain.pools import CapacityType, Pool
@@ -155,13 +156,14 @@ class Launcher:
         refusals = [*answer.refusals, *map(_came_as_on_demand, wrong)]
         follows = self._consequences(refusals, intention.request, snapshot)
         instances = [_instance(launched, intention, snapshot.pool, now) for launched in answer.launched]
+        tariffs = {each.instance_id: tariff_of(each, snapshot.pool, snapshot.market()) for each in instances}
         if not repeated:
-            self.table.record(intention, instances, follows.marks)
+            self.table.record(intention, instances, follows.marks, tariffs)
         elif answer.whole:
             self.table.put_marks(intention.pool, follows.marks)
         else:
             self.table.put_marks(intention.pool, follows.marks)
-            self.table.record_repeated(intention, instances, now)
+            self.table.record_repeated(intention, instances, now, tariffs)
         ended = self._end([launched.instance_id for launched in wrong], intention.pool, now)
         came = tuple(launched.instance_id for launched in answer.launched if launched not in wrong)
         return Outcome(
