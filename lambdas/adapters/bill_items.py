@@ -1,4 +1,4 @@
-"""How what an instance costs is stored: its tariff and its counters, with its INSTANCE item.
+"""How what an instance costs is stored: its tariff and its counters, with its INSTANCE item; its bill when it is gone.
 
 Prices are decimal text, as money is everywhere; the counters are numbers, since attempts add to them as they end.
 
@@ -7,14 +7,18 @@ Prices are decimal text, as money is everywhere; the counters are numbers, since
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+from lambdas.adapters import keys
 from lambdas.adapters.attributes import Item
-from lambdas.domain.bills import Tariff
+from lambdas.adapters.flat import read, written
+from lambdas.domain.bills import Bill, Counted, Tariff
 from lambdas.domain.instants import from_text
 
-COUNTED = ("leased_slot_seconds", "leased_usd", "interrupted_usd")
+COUNTED = tuple(each.name for each in fields(Counted))
 
 
 def tariff_attributes(tariff: Tariff) -> Item:
@@ -37,6 +41,24 @@ def tariff_from(instance: Mapping[str, Any]) -> Tariff | None:
         beside=Decimal(instance["beside_price"]),
         estimated=instance["price_estimated"],
     )
+
+
+def counted_from(instance: Mapping[str, Any]) -> Counted:
+    """Of an INSTANCE item; zeros before its first attempt has ended."""
+    return Counted(**{name: Decimal(instance.get(name, 0)) for name in COUNTED})
+
+
+def bill_item(bill: Bill, kept: timedelta) -> Item:
+    """Goes by itself (TTL) so long after the instance's end."""
+    return {
+        **written(bill),
+        **{"pk": keys.BILLS, "sk": keys.bill(bill.ended_at, bill.instance_id)},
+        "expires_at": int((bill.ended_at + kept).timestamp()),
+    }
+
+
+def bill_from(item: Mapping[str, Any]) -> Bill:
+    return Bill(**read(Bill, item))
 
 
 def counted(cost_usd: Decimal | None, slot_seconds: Decimal, *, interrupted: bool) -> dict[str, Decimal]:

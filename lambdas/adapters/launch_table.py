@@ -5,12 +5,13 @@ successor began writes none of it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from lambdas.adapters import items, keys
+from lambdas.adapters.bill_items import bill_item, counted_from, tariff_from
 from lambdas.adapters.table import TRANSACTION_LIMIT, Conflict, Item, Table
-from lambdas.domain.bills import Tariff
+from lambdas.domain.bills import Tariff, bill_of
 from lambdas.domain.fleet import BootFailure, Instance, Intention, OfferingMark
 from lambdas.domain.instants import to_text
 
@@ -271,17 +272,20 @@ class LaunchTable:
             values={":now": to_text(now)},
         )
 
-    def forget(self, pool: str, instance_id: str) -> bool:
-        """Drop the record of an instance without leases; False: it holds one."""
+    def forget(self, pool: str, instance_id: str, now: datetime, *, bill_kept: timedelta) -> bool:
+        """Replace the record of an instance that is gone and holds no lease by its bill; False: it holds one, or its
+        last one is just ending."""
+        item = self._table.get(keys.pool(pool), keys.instance(instance_id))
+        if item is None:
+            return True
+        bill = bill_of(items.instance_from(item), tariff_from(item), counted_from(item), now)
+        turned = {":turned": item["turned_at"]} if "turned_at" in item else {}
+        as_read = "turned_at = :turned" if turned else "attribute_not_exists(turned_at)"
+        dropped = self._table.delete_op(
+            *(item["pk"], item["sk"]), condition=f"leases = :none AND {as_read}", values={":none": 0, **turned}
+        )
         try:
-            self._table.insist(
-                lambda: self._table.delete(
-                    keys.pool(pool),
-                    keys.instance(instance_id),
-                    condition="attribute_not_exists(pk) OR leases = :none",
-                    values={":none": 0},
-                )
-            )
+            self._transacted([dropped, self._table.put_op(bill_item(bill, bill_kept))])
         except Conflict:
             return False
         return True

@@ -6,12 +6,12 @@ charged its slots' share of its instance from its claim to its end; what nobody 
 and idle time add up to the instance.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from lambdas.domain.fleet import Instance
+from lambdas.domain.fleet import Instance, Lease
 from lambdas.domain.observed import LOST
 from lambdas.domain.pools import CapacityType, Pool
 from lambdas.domain.snapshot import MarketPrice
@@ -55,6 +55,79 @@ class Charge:
     """For the same time on an on-demand instance of the same type. Where that price is not known it is `usd`: nothing
     is told as saved that may not have been."""
     estimated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What the ends of attempts have added up on their instance."""
+
+    leased_slot_seconds: Decimal = Decimal(0)
+    """Time times slots, of leases that became attempts."""
+    leased_usd: Decimal = Decimal(0)
+    """What those attempts were charged."""
+    interrupted_usd: Decimal = Decimal(0)
+    """What those of them were charged that ended in an interruption."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """An instance's life in money: until its end or, of one that runs, until now."""
+
+    pool: str
+    instance_id: str
+    instance_type: str
+    zone: str
+    capacity_type: CapacityType
+    slots: int
+    launched_at: datetime
+    ended_at: datetime
+    cost_usd: Decimal | None = None
+    """None: no price was ever known."""
+    on_demand_cost_usd: Decimal | None = None
+    """The same time on demand (Charge.on_demand_usd)."""
+    cost_estimated: bool = False
+    """Tariff.estimated."""
+    leased_slot_seconds: Decimal = Decimal(0)
+    leased_usd: Decimal = Decimal(0)
+    interrupted_usd: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What was spent, whoever or whatever it was spent on. All of it adds up."""
+
+    spent_usd: Decimal = Decimal(0)
+    on_demand_usd: Decimal = Decimal(0)
+    """What the same time had cost on demand."""
+    idle_usd: Decimal = Decimal(0)
+    """The part of `spent_usd` that no attempt is charged."""
+    interrupted_usd: Decimal = Decimal(0)
+    """The part of it that went into interrupted attempts: what their saves kept is not lost."""
+    estimated: int = 0
+    """How many instances or attempts are reckoned at a price limit, or left out since not even that is known."""
+
+    @property
+    def saved_usd(self) -> Decimal:
+        return self.on_demand_usd - self.spent_usd
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(
+            spent_usd=self.spent_usd + other.spent_usd,
+            on_demand_usd=self.on_demand_usd + other.on_demand_usd,
+            idle_usd=self.idle_usd + other.idle_usd,
+            interrupted_usd=self.interrupted_usd + other.interrupted_usd,
+            estimated=self.estimated + other.estimated,
+        )
+
+    def part(self, share: Decimal) -> "Spent":
+        """So much of it, to the millionth of a dollar."""
+        return Spent(
+            spent_usd=_rounded(self.spent_usd * share),
+            on_demand_usd=_rounded(self.on_demand_usd * share),
+            idle_usd=_rounded(self.idle_usd * share),
+            interrupted_usd=_rounded(self.interrupted_usd * share),
+            estimated=self.estimated,
+        )
 
 
 def tariff_of(instance: Instance, pool: Pool, market: Mapping[tuple[str, str], MarketPrice]) -> Tariff:
@@ -149,6 +222,57 @@ def end_of(instance: Instance, now: datetime) -> datetime:
     told = [instance.termination_requested_at, instance.ends_at, instance.observed_at]
     seen = min((at for at in told if at is not None), default=now)
     return min(now, max(seen, instance.heartbeat_at or instance.launched_at))
+
+
+def bill_of(
+    instance: Instance, tariff: Tariff | None, counted: Counted, now: datetime, leases: Sequence[Lease] = ()
+) -> Bill:
+    """The bill of an instance that has ended, or of one that runs, with these leases, as if all ended now."""
+    ended_at = end_of(instance, now)
+    charge = cost(tariff, instance.launched_at, ended_at) if tariff else None
+    running = [_so_far(lease, instance, tariff, ended_at) for lease in leases if tariff]
+    return Bill(
+        pool=instance.pool,
+        instance_id=instance.instance_id,
+        instance_type=instance.instance_type,
+        zone=instance.zone,
+        capacity_type=instance.capacity_type,
+        slots=instance.slots,
+        launched_at=instance.launched_at,
+        ended_at=ended_at,
+        cost_usd=charge and charge.usd,
+        on_demand_cost_usd=charge and charge.on_demand_usd,
+        cost_estimated=charge is None or charge.estimated,
+        leased_slot_seconds=counted.leased_slot_seconds
+        + sum((slot_seconds(lease.slots, lease.claimed_at, ended_at) for lease in leases), Decimal(0)),
+        leased_usd=counted.leased_usd + sum(running, Decimal(0)),
+        interrupted_usd=counted.interrupted_usd,
+    )
+
+
+def _so_far(lease: Lease, instance: Instance, tariff: Tariff, ended_at: datetime) -> Decimal:
+    charge = attempt_charge(tariff, slots=lease.slots, of=instance.slots, begin=lease.claimed_at, end=ended_at)
+    return charge.usd if charge else Decimal(0)
+
+
+def spent_on(bill: Bill, since: datetime) -> Spent:
+    """What was spent on an instance since then. Of one that was launched earlier, everything by the part of its life
+    that lies in the period."""
+    cost_usd = bill.cost_usd or Decimal(0)
+    whole = Spent(
+        spent_usd=cost_usd,
+        on_demand_usd=bill.on_demand_cost_usd or cost_usd,
+        idle_usd=max(Decimal(0), cost_usd - bill.leased_usd),
+        interrupted_usd=bill.interrupted_usd,
+        estimated=int(bill.cost_estimated),
+    )
+    return whole.part(share_since(bill.launched_at, bill.ended_at, since))
+
+
+def share_since(begin: datetime, end: datetime, since: datetime) -> Decimal:
+    """The part of [begin, end) that is not before `since`, from 0 to 1; 0 of no time at all."""
+    life = _hours(begin, end)
+    return _hours(max(begin, since), end) / life if life else Decimal(0)
 
 
 def slot_seconds(slots: int, begin: datetime, end: datetime) -> Decimal:
