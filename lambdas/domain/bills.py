@@ -270,9 +270,10 @@ def spent_on(bill: Bill, since: datetime) -> Spent:
 
 
 def share_since(begin: datetime, end: datetime, since: datetime) -> Decimal:
-    """The part of [begin, end) that is not before `since`, from 0 to 1; 0 of no time at all."""
-    life = _hours(begin, end)
-    return _hours(max(begin, since), end) / life if life else Decimal(0)
+    """The part of [begin, end) that is not before `since`, from 0 to 1; of no time at all, all or nothing."""
+    if begin >= since:
+        return Decimal(1)
+    return _hours(since, end) / _hours(begin, end) if end > begin else Decimal(0)
 
 
 def slot_seconds(slots: int, begin: datetime, end: datetime) -> Decimal:
