@@ -156,7 +156,8 @@ class Launcher:
         refusals = [*answer.refusals, *map(_came_as_on_demand, wrong)]
         follows = self._consequences(refusals, intention.request, snapshot)
         instances = [_instance(launched, intention, snapshot.pool, now) for launched in answer.launched]
-        tariffs = {each.instance_id: tariff_of(each, snapshot.pool, snapshot.market()) for each in instances}
+        market = snapshot.market()
+        tariffs = {each.instance_id: tariff_of(each, snapshot.pool, market) for each in instances}
         if not repeated:
             self.table.record(intention, instances, follows.marks, tariffs)
         elif answer.whole:
