@@ -23,5 +23,6 @@ def instant(option: str, text: str, now: datetime) -> datetime:
         return from_text(text)
     except ValueError as error:
         raise Misuse(
-            f"{option} {text!r} is not a time: write for example 2026-11-23T15:00:00Z, 20m for twenty minutes ago, or 7d for a week ago"
+            f"{option} {text!r} is not a time: write for example 2026-11-23T15:00:00Z, 20m for twenty minutes ago, "
+            "or 7d for a week ago"
         ) from error

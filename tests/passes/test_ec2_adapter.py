@@ -201,7 +201,7 @@ def test_the_latest_price_of_each_type_and_zone_counts() -> None:
         ]
     )
     (price,) = Ec2(client, "Lowtide").spot_prices(["c7i.large"], START, START)  # type: ignore[arg-type]
-    assert price.price == Decimal("0.02")
+    assert (price.price, price.seen_at.hour) == (Decimal("0.02"), 3), "and since when it holds"
 
 
 def test_instance_types_are_described_a_hundred_at_a_time() -> None:
