@@ -4,6 +4,9 @@ Rights go by function: only reconcile launches; reconcile, tick (what belongs to
 and those alone that carry the stack's tag; no other function touches EC2.
 """
 
+# jsii's classes do not match jsii's own interfaces structurally: the names of parameters differ.
+# pyright: reportArgumentType=false
+
 from aws_cdk import Duration, Stack
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources

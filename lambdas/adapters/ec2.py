@@ -267,15 +267,16 @@ class Ec2:
     def _is_ours(self, entry: Mapping[str, Any]) -> bool:
         return {"Key": names.TAG_STACK, "Value": self._stack} in entry.get("Tags", [])
 
-    def spot_prices(self, instance_types: Sequence[str], now: datetime) -> list[MarketPrice]:
-        """The Linux spot price in force at `now` for each of these types in each zone that has one. Raises Unavailable.
+    def spot_prices(self, instance_types: Sequence[str], since: datetime, now: datetime) -> list[MarketPrice]:
+        """The Linux spot price in force at `now` for each of these types in each zone that has one, and from when on it
+        was, as far back as `since`. Raises Unavailable.
 
         EC2 publishes prices late; what a launch meets may differ."""
         latest: dict[tuple[str, str], MarketPrice] = {}
         request = {
             "InstanceTypes": list(instance_types),
             "ProductDescriptions": ["Linux/UNIX"],
-            "StartTime": now,
+            "StartTime": since,
             "EndTime": now,
         }
         for entry in self._all("describe_spot_price_history", "SpotPriceHistory", **request):

@@ -12,7 +12,9 @@ from typing import Any
 
 from lambdas.adapters import keys
 from lambdas.adapters.attributes import Item
+from lambdas.adapters.bill_items import tariff_attributes
 from lambdas.adapters.flat import read, stored, written
+from lambdas.domain.bills import Tariff
 from lambdas.domain.fleet import (
     BootFailure,
     Instance,
@@ -28,10 +30,12 @@ from lambdas.domain.pools import CapacityType
 from lambdas.domain.reasons import Reason, ReasonClass
 
 
-def instance_item(instance: Instance) -> Item:
-    """A new instance's item. `leases` and `used_slots` are the ledger's counters; they begin at 0."""
+def instance_item(instance: Instance, tariff: Tariff | None = None) -> Item:
+    """A new instance's item. `leases` and `used_slots` are the ledger's counters; they begin at 0. Without a tariff
+    here, the pool's next pass gives it one."""
     return {
         **written(instance),
+        **(tariff_attributes(tariff) if tariff else {}),
         **{"pk": keys.pool(instance.pool), "sk": keys.instance(instance.instance_id)},
         **{"gpk": keys.FLEET, "gsk": instance.instance_id, "leases": 0, "used_slots": 0, "used_aux": 0},
     }

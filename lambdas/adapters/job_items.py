@@ -12,8 +12,10 @@ from typing import Any
 
 from lambdas.adapters import items, keys
 from lambdas.adapters.attributes import Item
+from lambdas.adapters.bill_items import tariff_from
 from lambdas.adapters.flat import read, written
 from lambdas.adapters.table import Table
+from lambdas.domain.bills import attempt_charge, end_of
 from lambdas.domain.fleet import Instance, Lease
 from lambdas.domain.job_record import Attempt, JobRecord
 from lambdas.domain.jobs import JobSpec, JobState, QueuedJob
@@ -72,6 +74,19 @@ def attempt_of(lease: Lease, n: int, instance: Instance | None) -> Attempt:
         started_at=lease.claimed_at,
         ended_at=None,
         outcome=None,
+    )
+
+
+def with_cost(attempt: Attempt, lease: Lease, instance: Item, until: datetime) -> Attempt:
+    """The attempt with what it has cost at that instant, by its instance's item."""
+    of = items.instance_from(instance)
+    if (tariff := tariff_from(instance)) is None:
+        return attempt
+    end = end_of(of, until)
+    if (charge := attempt_charge(tariff, slots=lease.slots, of=of.slots, begin=lease.claimed_at, end=end)) is None:
+        return attempt
+    return replace(
+        attempt, cost_usd=charge.usd, on_demand_cost_usd=charge.on_demand_usd, cost_estimated=charge.estimated
     )
 
 

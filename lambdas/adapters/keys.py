@@ -12,6 +12,7 @@
 | decisions | `DECISIONS#<pool>` | `<instant>#<id>` |
 | queue | `QUEUE#<pool>#<shard>` | `<999-rank>#<submitted_at>#<job>` |
 | job | `JOB#<id>` | `JOB`: what changes; `SPEC`: what was asked, up to 256 KiB; `ATTEMPT#<4 digits>` |
+| bills of ended instances | `BILLS` | `<end>#<instance>` |
 | parked message | `PARKED` | `<instant>#<message id>` |
 | its body | `PARKED#<instant>#<message id>` | `BODY` |
 | strangers' news | `NEWS#<instance>` | `WARNING` |
@@ -44,6 +45,7 @@ STATE = "STATE"
 JOB = names.ITEM_JOB
 SPEC = "SPEC"
 POOLS = "POOLS"
+BILLS = "BILLS"
 PARKED = "PARKED"
 STACK = "STACK"
 CONTROL = "CONTROL"
@@ -144,6 +146,11 @@ def job_change(changed_at: datetime, job_id: str) -> str:
 
 def attempt(number: int) -> str:
     return f"{ATTEMPT_PREFIX}{number:04d}"
+
+
+def bill(ended_at: datetime, instance_id: str) -> str:
+    """A bill's place among those of all pools, of which some may be deleted since: by the instance's end."""
+    return f"{to_text(ended_at)}#{instance_id}"
 
 
 def parked_body(parked_id: str) -> str:

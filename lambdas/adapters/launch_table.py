@@ -4,12 +4,14 @@ Everything that decides is a transaction that also checks the pass's epoch: a pa
 successor began writes none of it.
 """
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from lambdas.adapters import items, keys
+from lambdas.adapters.bill_items import bill_item, counted_from, tariff_from
 from lambdas.adapters.table import TRANSACTION_LIMIT, Conflict, Item, Table
+from lambdas.domain.bills import Tariff, bill_of
 from lambdas.domain.fleet import BootFailure, Instance, Intention, OfferingMark
 from lambdas.domain.instants import to_text
 
@@ -63,53 +65,67 @@ class LaunchTable:
             return False
         return True
 
-    def record(self, intention: Intention, instances: Sequence[Instance], marks: Iterable[OfferingMark]) -> None:
-        """Store the answer to an intention's first call: marks, then every instance, then the intention goes.
+    def record(
+        self,
+        intention: Intention,
+        instances: Sequence[Instance],
+        marks: Iterable[OfferingMark],
+        tariffs: Mapping[str, Tariff] | None = None,
+    ) -> None:
+        """Store the answer to an intention's first call: marks, then every instance, with its tariff by id, then the
+        intention goes.
 
         Where the call has been repeated meanwhile, the intention stays, to be closed by observation."""
         self.put_marks(intention.pool, marks)
         closing = self._table.delete_op(*_intent(intention), condition="attribute_not_exists(repeated_at)")
-        self._record(intention, instances, closing)
+        self._record(intention, _new_items(instances, tariffs or {}), closing)
 
-    def record_repeated(self, intention: Intention, instances: Sequence[Instance], now: datetime) -> None:
+    def record_repeated(
+        self,
+        intention: Intention,
+        instances: Sequence[Instance],
+        now: datetime,
+        tariffs: Mapping[str, Tariff] | None = None,
+    ) -> None:
         """Store the answer to a repeated call. Unless it names all that was asked for, there may be more than it names,
         so the intention stays open until observations close it; no call is made for it any more."""
+        new = _new_items(instances, tariffs or {})
         if len(instances) >= intention.request.count:
-            return self._record(intention, instances, self._table.delete_op(*_intent(intention)))
+            return self._record(intention, new, self._table.delete_op(*_intent(intention)))
         answered = self._table.update_op(
             *_intent(intention),
             "SET not_after = :now, gsk = :listed",
             condition="attribute_exists(pk) AND not_after > :now",
             values={":now": to_text(now), ":listed": f"{to_text(now)}#{intention.intention_id}"},
         )
-        return self._record(intention, instances, answered)
+        return self._record(intention, new, answered)
 
-    def _record(self, intention: Intention, instances: Sequence[Instance], last: Item) -> None:
+    def _record(self, intention: Intention, new: Sequence[Item], last: Item) -> None:
         """Instances with the closing operation: at once where nobody was there first, else one by one."""
-        for chunk in _chunks(instances, TRANSACTION_LIMIT - 1):
+        for chunk in _chunks(new, TRANSACTION_LIMIT - 1):
             try:
-                self._transacted([self._new_instance(i) for i in chunk] + [self._adopted(intention, len(chunk))])
+                self._transacted([self._new_instance(item) for item in chunk] + [self._adopted(intention, len(chunk))])
             except Conflict:
-                for instance in chunk:
-                    self._record_one(intention, instance)
+                for item in chunk:
+                    self._record_one(intention, item)
         try:
             self._transacted([last])
         except Conflict:
             return  # closed already, or repeated meanwhile: then observations close it
 
-    def _record_one(self, intention: Intention, instance: Instance) -> None:
+    def _record_one(self, intention: Intention, item: Item) -> None:
         try:
-            self._transacted([self._new_instance(instance), self._adopted(intention, 1)])
+            self._transacted([self._new_instance(item), self._adopted(intention, 1)])
         except Conflict as conflict:
             if conflict.reasons[0] == _CONDITION_FAILED:
                 return  # the tick adopted it by its tag, or another pass recorded it
             if conflict.reasons[1] != _CONDITION_FAILED:
                 raise
-            self._put_if_absent(instance)  # the intention is closed already
+            self._put_if_absent(item)  # the intention is closed already
 
-    def _put_if_absent(self, instance: Instance) -> None:
+    def _put_if_absent(self, item: Item) -> None:
         try:
-            self._transacted([self._new_instance(instance)])
+            self._transacted([self._new_instance(item)])
         except Conflict:
             return  # the tick adopted it by its tag
 
@@ -125,8 +141,8 @@ class LaunchTable:
             return False
         return True
 
-    def _new_instance(self, instance: Instance) -> Item:
-        return self._table.put_op(items.instance_item(instance), condition="attribute_not_exists(pk)")
+    def _new_instance(self, item: Item) -> Item:
+        return self._table.put_op(item, condition="attribute_not_exists(pk)")
 
     def _adopted(self, intention: Intention, count: int) -> Item:
         return self._table.update_op(
@@ -256,17 +272,20 @@ class LaunchTable:
             values={":now": to_text(now)},
         )
 
-    def forget(self, pool: str, instance_id: str) -> bool:
-        """Drop the record of an instance without leases; False: it holds one."""
+    def forget(self, pool: str, instance_id: str, now: datetime, *, bill_kept: timedelta) -> bool:
+        """Replace the record of an instance that is gone and holds no lease by its bill; False: it holds one, or its
+        last one is just ending."""
+        item = self._table.get(keys.pool(pool), keys.instance(instance_id))
+        if item is None:
+            return True
+        bill = bill_of(items.instance_from(item), tariff_from(item), counted_from(item), now)
+        turned = {":turned": item["turned_at"]} if "turned_at" in item else {}
+        as_read = "turned_at = :turned" if turned else "attribute_not_exists(turned_at)"
+        dropped = self._table.delete_op(
+            *(item["pk"], item["sk"]), condition=f"leases = :none AND {as_read}", values={":none": 0, **turned}
+        )
         try:
-            self._table.insist(
-                lambda: self._table.delete(
-                    keys.pool(pool),
-                    keys.instance(instance_id),
-                    condition="attribute_not_exists(pk) OR leases = :none",
-                    values={":none": 0},
-                )
-            )
+            self._transacted([dropped, self._table.put_op(bill_item(bill, bill_kept))])
         except Conflict:
             return False
         return True
@@ -278,6 +297,10 @@ class LaunchTable:
 
     def _transacted(self, operations: Sequence[Item]) -> None:
         self._table.insist(lambda: self._table.transact(operations))
+
+
+def _new_items(instances: Iterable[Instance], tariffs: Mapping[str, Tariff]) -> list[Item]:
+    return [items.instance_item(each, tariffs.get(each.instance_id)) for each in instances]
 
 
 def _intent(intention: Intention) -> tuple[str, str]:

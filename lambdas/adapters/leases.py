@@ -7,14 +7,17 @@ its leases. The three change together or not at all, so that a job has at most o
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from lambdas.adapters import items, job_items, keys
 from lambdas.adapters.attributes import Item
+from lambdas.adapters.bill_items import counted
 from lambdas.adapters.table import Conflict, Fault, Table, Unavailable
+from lambdas.domain.bills import end_of, slot_seconds
 from lambdas.domain.fleet import Instance, InstanceState, Lease
 from lambdas.domain.instants import to_text
-from lambdas.domain.job_record import Attempt, JobRecord, Outcome, Result, Settlement, cancelled, lost, settle
+from lambdas.domain.job_record import Attempt, JobRecord, Outcome, Result, Settlement, cancelled, charged, lost, settle
 from lambdas.domain.jobs import JobSpec, JobState
 
 _JOB_AND_SPEC = (keys.JOB, keys.SPEC)
@@ -224,7 +227,9 @@ class Leases:
         raise Unavailable(f"the leases of {job.instance_id} keep changing")
 
     def _end(self, held: Held, job: JobRecord, attempt: Attempt | None, now: datetime) -> bool:
-        """False: something moved since it was read."""
+        """What the attempt cost is written with its end. False: something moved since it was read."""
+        if attempt is not None:
+            attempt, job = _charged(held, attempt, job, now)
         operations = [
             self._put_job(job, now, expected=held.job),
             self._table.delete_op(
@@ -236,7 +241,7 @@ class Leases:
             *self._next(job, now),
         ]
         if held.instance is not None:
-            operations.append(self._unseat(held.lease, held.instance, now))
+            operations.append(self._unseat(held.lease, held.instance, attempt, now))
         if attempt is not None:
             operations.append(self._table.put_op(job_items.attempt_item(job.job_id, attempt, self._kept)))
         try:
@@ -251,15 +256,23 @@ class Leases:
             return [self._table.put_op(job_items.entry_item(job))]
         return [job_items.expire_spec_op(self._table, job.job_id, job_items.expiry(now, self._kept))]
 
-    def _unseat(self, lease: Lease, instance: Item, now: datetime) -> Item:
+    def _unseat(self, lease: Lease, instance: Item, attempt: Attempt | None, now: datetime) -> Item:
+        """The instance without the lease, and with what the attempt adds to its counters. The time of a lease that was
+        given back is nobody's: the instance was idle."""
         counter = "used_slots" if lease.slots else "used_aux"
         idle = ", idle_since = :now" if instance["leases"] == 1 else ""
+        added = {} if attempt is None else _counted(lease, instance, attempt, now)
+        sums = "".join(f", {name} = if_not_exists({name}, :zero) + :{name}" for name in added)
         return self._table.update_op(
             instance["pk"],
             instance["sk"],
-            f"SET leases = leases - :one, {counter} = {counter} - :freed, turned_at = :now{idle}",
+            f"SET leases = leases - :one, {counter} = {counter} - :freed, turned_at = :now{idle}{sums}",
             condition="leases = :leases",
-            values={":one": 1, ":freed": lease.slots or 1, ":leases": instance["leases"], ":now": to_text(now)},
+            values={
+                **{":one": 1, ":freed": lease.slots or 1, ":leases": instance["leases"], ":now": to_text(now)},
+                **({":zero": 0} if added else {}),
+                **{f":{name}": value for name, value in added.items()},
+            },
         )
 
     def _put_job(self, job: JobRecord, now: datetime, *, expected: JobRecord) -> Item:
@@ -332,3 +345,14 @@ def _attempt(
         exit_code=exit_code,
         reason=settlement.reason,
     )
+
+
+def _charged(held: Held, attempt: Attempt, job: JobRecord, now: datetime) -> tuple[Attempt, JobRecord]:
+    """With what the attempt cost, from its claim until its slots were free again or its instance ended."""
+    attempt = attempt if held.instance is None else job_items.with_cost(attempt, held.lease, held.instance, now)
+    return attempt, charged(job, attempt)
+
+
+def _counted(lease: Lease, instance: Item, attempt: Attempt, now: datetime) -> dict[str, Decimal]:
+    taken = slot_seconds(lease.slots, lease.claimed_at, end_of(items.instance_from(instance), now))
+    return counted(attempt.cost_usd, taken, interrupted=attempt.outcome is Outcome.INTERRUPTED)

@@ -206,13 +206,13 @@ class Ledger:
         item = self._table.get(keys.job(job_id), keys.SPEC)
         return None if item is None else job_items.spec_from(item)
 
-    def attempts(self, job: JobRecord) -> list[Attempt]:
-        """Attempts in order, the one that runs last."""
+    def attempts(self, job: JobRecord, now: datetime | None = None) -> list[Attempt]:
+        """Attempts in order, the one that runs last, with what it has cost so far where it is said when that is."""
         ended = self._table.query(keys.job(job.job_id), prefix=keys.ATTEMPT_PREFIX)
-        running = self._running_attempt(job)
+        running = self._running_attempt(job, now)
         return [*map(job_items.attempt_from, ended), *([] if running is None else [running])]
 
-    def _running_attempt(self, job: JobRecord) -> Attempt | None:
+    def _running_attempt(self, job: JobRecord, now: datetime | None) -> Attempt | None:
         if job.state != JobState.RUNNING or job.instance_id is None:
             return None
         lease_key, instance_key = keys.lease(job.instance_id, job.job_id), keys.instance(job.instance_id)
@@ -220,8 +220,11 @@ class Ledger:
         found = {item["sk"]: item for item in self._table.get_many([(pool, lease_key), (pool, instance_key)])}
         if lease_key not in found:
             return None  # it ended since the job was read
-        instance = instance_from(found[instance_key]) if instance_key in found else None
-        return job_items.attempt_of(lease_from(found[lease_key]), job.attempts, instance)
+        lease = lease_from(found[lease_key])
+        if (instance := found.get(instance_key)) is None:
+            return job_items.attempt_of(lease, job.attempts, None)
+        attempt = job_items.attempt_of(lease, job.attempts, instance_from(instance))
+        return attempt if now is None else job_items.with_cost(attempt, lease, instance, now)
 
     def jobs(self, pool: str, *, state: JobState | None = None) -> Iterator[JobRecord]:
         """A pool's jobs, last changed first, read page by page. Which jobs there are comes from the index and may be a

@@ -12,10 +12,12 @@ from fractions import Fraction
 from typing import Any
 
 from lambdas.adapters import items, keys
+from lambdas.adapters.bill_items import tariff_attributes, tariff_from
 from lambdas.adapters.decisions import mark_document, mark_from
 from lambdas.adapters.job_queue import ranked_entries
 from lambdas.adapters.pool_config import pool_from
 from lambdas.adapters.table import Conflict, Item, Table
+from lambdas.domain.bills import Tariff
 from lambdas.domain.decision import Mark
 from lambdas.domain.fleet import BootFailure, Instance, Intention, Lease, OfferingMark
 from lambdas.domain.instants import from_text, to_text
@@ -59,6 +61,8 @@ class Records:
     """Oldest first."""
     templates: tuple[str, ...]
     """Names of the launch templates that were made for the pool and not deleted since."""
+    tariffs: Mapping[str, Tariff]
+    """What instances cost, by id; one without has none stored yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +128,11 @@ class PoolTable:
                 sorted(map(items.boot_from, _of(found, keys.BOOT_PREFIX)), key=lambda failure: failure.ended_at)
             ),
             templates=tuple(item["template"] for item in _of(found, keys.TEMPLATE_PREFIX)),
+            tariffs={
+                item["instance_id"]: tariff
+                for item in _of(found, keys.INSTANCE_PREFIX)
+                if (tariff := tariff_from(item)) is not None
+            },
         )
 
     def queue_head(self, pool: Pool, room: int) -> tuple[tuple[QueuedJob, ...], bool]:
@@ -143,6 +152,23 @@ class PoolTable:
 
     def put_images(self, pool: str, images: Mapping[str, str], now: datetime) -> None:
         self._table.put({"pk": keys.pool(pool), "sk": keys.IMAGES, "images": dict(images), "resolved_at": to_text(now)})
+
+    def put_tariff(self, pool: str, instance_id: str, tariff: Tariff) -> bool:
+        """Store what an instance costs from now on; False: it is forgotten. Two passes at once write the same."""
+        kept = {name: value for name, value in tariff_attributes(tariff).items() if value is not None}
+        try:
+            self._table.insist(
+                lambda: self._table.update(
+                    keys.pool(pool),
+                    keys.instance(instance_id),
+                    "SET " + ", ".join(f"{name} = :{name}" for name in kept),
+                    condition="attribute_exists(pk)",
+                    values={f":{name}": value for name, value in kept.items()},
+                )
+            )
+        except Conflict:
+            return False
+        return True
 
     def conclude(self, pool: str, epoch: int, conclusion: Conclusion) -> bool:
         """Write what a pass concluded; False: a later pass has begun, and nothing was written.

@@ -10,14 +10,13 @@ from lambdas.adapters.items import reason_document
 from lambdas.adapters.pool_table import Conclusion
 from lambdas.control.outcomes import Outcome, Result, soonest
 from lambdas.domain.fleet import Instance
+from lambdas.domain.fleet_view import view
 from lambdas.domain.instants import to_text
 from lambdas.domain.plan import Numbers, Plan
 from lambdas.domain.pools import CapacityType
 from lambdas.domain.reasons import Reason, ReasonClass, merge_reasons
 from lambdas.domain.snapshot import Snapshot
-
-ENDED_STATES = frozenset({"shutting-down", "terminated", "gone"})
-"""EC2's states in which an instance costs nothing any more; `gone` is Lowtide's own."""
+from lambdas.domain.spending import cost_of
 
 _NOT_ABOUT_LAUNCHES = {ReasonClass.LIMIT, ReasonClass.STARTING, ReasonClass.NEVER_FITS, ReasonClass.PAUSED}
 """Reasons that still hold when everything asked for came."""
@@ -34,7 +33,7 @@ def concluded(
     since = (snapshot.unfulfilled_since or now) if numbers.unfulfilled else None
     reasons = _reasons(snapshot, plan, outcomes, numbers, now, refused)
     return Conclusion(
-        summary=_summary(snapshot, numbers, reasons, since),
+        summary=_summary(snapshot, numbers, reasons, since, now),
         reasons=reasons,
         unfulfilled_since=since,
         due=_due(snapshot, plan, outcomes, now),
@@ -90,12 +89,15 @@ def _due(snapshot: Snapshot, plan: Plan, outcomes: Sequence[Outcome], now: datet
     return None if due is None else max(due, now)
 
 
-def _summary(snapshot: Snapshot, numbers: Numbers, reasons: Sequence[Reason], since: datetime | None) -> dict[str, Any]:
+def _summary(
+    snapshot: Snapshot, numbers: Numbers, reasons: Sequence[Reason], since: datetime | None, now: datetime
+) -> dict[str, Any]:
     """What the tick, `status` and the metrics show of the pool without reading anything else."""
     alarm_after = snapshot.pool.unfulfilled_alarm_after
     alarm_at = since + alarm_after if since is not None and alarm_after is not None else None
     headline = reasons[0] if reasons else None
-    spending = {kind: _hourly_cost(snapshot, kind) for kind in CapacityType}
+    present = view(snapshot, now).present
+    spending = {kind: _hourly_cost(present, kind, snapshot) for kind in CapacityType}
     told: dict[str, Any] = {
         **{f.name: getattr(numbers, f.name) for f in fields(numbers)},
         "oldest_queued_at": numbers.oldest_queued_at and to_text(numbers.oldest_queued_at),
@@ -114,18 +116,6 @@ def _told(reason: Reason) -> dict[str, Any]:
     return {name: value for name, value in reason_document(reason).items() if value is not None}
 
 
-def _hourly_cost(snapshot: Snapshot, kind: CapacityType) -> Decimal:
-    """USD per hour of the pool's instances now; those whose price is not known are left out, so it may be too low."""
-    prices = {(price.instance_type, price.zone): price.price for price in snapshot.prices}
-    total = Decimal(0)
-    for instance in snapshot.instances:
-        if instance.capacity_type is kind and instance.observed_state not in ENDED_STATES:
-            total += _price(instance, snapshot, prices) or Decimal(0)
-    return total
-
-
-def _price(instance: Instance, snapshot: Snapshot, prices: dict[tuple[str, str], Decimal]) -> Decimal | None:
-    if instance.capacity_type is CapacityType.SPOT:
-        return prices.get((instance.instance_type, instance.zone))
-    facts = snapshot.pool.facts(instance.instance_type)
-    return facts and facts.on_demand_price
+def _hourly_cost(present: Sequence[Instance], kind: CapacityType, snapshot: Snapshot) -> Decimal:
+    """As `max_hourly_cost` counts what is there (spending.py): volumes and addresses too."""
+    return cost_of((each for each in present if each.capacity_type is kind), snapshot)

@@ -104,7 +104,8 @@ class Ender:
         )
 
     def forget(self, action: Forget, snapshot: Snapshot) -> Outcome:
-        gone = self.table.forget(snapshot.pool.name, action.instance_id)
+        kept = snapshot.settings.jobs_kept
+        gone = self.table.forget(snapshot.pool.name, action.instance_id, self.now(), bill_kept=kept)
         return Outcome(
             action="forget",
             why=action.why,

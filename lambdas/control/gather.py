@@ -10,7 +10,8 @@ from botocore.exceptions import ClientError
 from lambdas.adapters.pool_table import Begun, PoolTable, Records
 from lambdas.adapters.stack_table import Shared, StackTable
 from lambdas.adapters.table import Fault
-from lambdas.domain.pools import Pool, TypeFacts
+from lambdas.domain.observed import OVER
+from lambdas.domain.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.reasons import Reason, ReasonClass
 from lambdas.domain.refusal_words import explain
 from lambdas.domain.refusals import rule_for
@@ -22,10 +23,15 @@ IMAGES_KEPT = timedelta(days=1)
 PRICES_KEPT = 5
 """How long spot prices are used, in `settings.look_again` (5 minutes). EC2's own history lags by minutes; one call
 serves every pool with the same types."""
+PRICES_CHARGED = 15
+"""The same for a pool that asks for nothing: its instances are charged by the hour at what they cost then."""
+PRICES_SINCE = 60
+"""How far back EC2 is asked since when a price holds, in `settings.look_again` (an hour): it holds then at the
+beginning of the hour that AWS charges (bills.py). EC2 answers with every change since, some at most."""
 
 
 class SpotPrices(Protocol):
-    def spot_prices(self, instance_types: list[str], now: datetime) -> list[MarketPrice]: ...
+    def spot_prices(self, instance_types: list[str], since: datetime, now: datetime) -> list[MarketPrice]: ...
 
 
 class ImageIds(Protocol):
@@ -58,11 +64,11 @@ class Gatherer:
         offerings = [(facts.name, zone) for facts in pool.types for zone, _ in subnets] if pool.spot else []
         queue, complete = self.pools.queue_head(pool, _room(records))
         shared = self.stack.shared(offerings, self.now())
-        growing = bool(queue) or _below_bounds(records)
+        growing = (bool(queue) or _below_bounds(records)) and not pool.deleted
         notes: list[str] = []
         refused: list[Reason] = []
-        prices = self._prices(offerings, shared, notes) if growing and not pool.deleted else shared.prices
-        images = self._images(records, notes, refused) if growing and not pool.deleted else _known_images(records)
+        prices = self._prices(offerings, shared, notes, _prices_kept(records, growing=growing))
+        images = self._images(records, notes, refused) if growing else _known_images(records)
         snapshot = Snapshot(
             pool=pool,
             epoch=begun.epoch,
@@ -85,15 +91,20 @@ class Gatherer:
         )
         return Gathered(snapshot=snapshot, notes=tuple(notes), refused=tuple(refused))
 
-    def _prices(self, offerings: list[tuple[str, str]], shared: Shared, notes: list[str]) -> tuple[MarketPrice, ...]:
-        """Those in the table while they are young; else EC2's, and the table's again where EC2 does not answer."""
+    def _prices(
+        self, offerings: list[tuple[str, str]], shared: Shared, notes: list[str], kept: int | None
+    ) -> tuple[MarketPrice, ...]:
+        """Those in the table while they are young; else EC2's, and the table's again where EC2 does not answer.
+
+        `kept`: how long they are young, in `settings.look_again`; None: for ever."""
         now = self.now()
-        if not offerings or (
-            shared.read_at is not None and now - shared.read_at < PRICES_KEPT * self.settings.look_again
-        ):
+        if not offerings or kept is None:
+            return shared.prices
+        if shared.read_at is not None and now - shared.read_at < kept * self.settings.look_again:
             return shared.prices
         try:
-            found = self.prices.spot_prices(sorted({name for name, _ in offerings}), now)
+            since = now - PRICES_SINCE * self.settings.look_again
+            found = self.prices.spot_prices(sorted({name for name, _ in offerings}), since, now)
             self.stack.put_prices(offerings, found, now)
         except (Fault, ClientError) as error:
             notes.append(f"spot prices not read, the last known ones are used: {error}")
@@ -128,6 +139,14 @@ def _forbidden(error: Exception, pool: Pool, now: datetime) -> list[Reason]:
         return []
     told, remedy = explain(rule, code, pool.capacity_type(), [(None, None, message)], None)
     return [Reason(reason_class=rule.reason_class, code=code, message=told, remedy=remedy, since=now, last_seen=now)]
+
+
+def _prices_kept(records: Records, *, growing: bool) -> int | None:
+    """How old prices may get in this pass, in `settings.look_again`; None: nobody needs them."""
+    if growing:
+        return PRICES_KEPT
+    there = (each for each in records.instances if each.observed_state not in OVER)
+    return PRICES_CHARGED if any(each.capacity_type is CapacityType.SPOT for each in there) else None
 
 
 def _below_bounds(records: Records) -> bool:

@@ -23,6 +23,7 @@ from lambdas.adapters.request_bucket import RequestBucket
 from lambdas.control.outcomes import Outcome, Result, soonest
 from lambdas.control.quota_numbers import QuotaNumbers
 from lambdas.control.templates import Templates
+from lambdas.domain.bills import tariff_of
 from lambdas.domain.fleet import Instance, InstanceState, Intention, LaunchRequest
 from lambdas.domain.plan import Launch, Repeat
 from lambdas.domain.pools import CapacityType, Pool
@@ -158,13 +159,15 @@ class Launcher:
         refusals = [*refused, *map(_came_as_on_demand, wrong)]
         follows = self._consequences(refusals, intention.request, snapshot)
         instances = [_instance(launched, intention, snapshot.pool, now) for launched in answer.launched]
+        market = snapshot.market()
+        tariffs = {each.instance_id: tariff_of(each, snapshot.pool, market) for each in instances}
         if not repeated:
-            self.table.record(intention, instances, follows.marks)
+            self.table.record(intention, instances, follows.marks, tariffs)
         elif answer.whole:
             self.table.put_marks(intention.pool, follows.marks)
         else:
             self.table.put_marks(intention.pool, follows.marks)
-            self.table.record_repeated(intention, instances, now)
+            self.table.record_repeated(intention, instances, now, tariffs)
         ended = self._end([launched.instance_id for launched in wrong], intention.pool, now)
         came = tuple(launched.instance_id for launched in answer.launched if launched not in wrong)
         return Outcome(

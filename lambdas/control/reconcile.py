@@ -23,6 +23,7 @@ from lambdas.control.conclusion import concluded
 from lambdas.control.ending import Ender
 from lambdas.control.gather import Gatherer
 from lambdas.control.launch import Launcher
+from lambdas.control.metering import note_prices
 from lambdas.control.outcomes import Outcome, Result
 from lambdas.control.pass_report import Made, Reporter, Told
 from lambdas.control.templates import Templates
@@ -95,11 +96,14 @@ class Reconciler:
         outcomes = tuple(self._outcomes(plan, gathered.snapshot, time_left))
         if not outcomes or outcomes[-1].result is not Result.SUPERSEDED:
             outcomes = (*outcomes, *self.templates.sweep(records.templates, gathered.snapshot))
+        unnoted: tuple[str, ...] = ()
+        if time_left() >= ACTION_RESERVE:
+            unnoted = note_prices(self.pools, records, gathered.snapshot, self.now())
         made = Made(
             snapshot=gathered.snapshot,
             outcomes=outcomes,
             conclusion=concluded(gathered.snapshot, plan, outcomes, self.now(), gathered.refused),
-            notes=(*gathered.notes, *plan.notes),
+            notes=(*gathered.notes, *plan.notes, *unnoted),
             decided_at=decided_at,
         )
         self._conclude(begun, made, began_at)

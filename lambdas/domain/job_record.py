@@ -47,6 +47,15 @@ class JobRecord:
     exit_code: int | None = None
     reason: str | None = None
     """Why it failed or was parked: `exit 3`, `signal 9`, `timeout`, `interrupted`, or the worker's own words."""
+    cost_usd: Decimal = Decimal(0)
+    """Of its attempts that have ended; those whose instance had no known price are left out."""
+    on_demand_cost_usd: Decimal = Decimal(0)
+    """For the same time on on-demand instances of the same types."""
+    interrupted_usd: Decimal = Decimal(0)
+    """The part of `cost_usd` that went into interrupted attempts. What their last saves kept is not lost: the control
+    plane knows of no saves, so this is the most that interruptions cost it."""
+    cost_estimated: bool = False
+    """True: of some attempt only the price limit was known, or nothing (Attempt.cost_estimated, .cost_usd)."""
     settled_fence: int | None = None
     """The last lease that its holder ended itself; repeating that end gives the same answer."""
     settled_state: JobState | None = None
@@ -81,6 +90,13 @@ class Attempt:
     """None: running."""
     exit_code: int | None = None
     reason: str | None = None
+    cost_usd: Decimal | None = None
+    """Its slots' share of its instance from its claim to its end; of one that runs, until now. None: the instance's
+    record was gone, or no price of it was ever known."""
+    on_demand_cost_usd: Decimal | None = None
+    """The same on an on-demand instance of that type; None with `cost_usd`."""
+    cost_estimated: bool = False
+    """True: some of the time is reckoned at the instance's price limit, the most that it can have cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +166,20 @@ def tried_again(job: JobRecord, attempts: int) -> JobRecord:
         max_attempts=job.failures + attempts,
         max_interruptions=None if job.max_interruptions is None else job.interruptions + job.max_interruptions,
         used_seconds=Decimal(0),
+    )
+
+
+def charged(job: JobRecord, attempt: Attempt) -> JobRecord:
+    """The job with an ended attempt's cost added."""
+    if attempt.cost_usd is None:
+        return replace(job, cost_estimated=True)
+    interrupted = attempt.cost_usd if attempt.outcome is Outcome.INTERRUPTED else Decimal(0)
+    return replace(
+        job,
+        cost_usd=job.cost_usd + attempt.cost_usd,
+        on_demand_cost_usd=job.on_demand_cost_usd + (attempt.on_demand_cost_usd or Decimal(0)),
+        interrupted_usd=job.interrupted_usd + interrupted,
+        cost_estimated=job.cost_estimated or attempt.cost_estimated,
     )
 
 

@@ -18,8 +18,9 @@ class MarketPrice:
     instance_type: str
     zone: str
     price: Decimal
-    """Spot price in USD per hour at `seen_at`."""
+    """Spot price in USD per hour, in force when it was read."""
     seen_at: datetime
+    """From when on, at the latest: when it changed, or as far back as EC2 was asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,10 @@ class Snapshot:
     """(instance id, seconds from launch to its worker's first call) of the last launches, the latest last."""
     outage_ended_at: datetime | None = None
     """End of the last outage of the worker API or the table; no lease expires for a full lease length after it."""
+
+    def market(self) -> dict[tuple[str, str], MarketPrice]:
+        """The spot prices by (instance type, zone)."""
+        return {(each.instance_type, each.zone): each for each in self.prices}
 
     def to_document(self) -> dict[str, Any]:
         """Everything, in JSON values: what `from_document` makes of it plans the same."""

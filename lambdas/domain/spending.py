@@ -1,6 +1,6 @@
 """What a pool's instances cost an hour, and what `max_hourly_cost` leaves for more. USD; never ends anything."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 
@@ -8,7 +8,7 @@ from lambdas.domain.actions import Launch
 from lambdas.domain.fleet import Instance, LaunchRequest
 from lambdas.domain.fleet_view import FleetView, awaited
 from lambdas.domain.pools import CapacityType, Pool, TypeFacts
-from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.snapshot import MarketPrice, Snapshot
 
 GP3_GIB_MONTH = Decimal("0.08")
 """USD per GiB-month of a gp3 volume in us-east-1 and us-west-2, as commonly quoted; not read from the price list.
@@ -27,21 +27,24 @@ def beside(pool: Pool) -> Decimal:
 
 
 def hourly_cost(snapshot: Snapshot, fleet: FleetView) -> Decimal:
-    """What is there, at what it costs now, and what open intentions may still bring, at its limit.
-
-    What is ending costs until it is gone. A spot price that is not known counts as the instance's limit."""
-    there = sum((_cost_of(each, snapshot) for each in fleet.present), Decimal())
+    """What is there, and what open intentions may still bring, at its limit."""
     coming = (_at_most(each.request, snapshot.pool) * awaited(each) for each in snapshot.intentions)
-    return there + sum(coming, Decimal())
+    return cost_of(fleet.present, snapshot) + sum(coming, Decimal())
 
 
-def _cost_of(instance: Instance, snapshot: Snapshot) -> Decimal:
-    prices = {(each.instance_type, each.zone): each.price for each in snapshot.prices}
+def cost_of(instances: Iterable[Instance], snapshot: Snapshot) -> Decimal:
+    """What these cost an hour now, with their volumes and addresses. A spot price that is not known counts as the
+    instance's limit; what is ending costs until it is gone."""
+    market = snapshot.market()
+    return sum((_price(each, snapshot, market) + beside(snapshot.pool) for each in instances), Decimal())
+
+
+def _price(instance: Instance, snapshot: Snapshot, market: Mapping[tuple[str, str], MarketPrice]) -> Decimal:
     facts = snapshot.pool.facts(instance.instance_type)
-    known = prices.get((instance.instance_type, instance.zone)) if instance.capacity_type is CapacityType.SPOT else None
-    on_demand = facts.on_demand_price if facts else None
-    price = next((each for each in (known, instance.price_limit, on_demand) if each is not None), Decimal())
-    return price + beside(snapshot.pool)
+    spot = instance.capacity_type is CapacityType.SPOT
+    known = market.get((instance.instance_type, instance.zone)) if spot else None
+    prices = (known and known.price, instance.price_limit, facts and facts.on_demand_price)
+    return next((each for each in prices if each is not None), Decimal())
 
 
 def unit_cost(facts: TypeFacts, capacity_type: CapacityType, limit: Decimal | None, pool: Pool) -> Decimal | None:

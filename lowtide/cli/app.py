@@ -2,7 +2,21 @@
 
 import typer
 
-from lowtide.cli import demo, instances, jobs, local, parked, pool_verbs, pools, report, simulate, status, submit, why
+from lowtide.cli import (
+    costs,
+    demo,
+    instances,
+    jobs,
+    local,
+    parked,
+    pool_verbs,
+    pools,
+    report,
+    simulate,
+    status,
+    submit,
+    why,
+)
 
 app = typer.Typer(
     name="lowtide",
@@ -21,6 +35,7 @@ app.command("submit")(submit.submit)
 app.command("status")(status.status)
 app.command("why")(why.why)
 app.command("report")(report.report)
+app.command("costs")(costs.costs)
 app.command("pause")(pool_verbs.pause_all)
 app.command("resume")(pool_verbs.resume_all)
 app.command("demo")(demo.demo)

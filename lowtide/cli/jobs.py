@@ -1,6 +1,7 @@
 """`lowtide jobs`: what was asked of the queue, and what became of it."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 from lambdas import names
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
-from lambdas.domain.job_record import Attempt, JobRecord
+from lambdas.domain.job_record import Attempt, JobRecord, charged
 from lambdas.domain.jobs import JobState
 from lowtide.cli import job_changes
 from lowtide.cli.connection import Deployment, utc_now
@@ -50,8 +51,9 @@ def list_jobs(
 @app.command()
 def show(job_id: Id, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> None:
     """One job with every attempt."""
-    ledger = ledger_of(Deployment(stack))
-    document = described(ledger, job_of(ledger, job_id))
+    deployment = Deployment(stack)
+    ledger = ledger_of(deployment)
+    document = described(ledger, job_of(ledger, job_id), deployment.now())
     if as_json:
         print_json(document)
         return
@@ -69,7 +71,7 @@ def show(job_id: Id, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> N
         "ended_at",
         "outcome",
     )
-    print_rows((*columns, "exit_code"), attempts, empty="No attempt yet.")
+    print_rows((*columns, "exit_code", "cost_usd"), attempts, empty="No attempt yet.")
 
 
 @app.command()
@@ -125,16 +127,20 @@ def _on_attempt(ledger: Ledger, job_id: str, number: int, *, waits: bool) -> boo
     return job.attempts == number and job.state is JobState.RUNNING
 
 
-def described(ledger: Ledger, job: JobRecord) -> dict[str, Any]:
-    """The job as `jobs show --json` prints it (contract section 3). Costs are not reckoned yet and are null."""
+def described(ledger: Ledger, job: JobRecord, now: datetime) -> dict[str, Any]:
+    """The job as `jobs show --json` prints it (contract section 3). An attempt that runs costs what it has so far, and
+    so does its job."""
+    attempts = ledger.attempts(job, now)
+    for running in (attempt for attempt in attempts if attempt.ended_at is None):
+        job = charged(job, running)
     return {
         **_summary(job),
-        "attempts": [_attempt(attempt) for attempt in ledger.attempts(job)],
+        "attempts": [_attempt(attempt) for attempt in attempts],
         "exit_code": job.exit_code,
         "reason": job.reason,
         "position": ledger.position(job) if job.state is JobState.QUEUED else None,
-        "cost_usd": None,
-        "on_demand_cost_usd": None,
+        **{"cost_usd": job.cost_usd, "on_demand_cost_usd": job.on_demand_cost_usd},
+        **{"interrupted_usd": job.interrupted_usd, "cost_estimated": job.cost_estimated},
     }
 
 
@@ -167,5 +173,6 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         **{"n": attempt.n, "instance_id": attempt.instance_id, "instance_type": attempt.instance_type},
         **{"availability_zone": attempt.availability_zone, "lifecycle": attempt.lifecycle},
         **{"started_at": attempt.started_at, "ended_at": attempt.ended_at},
-        **{"outcome": attempt.outcome and attempt.outcome.value, "exit_code": attempt.exit_code, "cost_usd": None},
+        **{"outcome": attempt.outcome and attempt.outcome.value, "exit_code": attempt.exit_code},
+        **{"cost_usd": attempt.cost_usd, "cost_estimated": attempt.cost_estimated},
     }

@@ -1,14 +1,20 @@
 """Instants as people name them on a command line."""
 
-from datetime import datetime
+import re
+from datetime import datetime, timedelta
 
 from lambdas.domain.durations import parse_duration
 from lambdas.domain.instants import from_text
 from lowtide.cli.errors import Misuse
 
+_DAYS = re.compile(r"([0-9]{1,4})d")
+"""Whole days: the one unit that Go's durations lack and that people look back by."""
+
 
 def instant(option: str, text: str, now: datetime) -> datetime:
-    """`2026-11-23T15:00:00Z`, `2026-11-23T16:00:00+01:00`, or how long ago: `20m`, `2h30m`. Raises Misuse."""
+    """`2026-11-23T15:00:00Z`, `2026-11-23T16:00:00+01:00`, or how long ago: `20m`, `2h30m`, `7d`. Raises Misuse."""
+    if days := _DAYS.fullmatch(text):
+        return now - timedelta(days=int(days[1]))
     try:
         return now - parse_duration(text)
     except ValueError:
@@ -17,5 +23,6 @@ def instant(option: str, text: str, now: datetime) -> datetime:
         return from_text(text)
     except ValueError as error:
         raise Misuse(
-            f"{option} {text!r} is not a time: write for example 2026-11-23T15:00:00Z, or 20m for twenty minutes ago"
+            f"{option} {text!r} is not a time: write for example 2026-11-23T15:00:00Z, 20m for twenty minutes ago, "
+            "or 7d for a week ago"
         ) from error

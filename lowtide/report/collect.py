@@ -197,7 +197,7 @@ def _of_period(table: Table, ledger: Ledger, pool: str, since: datetime) -> Iter
 def _job(ledger: Ledger, until: datetime, job: JobRecord) -> Document:
     """`waited_seconds`: until its first attempt, or until now where that has not begun; None: it ended before it began.
     `ran_seconds`: its attempts' time added up."""
-    document = described(ledger, job)
+    document = described(ledger, job, until)
     begun = job.started_at or (None if job.state in ENDED else until)
     attempts = document["attempts"]
     ran = [((attempt["ended_at"] or until) - attempt["started_at"]).total_seconds() for attempt in attempts]

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from lambdas.control.conclusion import ENDED_STATES
 from lambdas.domain.decision import Decision
 from lambdas.domain.fleet import Instance
 from lambdas.domain.fleet_view import is_ending, view
@@ -19,6 +18,9 @@ from lambdas.domain.reasons import Reason, ReasonClass, identity, rank
 from lambdas.domain.schedules import in_force
 from lambdas.domain.snapshot import Snapshot
 from lowtide.report.money import Meter, Prices
+
+ENDED_STATES = frozenset({"shutting-down", "terminated", "gone"})
+"""States in which EC2 charges nothing for an instance any more; `gone` is Lowtide's own."""
 
 POINTS_MOST = 400
 """Points of a timeline: more are not to be told apart at a screen's width, nor read in its table."""

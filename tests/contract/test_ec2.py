@@ -241,9 +241,10 @@ def test_pages_neither_skip_nor_double(cloud: Cloud) -> None:
 
 
 def test_spot_prices_name_every_zone_of_a_type(cloud: Cloud) -> None:
-    prices = cloud.ec2().spot_prices([TYPE], cloud.now())
+    prices = cloud.ec2().spot_prices([TYPE], cloud.now() - timedelta(hours=1), cloud.now())
     assert {(price.instance_type, price.zone) for price in prices} >= {(TYPE, A), (TYPE, B)}
     assert all(price.price > 0 for price in prices)
+    assert all(price.seen_at <= cloud.now() for price in prices)
 
 
 def test_types_are_described(cloud: Cloud) -> None:

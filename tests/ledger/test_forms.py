@@ -5,9 +5,11 @@ from decimal import Decimal
 
 import pytest
 
-from lambdas.adapters import items, job_items
+from lambdas.adapters import bill_items, items, job_items
 from lambdas.adapters.attributes import decode, encode
+from lambdas.domain.bills import Bill, Tariff
 from lambdas.domain.fleet import Instance, InstanceState, Lease, OfferingMark
+from lambdas.domain.instants import to_text
 from lambdas.domain.job_body import message_body
 from lambdas.domain.job_message import parse_message
 from lambdas.domain.job_record import Attempt, JobRecord, Outcome
@@ -41,6 +43,31 @@ def test_an_instance() -> None:
     read = items.instance_from(through_dynamodb(items.instance_item(instance)))
     assert read == instance
     assert (type(read.state), type(read.capacity_type)) == (InstanceState, CapacityType)
+
+
+@pytest.mark.parametrize("on_demand", [Decimal("7.824"), None])
+def test_what_an_instance_costs(on_demand: Decimal | None) -> None:
+    tariff = Tariff(
+        launched_at=START,
+        prices=((0, Decimal("2.31")), (7, Decimal("2.5"))),
+        on_demand=on_demand,
+        beside=Decimal("0.027"),
+        estimated=True,
+    )
+    stored = through_dynamodb({"launched_at": to_text(START), **bill_items.tariff_attributes(tariff)})
+    assert bill_items.tariff_from(stored) == tariff
+
+
+def test_a_bill() -> None:
+    bill = Bill(
+        **{"pool": "gpu", "instance_id": "i-1", "instance_type": "g4dn.metal", "zone": "us-west-2a", "slots": 8},
+        **{"capacity_type": CapacityType.SPOT, "launched_at": START, "ended_at": START + timedelta(hours=2)},
+        **{"cost_usd": Decimal("4.66"), "on_demand_cost_usd": Decimal(16), "leased_slot_seconds": Decimal("720.5")},
+        **{"leased_usd": Decimal("0.58"), "interrupted_usd": Decimal("0.1")},
+    )
+    stored = through_dynamodb(bill_items.bill_item(bill, timedelta(days=90)))
+    assert bill_items.bill_from(stored) == bill
+    assert stored["expires_at"] == int((bill.ended_at + timedelta(days=90)).timestamp())
 
 
 def test_a_lease() -> None:

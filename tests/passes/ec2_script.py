@@ -163,10 +163,10 @@ class ScriptedEc2(SimClient):
         return {"TerminatingInstances": [{"InstanceId": i} for i in wanted]}
 
     def _history(self, request: Any) -> dict[str, Any]:
-        now: datetime = self.clock()
+        since: datetime = request["StartTime"]
         return {
             "SpotPriceHistory": [
-                {"InstanceType": t, "AvailabilityZone": z, "SpotPrice": str(p), "Timestamp": now}
+                {"InstanceType": t, "AvailabilityZone": z, "SpotPrice": str(p), "Timestamp": since}
                 for (t, z), p in self.prices.items()
                 if t in request["InstanceTypes"]
             ],

@@ -186,7 +186,7 @@ def test_reading_says_when_ec2_did_not_answer() -> None:
     error = aws_error("DescribeSpotPriceHistory", "RequestLimitExceeded", "?", status=503)
     client: Any = ScriptedEc2(clock=VirtualClock(), hook=FailNext(errors={"ec2.describe_spot_price_history": [error]}))
     with pytest.raises(Unavailable):
-        Ec2(client, "Lowtide").spot_prices(["c7i.large"], START)
+        Ec2(client, "Lowtide").spot_prices(["c7i.large"], START, START)
 
 
 def test_the_latest_price_of_each_type_and_zone_counts() -> None:
@@ -200,8 +200,8 @@ def test_the_latest_price_of_each_type_and_zone_counts() -> None:
             {"SpotPriceHistory": [entry("0.03", 2)], "NextToken": ""},
         ]
     )
-    (price,) = Ec2(client, "Lowtide").spot_prices(["c7i.large"], START)  # type: ignore[arg-type]
-    assert price.price == Decimal("0.02")
+    (price,) = Ec2(client, "Lowtide").spot_prices(["c7i.large"], START, START)  # type: ignore[arg-type]
+    assert (price.price, price.seen_at.hour) == (Decimal("0.02"), 3), "and since when it holds"
 
 
 def test_instance_types_are_described_a_hundred_at_a_time() -> None:

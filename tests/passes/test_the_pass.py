@@ -1,6 +1,7 @@
 import json
 import logging
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -166,7 +167,7 @@ def test_the_summary_tells_the_tick_what_it_needs_for_the_alarms() -> None:
     assert applied.version == 1
 
 
-def test_the_hourly_cost_adds_spot_at_the_market_and_on_demand_at_the_list() -> None:
+def test_the_hourly_cost_adds_spot_at_the_market_with_its_volumes_and_addresses() -> None:
     world = World()
     world.ec2.prices = {("c7i.large", "us-west-2a"): 0.031, ("c7i.large", "us-west-2b"): 0.04}
     world.apply(pool(max_instances=2))
@@ -174,7 +175,27 @@ def test_the_hourly_cost_adds_spot_at_the_market_and_on_demand_at_the_list() -> 
     world.run()
     world.run()
     summary = world.state()["summary"]
-    assert (summary["hourly_cost_usd"], summary["on_demand_hourly_cost_usd"]) == ("0.062", "0")
+    beside = Decimal("0.08") * 200 / 730 + Decimal("0.005")
+    assert Decimal(summary["hourly_cost_usd"]) == 2 * (Decimal("0.031") + beside)
+    assert summary["on_demand_hourly_cost_usd"] == "0"
+
+
+def test_an_on_demand_instance_costs_the_list_price_until_ec2_has_ended_it() -> None:
+    world = World()
+    world.apply(pool(max_instances=1, spot=False, spot_max_price=None))
+    world.enqueue(1)
+    world.run()
+    world.run()
+    beside = Decimal("0.08") * 200 / 730 + Decimal("0.005")
+    summary = world.state()["summary"]
+    assert Decimal(summary["hourly_cost_usd"]) == Decimal("0.10") + beside
+    assert summary["on_demand_hourly_cost_usd"] == summary["hourly_cost_usd"]
+    world.clear_queue()
+    (machine,) = world.ec2.machines.values()
+    machine.ended = True
+    world.observe()
+    world.run()
+    assert world.state()["summary"]["hourly_cost_usd"] == "0"
 
 
 def test_one_canonical_log_line_tells_the_pass(caplog: pytest.LogCaptureFixture) -> None:
