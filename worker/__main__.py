@@ -19,6 +19,7 @@ from worker import boot, log
 from worker.agent import Agent
 from worker.api import Api
 from worker.aws import S3, Logs
+from worker.containers import find_engine
 from worker.data import DataRole
 from worker.imds import Metadata
 from worker.inputs import Fetcher
@@ -107,7 +108,8 @@ def build(config: dict[str, Any], state: Path, wake: Callable[[], None]) -> Agen
         logs=Logs(config["region"], data.credentials),
         log_group=lambda: data.place().log_group,
         account=account,
-        limits=limits(log.to_stderr, memory_mib=described.memory_mib),
+        limits=limits(log.to_stderr, memory_mib=described.memory_mib, vcpus=described.vcpus),
+        engine=find_engine,
         gpus=described.gpus,
         now=clock.now,
         log=log.to_stderr,

@@ -3,6 +3,7 @@
 work/        working directory, inputs in it        home/, tmp/    HOME and TMPDIR
 checkpoint/  LOWTIDE_CHECKPOINT_DIR                  done/done      LOWTIDE_DONE_FILE
 notice/notice   LOWTIDE_NOTICE_FILE, the worker's to write
+container    the name of its container, if it has one
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -19,8 +19,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Callable
 
-from worker import inputs, processes
+from worker import containers, inputs, processes
 from worker.checkpoint import Checkpoint, Store
+from worker.containers import Contained, Container, Engine, EngineFailed
 from worker.imds import Notice
 from worker.isolation import Account, base_environment
 from worker.joblog import JobLog, Sends, Spool, stream_name
@@ -30,12 +31,17 @@ from worker.limits import Group, Limits
 from worker.log import Log, to_text
 from worker.pace import seconds_until_kill
 from worker.ports import Terms
+from worker.processes import Exit, Hosted
 
 STOP_GRACE_SECONDS = 30.0
 """From SIGTERM to SIGKILL when nothing shortens it (a timeout, a cancel). Kubernetes: 30 s."""
 HELD = ("/bin/sh", "-c", 'read -r go && exec "$@" < /dev/null', "sh")
 """Runs the command that follows once a line comes: until then the process can be put where its children belong."""
 OUT_OF_MEMORY = "out of memory: the job needed more than its share of the instance's memory"
+CONTAINER = "container"
+"""File of an attempt with an image: its container's name, for a worker that finds it left."""
+ENGINE_TRIES = 3
+"""Attempts in a row that an instance gives back because its container engine fails; then they fail."""
 LAST_WORDS_SECONDS = 60.0
 """For the rest of a job's log to reach CloudWatch when nothing ends the instance."""
 REPORTING_SECONDS = 2.0
@@ -61,7 +67,7 @@ class Attempt:
         self._group: Group | None = None
         self._lock = threading.Lock()
         self._stopped: Stop | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Hosted | Contained | None = None
         self._timers: list[threading.Timer] = []
         self._thread = threading.Thread(target=self._run, name=f"job {lease.key.job_id}", daemon=True)
 
@@ -82,7 +88,7 @@ class Attempt:
             if self._process is None:
                 return
             if first:
-                processes.signal_group(self._process.pid, signal.SIGTERM)
+                self._process.terminate()
             self._later(kill_after, self._kill)
 
     def warn(self, notice: Notice, seconds_left: float) -> None:
@@ -126,7 +132,7 @@ class Attempt:
     def _kill(self) -> None:
         with self._lock:
             if self._process is not None:
-                processes.signal_group(self._process.pid, signal.SIGKILL)
+                self._process.kill()
 
     def _run(self) -> None:
         outcome = self._result()
@@ -160,35 +166,70 @@ class Attempt:
         try:
             return self._prepare_and_run()
         except inputs.BadInput as error:
-            return self._ended(began, None, None, f"input: {error}")
+            return self._ended(began, Exit(None, None, f"input: {error}"))
+        except containers.Unusable as error:
+            return self._ended(began, Exit(None, None, str(error)))
         except inputs.Stopped:
             return NeverStarted("stopped before it started")
+        except EngineFailed as error:
+            return self._without_engine(began, f"the container engine failed: {error}: {self._tail()}")
         except (inputs.Unavailable, OSError) as error:  # OSError: the disk; never the job's fault
             return NeverStarted(f"{type(error).__name__}: {error}")
         except Exception as error:
             self._runner.log("attempt-broken", job_id=self.key.job_id, error=repr(error))
             return NeverStarted(f"the worker failed: {error!r}")
 
+    def _without_engine(self, began: datetime, why: str) -> Outcome:
+        """Given back, for another instance to try; a failure once this one's engine has done nothing but fail."""
+        with self._lock:
+            if self._stopped is not None:
+                return self._ended(began, Exit(None, None, why))
+        if self._runner.engine_failed() < ENGINE_TRIES:
+            return NeverStarted(why)
+        return self._ended(began, Exit(None, None, f"{why} ({ENGINE_TRIES} times in a row on this instance)"))
+
     def _prepare_and_run(self) -> Outcome:
         self._make_directories()
         self._joblog = self._open_log()
+        engine = self._engine()
         checkpoint = self._restore()
-        self._runner.fetcher.fetch(self.lease.inputs, self._place / "work", lambda: self._stopped is not None)
+        self._runner.fetcher.fetch(self.lease.inputs, self._place / "work", self._is_stopped)
         for name in ("work", "home", "tmp", "checkpoint", "done"):
             self._runner.account.own(self._place / name)
         self._keep(checkpoint)
-        self._group = self._limited()
         started = self._runner.now()
         try:
-            process = self._spawn()
+            process = self._spawn(engine)
         except OSError as error:
             code = 127 if isinstance(error, FileNotFoundError) else 126
-            return self._ended(started, code, None, f"the command cannot be run: {error}")
-        status = process.wait()
-        processes.signal_group(process.pid, signal.SIGKILL)
-        with self._lock:
-            self._process = None
-        return self._ended(started, status if status >= 0 else None, -status if status < 0 else None, None)
+            return self._ended(started, Exit(code, None, f"the command cannot be run: {error}"))
+        try:
+            found = process.wait()
+        finally:
+            with self._lock:
+                self._process = None
+        if engine is not None:
+            self._runner.engine_worked()
+        return self._ended(started, found)
+
+    def _is_stopped(self) -> bool:
+        return self._stopped is not None
+
+    def _engine(self) -> Engine | None:
+        """What is to run the job's container, its image being there; None: the job runs on the host.
+
+        Raises containers.Unusable, inputs.Stopped."""
+        if self.lease.image is None:
+            return None
+        engine = self._runner.engine()
+        if engine is None:
+            raise containers.Unusable(containers.NO_ENGINE)
+        try:
+            engine.fetch(self.lease.image, self._is_stopped)
+        except containers.Stopped as error:
+            raise inputs.Stopped from error
+        (self._place / CONTAINER).write_text(self._container_name(), encoding="utf-8")
+        return engine
 
     def _make_directories(self) -> None:
         shutil.rmtree(self._place, ignore_errors=True)
@@ -223,11 +264,14 @@ class Attempt:
             self._joblog.say(f"{files} files of the checkpoint are there again.")
         return checkpoint
 
+    def _share(self) -> float:
+        """Of the instance: the attempt's slots of the pool's."""
+        return self.lease.slots / max(1, self._terms.slots)
+
     def _limited(self) -> Group | None:
-        """The attempt's share of the instance: its slots of the pool's."""
         name = f"job-{self.key.fence}-{self.key.job_id}"
         try:
-            return self._runner.limits.group(name, self.lease.slots / max(1, self._terms.slots))
+            return self._runner.limits.group(name, self._share())
         except OSError as error:
             self._told("job-without-limits", error=str(error))
             return None
@@ -250,29 +294,54 @@ class Attempt:
     def _told(self, event: str, **fields: str) -> None:
         self._runner.log(event, job_id=self.key.job_id, **fields)
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        """Raises inputs.Stopped when the attempt was stopped first, OSError when the command cannot be run."""
+    def _spawn(self, engine: Engine | None) -> Hosted | Contained:
+        """Raises inputs.Stopped when the attempt was stopped first, OSError when the command cannot be run,
+        containers.Unusable when its container cannot."""
         assert self._joblog is not None
         with self._lock:
             if self._stopped is not None:
                 raise inputs.Stopped
-            self._process = process = subprocess.Popen(
-                self.lease.command if self._group is None else [*HELD, *self.lease.command],
-                cwd=self._place / "work",
-                env=self._environment(),
-                stdin=subprocess.DEVNULL if self._group is None else subprocess.PIPE,
-                stdout=self._joblog.writer,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                user=self._runner.account.uid,
-                group=self._runner.account.gid,
-                extra_groups=self._runner.account.groups,
-            )
+            if engine is None:
+                self._process = process = self._on_the_host(self._joblog.writer)
+            else:
+                self._process = process = engine.run(self._container(), self._joblog.writer)
             self._joblog.close_writer()
-            self._let_go(process)
             if self.lease.seconds_left is not None:
                 self._later(self.lease.seconds_left, lambda: self.stop(Stop.TIMED_OUT))
             return process
+
+    def _on_the_host(self, output: int) -> Hosted:
+        self._group = self._limited()
+        process = subprocess.Popen(
+            self.lease.command if self._group is None else [*HELD, *self.lease.command],
+            cwd=self._place / "work",
+            env=self._environment(),
+            stdin=subprocess.DEVNULL if self._group is None else subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            user=self._runner.account.uid,
+            group=self._runner.account.gid,
+            extra_groups=self._runner.account.groups,
+        )
+        self._let_go(process)
+        return Hosted(process)
+
+    def _container(self) -> Container:
+        assert self.lease.image is not None
+        return Container(
+            name=self._container_name(),
+            image=self.lease.image,
+            command=self.lease.command,
+            place=self._place,
+            environment=self._environment(),
+            account=self._runner.account,
+            allotment=self._runner.limits.allotment(self._share()),
+            devices=self.devices,
+        )
+
+    def _container_name(self) -> str:
+        return containers.container_name(self.key.job_id, self.key.fence, self._place)
 
     def _let_go(self, process: subprocess.Popen[bytes]) -> None:
         """Puts a held process into the attempt's group, then lets it become the job."""
@@ -287,6 +356,9 @@ class Attempt:
 
     def _environment(self) -> dict[str, str]:
         found = base_environment(self._place / "home", self._place / "tmp")
+        if self.lease.image is not None:
+            del found["PATH"]  # the image's own
+            found["TINI_KILL_PROCESS_GROUP"] = "1"  # docker's init passes signals on to all of the group
         found.update(self.lease.env)
         found.update(
             LOWTIDE_JOB_ID=self.key.job_id,
@@ -297,18 +369,26 @@ class Attempt:
             LOWTIDE_NOTICE_FILE=str(self._place / "notice" / "notice"),
         )
         if self._runner.gpus:
-            found["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, self.devices))
+            found.update(self._visible_gpus())
         return found
 
-    def _ended(self, started: datetime, code: int | None, number: int | None, error: str | None) -> Ended:
-        failed = code != 0 and self._stopped is None
-        if failed and self._group is not None and self._group.out_of_memory():
-            error = OUT_OF_MEMORY
+    def _visible_gpus(self) -> dict[str, str]:
+        """A container has only its own, which count from 0 there. One without any says so to NVIDIA's runtime, which
+        would otherwise heed an image that asks for all."""
+        if self.lease.image is None:
+            return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, self.devices))}
+        inside = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, range(len(self.devices))))}
+        return inside if self.devices else {**inside, "NVIDIA_VISIBLE_DEVICES": "void"}
+
+    def _ended(self, started: datetime, exit: Exit) -> Ended:
+        failed = exit.code != 0 and self._stopped is None
+        out_of_memory = exit.out_of_memory or (self._group is not None and self._group.out_of_memory())
+        error = OUT_OF_MEMORY if failed and out_of_memory else exit.error
         return Ended(
             started_at=started,
             ended_at=self._runner.now(),
-            exit_code=code,
-            signal=number,
+            exit_code=exit.code,
+            signal=exit.signal,
             stopped=self._stopped,
             done=self._wrote_done(),
             error=error or (self._tail() if failed else None),
@@ -345,6 +425,7 @@ class Runner:
         log_group: Callable[[], str],
         account: Account,
         limits: Limits,
+        engine: Callable[[], Engine | None],
         gpus: int,
         now: Callable[[], datetime],
         log: Log,
@@ -357,11 +438,14 @@ class Runner:
         self.log_group = log_group
         self.account = account
         self.limits = limits
+        self.engine = engine
+        """Looked up for each attempt with an image."""
         self.gpus = gpus
         self.now = now
         self.log = log
         self.on_end: Callable[[], None] = lambda: None
         """Called, from any thread, when an attempt has an outcome."""
+        self._engine_failures = 0
         self.jobs.mkdir(parents=True, exist_ok=True)
         self.spools.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -373,9 +457,25 @@ class Runner:
     def clear_leftovers(self) -> list[tuple[str, int]]:
         """Ends every job of an earlier worker on this instance: (job id, fence) of those that had been begun."""
         begun = [(place.parent.name[len("job-") :], int(place.name)) for place in self.jobs.glob("job-*/*")]
+        self._remove_containers()
         killed = processes.kill_under(self.jobs)
         shutil.rmtree(self.jobs, ignore_errors=True)
         self.jobs.mkdir(parents=True, exist_ok=True)
         if begun or killed:
             self.log("leftovers-cleared", attempts=len(begun), processes=killed)
         return begun
+
+    def _remove_containers(self) -> None:
+        named = [place.read_text(encoding="utf-8") for place in self.jobs.glob(f"job-*/*/{CONTAINER}")]
+        engine = self.engine() if named else None
+        for name in named:
+            if engine is None or not engine.remove(name):
+                self.log("container-left", name=name)
+
+    def engine_failed(self) -> int:
+        """How often the engine has failed without a container that ran in between, this time included."""
+        self._engine_failures += 1
+        return self._engine_failures
+
+    def engine_worked(self) -> None:
+        self._engine_failures = 0

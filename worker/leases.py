@@ -41,6 +41,8 @@ class Lease:
     inputs: tuple[Input, ...]
     seconds_left: float | None
     """Running time that the job's timeout leaves to this attempt; None: no timeout."""
+    image: str | None = None
+    """The container image that it runs in; None: on the host."""
 
     @classmethod
     def parse(cls, given: dict[str, Any]) -> Lease:
@@ -55,6 +57,7 @@ class Lease:
             env=dict(given.get("env") or {}),
             inputs=tuple(_input(one) for one in given.get("inputs") or ()),
             seconds_left=None if timeout is None else max(0.0, timeout - (given.get("used_seconds") or 0.0)),
+            image=given.get("image"),
         )
 
 

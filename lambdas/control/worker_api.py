@@ -121,6 +121,7 @@ def _lease(granted: Granted) -> Answer:
     return {
         **{"job_id": job.job_id, "fence": granted.lease.fence, "attempt": job.attempts, "pool": job.pool},
         **{"slots": granted.lease.slots, "command": list(spec.command), "env": dict(spec.env)},
+        "image": spec.image,
         "inputs": [each.to_document() for each in spec.inputs],
         "timeout_seconds": None if spec.timeout is None else spec.timeout.total_seconds(),
         "used_seconds": float(job.used_seconds),

@@ -41,7 +41,7 @@ READERS: Mapping[str, Reader] = {
 """Every field of contract section 3."""
 
 NOT_YET: Mapping[str, Any] = {
-    **{"image": None, "secrets": (), "deadline": None, "estimated_duration": None},
+    **{"secrets": (), "deadline": None, "estimated_duration": None},
 }
 """Fields that are validated but whose behaviour does not exist yet: any value but this one is parked by name."""
 

@@ -63,6 +63,8 @@ class JobSpec:
     slots: int = 1
     resources: Resources | None = None
     inputs: tuple[Input, ...] = ()
+    image: str | None = None
+    """The container image it runs in; None: on the host."""
     env: tuple[tuple[str, str], ...] = ()
     tags: tuple[tuple[str, str], ...] = ()
     timeout: timedelta | None = None
@@ -80,6 +82,7 @@ class JobSpec:
             **{"job_id": self.job_id, "pool": self.pool, "command": list(self.command), "slots": self.slots},
             "resources": self.resources and self.resources.to_document(),
             "inputs": [each.to_document() for each in self.inputs],
+            "image": self.image,
             **{"env": dict(sorted(self.env)), "tags": dict(sorted(self.tags))},
             "timeout": None if self.timeout is None else self.timeout.total_seconds(),
             **{"priority": self.priority, "max_attempts": self.max_attempts},

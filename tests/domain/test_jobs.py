@@ -14,6 +14,7 @@ FULL = JobSpec(
     slots=1,
     resources=Resources(vcpus=Decimal("1.5"), memory_mib=2048, gpus=1),
     inputs=(Input(s3="s3://bucket/k", path="data", sha256="ab" * 32), Input(s3="s3://bucket/l", path=".")),
+    image="ubuntu:24.04",
     env=(("A", "1"), ("B", "2")),
     tags=(("team", "vision"),),
     timeout=timedelta(minutes=90),

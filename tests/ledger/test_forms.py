@@ -144,6 +144,7 @@ SPECS = [
         command=("/bin/sh", "-c", "écho \udcff".encode(errors="replace").decode()),
         resources=RESOURCES,
         inputs=(Input(s3="s3://bucket/key", path="in", sha256="0" * 64), Input(s3="s3://bucket/key", path=".")),
+        image="python:3.13",
         env=(("A", "1"),),
         tags=(("team", "x"),),
         timeout=timedelta(minutes=90),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.test_job import Bench
+from tests.worker.bench import Bench
 from worker.job import OUT_OF_MEMORY
 from worker.limits import Limits, limits
 
@@ -21,12 +21,12 @@ def tree(place: Path, controllers: str = "cpuset cpu io memory pids") -> tuple[P
 
 def test_the_worker_moves_into_a_leaf_and_divides_its_own_group(tmp_path: Path) -> None:
     root, own = tree(tmp_path)
-    limits(lambda event, **_: None, memory_mib=1024, root=root, own=own)
+    limits(lambda event, **_: None, memory_mib=1024, vcpus=4, root=root, own=own)
     unit = root / "system.slice/lowtide-worker.service"
     assert (unit / "cgroup.subtree_control").read_text() == "+cpu +memory"
     assert (unit / "worker" / "cgroup.procs").read_text().isdigit()
     own.write_text("0::/system.slice/lowtide-worker.service/worker\n")
-    made = limits(lambda event, **_: None, memory_mib=1024, root=root, own=own)
+    made = limits(lambda event, **_: None, memory_mib=1024, vcpus=4, root=root, own=own)
     assert made.group("job", 0.5) is not None, "a restarted worker finds its unit's group again"
     assert (unit / "job" / "memory.max").exists()
 
@@ -40,6 +40,7 @@ def test_where_there_are_no_limits_the_log_says_why_and_jobs_run(tmp_path: Path,
     found = limits(
         lambda event, **fields: said.update(event=event, **fields),
         memory_mib=1024,
+        vcpus=4,
         root=tmp_path / "nowhere" if why == "no tree" else root,
         own=own,
     )
@@ -49,7 +50,7 @@ def test_where_there_are_no_limits_the_log_says_why_and_jobs_run(tmp_path: Path,
 
 
 def test_a_share_bounds_memory_and_weighs_cpu(tmp_path: Path) -> None:
-    made = Limits(tmp_path, memory_mib=1024)
+    made = Limits(tmp_path, memory_mib=1024, vcpus=4)
     made.group("half", 0.5)
     made.group("auxiliary", 0.0)
     assert (tmp_path / "half/memory.max").read_text() == str(512 * 2**20)
