@@ -37,7 +37,6 @@ STOP_GRACE_SECONDS = 30.0
 """From SIGTERM to SIGKILL when nothing shortens it (a timeout, a cancel). Kubernetes: 30 s."""
 HELD = ("/bin/sh", "-c", 'read -r go && exec "$@" < /dev/null', "sh")
 """Runs the command that follows once a line comes: until then the process can be put where its children belong."""
-OUT_OF_MEMORY = "out of memory: the job needed more than its share of the instance's memory"
 CONTAINER = "container"
 """File of an attempt with an image: its container's name, for a worker that finds it left."""
 ENGINE_TRIES = 3
@@ -383,7 +382,6 @@ class Attempt:
     def _ended(self, started: datetime, exit: Exit) -> Ended:
         failed = exit.code != 0 and self._stopped is None
         out_of_memory = exit.out_of_memory or (self._group is not None and self._group.out_of_memory())
-        error = OUT_OF_MEMORY if failed and out_of_memory else exit.error
         return Ended(
             started_at=started,
             ended_at=self._runner.now(),
@@ -391,7 +389,8 @@ class Attempt:
             signal=exit.signal,
             stopped=self._stopped,
             done=self._wrote_done(),
-            error=error or (self._tail() if failed else None),
+            error=exit.error or (self._tail() if failed else None),
+            out_of_memory=failed and out_of_memory,
         )
 
     def _wrote_done(self) -> bool:

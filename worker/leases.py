@@ -92,6 +92,8 @@ class Ended:
     done: bool
     """The job wrote to LOWTIDE_DONE_FILE."""
     error: str | None
+    out_of_memory: bool = False
+    """It failed because it needed more memory than it has."""
 
     def body(self, key: Key) -> dict[str, Any]:
         return {
@@ -104,6 +106,7 @@ class Ended:
             "interrupted": self.stopped in (Stop.INTERRUPTED, Stop.LEASE_LOST),
             "done": self.done,
             "error": self.error,
+            "out_of_memory": self.out_of_memory,
         }
 
 

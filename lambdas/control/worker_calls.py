@@ -101,6 +101,7 @@ def finish(body: Mapping[str, Any]) -> Finish:
         interrupted=_flag(body, "interrupted"),
         done=_flag(body, "done"),
         error=_optional(body, "error", _words),
+        out_of_memory="out_of_memory" in body and _flag(body, "out_of_memory"),
     )
     if not (result.interrupted or result.timed_out) and result.exit_code is result.signal is result.error is None:
         raise BadCall("exit_code", "is missing, and so are signal and error: an attempt ends with one of them")

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from tests.worker.bench import Bench
-from worker.job import OUT_OF_MEMORY
 from worker.limits import Limits, limits
 
 
@@ -81,7 +80,19 @@ def test_out_of_memory_is_told_apart_from_other_failures(tmp_path: Path) -> None
     (group,) = groups.iterdir()
     (group / "memory.events").write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 1\n")
     found = bench.outcome(attempt)
-    assert (found.signal, found.error) == (9, OUT_OF_MEMORY)
+    assert (found.signal, found.out_of_memory) == (9, True)
+    assert found.body(attempt.key)["out_of_memory"] is True
+
+
+def test_a_job_that_goes_on_after_one_of_its_processes_was_ended_for_memory_has_not_failed(tmp_path: Path) -> None:
+    groups = tmp_path / "groups"
+    groups.mkdir()
+    bench = Bench(tmp_path / "state", cgroups=groups)
+    attempt = bench.started("touch $TMPDIR/ready; sleep 0.3")
+    (group,) = groups.iterdir()
+    (group / "memory.events").write_text("oom_kill 1\n")
+    found = bench.outcome(attempt)
+    assert (found.exit_code, found.out_of_memory) == (0, False)
 
 
 def test_a_command_that_does_not_exist_ends_with_127_in_a_group_too(tmp_path: Path) -> None:
