@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Callable
 
+from worker.inputs import Stopped
 from worker.isolation import DEFAULT_PATH, Account
 from worker.limits import Allotment
 from worker.processes import Exit, signal_group
@@ -51,10 +52,6 @@ class Unusable(Exception):
 
 class EngineFailed(Exception):
     """The engine could not do what was asked, for no fault of the job's."""
-
-
-class Stopped(Exception):
-    """The attempt was stopped while its image was fetched."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from worker.checkpoint import Checkpoint, Store
 from worker.containers import Contained, Container, Engine, EngineFailed
 from worker.imds import Notice
 from worker.isolation import Account, base_environment
+from worker.job_rights import JobRights, NoRights, Rights
 from worker.joblog import JobLog, Sends, Spool, stream_name
 from worker.keeping import Keeper
 from worker.leases import Ended, Key, Lease, NeverStarted, Outcome, Stop
@@ -64,6 +65,7 @@ class Attempt:
         self._keeper: Keeper | None = None
         self._joblog: JobLog | None = None
         self._group: Group | None = None
+        self._rights = Rights({})
         self._lock = threading.Lock()
         self._stopped: Stop | None = None
         self._process: Hosted | Contained | None = None
@@ -138,6 +140,7 @@ class Attempt:
         for timer in self._timers:
             timer.cancel()
         processes.kill_under(self._place)
+        self._rights.end()
         self._keep_what_it_leaves(outcome)
         if self._group is not None:
             self._group.remove()
@@ -166,7 +169,7 @@ class Attempt:
             return self._prepare_and_run()
         except inputs.BadInput as error:
             return self._ended(began, Exit(None, None, f"input: {error}"))
-        except containers.Unusable as error:
+        except (containers.Unusable, NoRights) as error:
             return self._ended(began, Exit(None, None, str(error)))
         except inputs.Stopped:
             return NeverStarted("stopped before it started")
@@ -195,6 +198,7 @@ class Attempt:
         self._runner.fetcher.fetch(self.lease.inputs, self._place / "work", self._is_stopped)
         for name in ("work", "home", "tmp", "checkpoint", "done"):
             self._runner.account.own(self._place / name)
+        self._rights = self._runner.rights.admit(self.lease, self._is_stopped)
         self._keep(checkpoint)
         started = self._runner.now()
         try:
@@ -223,10 +227,7 @@ class Attempt:
         engine = self._runner.engine()
         if engine is None:
             raise containers.Unusable(containers.NO_ENGINE)
-        try:
-            engine.fetch(self.lease.image, self._is_stopped)
-        except containers.Stopped as error:
-            raise inputs.Stopped from error
+        engine.fetch(self.lease.image, self._is_stopped)
         (self._place / CONTAINER).write_text(self._container_name(), encoding="utf-8")
         return engine
 
@@ -359,6 +360,7 @@ class Attempt:
             del found["PATH"]  # the image's own
             found["TINI_KILL_PROCESS_GROUP"] = "1"  # docker's init passes signals on to all of the group
         found.update(self.lease.env)
+        found.update(self._rights.environment)
         found.update(
             LOWTIDE_JOB_ID=self.key.job_id,
             LOWTIDE_POOL=self.lease.pool,
@@ -425,6 +427,7 @@ class Runner:
         account: Account,
         limits: Limits,
         engine: Callable[[], Engine | None],
+        rights: JobRights,
         gpus: int,
         now: Callable[[], datetime],
         log: Log,
@@ -439,6 +442,7 @@ class Runner:
         self.limits = limits
         self.engine = engine
         """Looked up for each attempt with an image."""
+        self.rights = rights
         self.gpus = gpus
         self.now = now
         self.log = log

@@ -60,6 +60,12 @@ class Release:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCredentialsCall:
+    job_id: str
+    fence: int
+
+
 def read_body(text: str | None) -> dict[str, Any]:
     try:
         body = json.loads(text or "")
@@ -110,6 +116,10 @@ def finish(body: Mapping[str, Any]) -> Finish:
 
 def release(body: Mapping[str, Any]) -> Release:
     return Release(job_id=_text(body, "job_id"), fence=_count(body, "fence"), reason=_words(body.get("reason")))
+
+
+def job_credentials(body: Mapping[str, Any]) -> JobCredentialsCall:
+    return JobCredentialsCall(job_id=_text(body, "job_id"), fence=_count(body, "fence"))
 
 
 def _notice(value: Any) -> Notice:

@@ -16,6 +16,7 @@ FULL = JobSpec(
     inputs=(Input(s3="s3://bucket/k", path="data", sha256="ab" * 32), Input(s3="s3://bucket/l", path=".")),
     image="ubuntu:24.04",
     env=(("A", "1"), ("B", "2")),
+    secrets=(("TOKEN", "arn:aws:ssm:us-west-2:123456789012:parameter/x"),),
     tags=(("team", "vision"),),
     timeout=timedelta(minutes=90),
     priority=-5,

@@ -27,7 +27,15 @@ def test_a_claim_runs_the_job_under_a_lease(world: World) -> None:
     (lease,) = world.claim(world.instance())["leases"]
     assert lease == {
         **{"job_id": "job", "fence": 1, "attempt": 1, "pool": "gpu", "slots": 1, "command": ["python3", "train.py"]},
-        **{"image": "python:3.13", "env": {"SEED": "1"}, "inputs": [], "timeout_seconds": 3600.0, "used_seconds": 0.0},
+        **{
+            "image": "python:3.13",
+            "secrets": {},
+            "job_role": False,
+            "env": {"SEED": "1"},
+            "inputs": [],
+            "timeout_seconds": 3600.0,
+            "used_seconds": 0.0,
+        },
     }
     assert (world.record().state, world.record().instance_id) == (JobState.RUNNING, f"i-{1:017x}")
 

@@ -13,6 +13,7 @@ from worker.containers import find_engine
 from worker.inputs import Fetcher
 from worker.isolation import Account
 from worker.job import Attempt, Runner
+from worker.job_rights import JobRights
 from worker.leases import Lease
 from worker.limits import Limits
 from worker.pace import Reserve
@@ -32,6 +33,13 @@ def until(condition: Callable[[], Any], seconds: float = 15.0) -> None:
         time.sleep(0.01)
 
 
+class NoApi:
+    """Nothing may be asked of it."""
+
+    def call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        raise AssertionError(f"{path} was called with {body}")
+
+
 class Bench:
     def __init__(self, state: Path, account: Account | None = None, gpus: int = 0, cgroups: Path | None = None) -> None:
         self.state = state
@@ -47,6 +55,7 @@ class Bench:
             account=account or Account(),
             limits=Limits(self.cgroups, memory_mib=1024, vcpus=4),
             engine=find_engine,
+            rights=JobRights(NoApi(), region="us-west-2", now=lambda: datetime.now(UTC)),
             gpus=gpus,
             now=lambda: datetime.now(UTC),
             log=lambda event, **fields: None,
