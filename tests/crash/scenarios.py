@@ -14,7 +14,6 @@ from botocore.exceptions import ReadTimeoutError
 
 from lambdas import names
 from lambdas.adapters import keys
-from lambdas.adapters.pool_config import PoolConfig
 from lambdas.domain.instants import to_text
 from lambdas.domain.machine import Machine
 from lambdas.domain.pools import Pool, TypeFacts
@@ -309,8 +308,9 @@ def ask_for_credentials(of: World) -> None:
 
 def prepare_job_role() -> World:
     made = running()
-    (pool,) = PoolConfig(made.table).pools()
-    PoolConfig(made.table).put_pool(replace(pool, job_role_arn=JOB_ROLE), pool.version, now=made.clock())
+    pool = made.config.pool("cpu")
+    assert pool is not None
+    made.config.put_pool(replace(pool, job_role_arn=JOB_ROLE), pool.version, now=made.clock())
     return made
 
 
