@@ -24,11 +24,11 @@ from worker.data import DataRole
 from worker.imds import Metadata
 from worker.inputs import Fetcher
 from worker.isolation import block_metadata, job_account
-from worker.job import Runner
 from worker.job_rights import JobRights
 from worker.limits import limits
 from worker.ports import Machine
 from worker.power import Power
+from worker.runner import Runner
 
 LEAVE_SECONDS = 45.0
 """For ending and reporting every job when the worker itself is stopped; systemd waits 60 s (boot.py's unit)."""

@@ -3,7 +3,7 @@ one interface that both have, whichever is installed and whether or not a daemon
 
 A container is what a job on the host is, in another file system: the same user, directories, environment and network.
 It shares the instance's network so that the rule that keeps jobs from the metadata service (isolation.py) holds for it;
-behind a bridge its requests would be nobody's in particular and would reach it.
+behind a bridge its requests would be nobody's in particular and would reach it (docs/adr/0016).
 """
 
 from __future__ import annotations

@@ -16,23 +16,25 @@ import subprocess
 import threading
 import time
 from datetime import datetime
-from pathlib import Path
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 
 from worker import containers, inputs, processes
-from worker.checkpoint import Checkpoint, Store
+from worker.checkpoint import Checkpoint
 from worker.containers import Contained, Container, Engine, EngineFailed
+from worker.environment import job_environment
 from worker.imds import Notice
-from worker.isolation import Account, base_environment
-from worker.job_rights import JobRights, NoRights, Rights
-from worker.joblog import JobLog, Sends, Spool, stream_name
+from worker.job_rights import NoRights, Rights
+from worker.joblog import JobLog, Spool, stream_name
 from worker.keeping import Keeper
 from worker.leases import Ended, Key, Lease, NeverStarted, Outcome, Stop
-from worker.limits import Group, Limits
-from worker.log import Log, to_text
+from worker.limits import Group
+from worker.log import to_text
 from worker.pace import seconds_until_kill
 from worker.ports import Terms
 from worker.processes import Exit, Hosted
+
+if TYPE_CHECKING:
+    from worker.runner import Runner
 
 STOP_GRACE_SECONDS = 30.0
 """From SIGTERM to SIGKILL when nothing shortens it (a timeout, a cancel). Kubernetes: 30 s."""
@@ -149,8 +151,11 @@ class Attempt:
 
     def _keep_what_it_leaves(self, outcome: Outcome) -> None:
         """The last save, then the last lines. Nothing that goes wrong here changes how the attempt ended."""
-        if self._keeper is not None and isinstance(outcome, Ended):
-            self._keeper.end(self._seconds_for_the_rest())
+        if self._keeper is not None:
+            if isinstance(outcome, Ended):
+                self._keeper.end(self._seconds_for_the_rest())
+            else:
+                self._keeper.abandon()
         if self._joblog is not None:
             seconds = self._seconds_for_the_rest()
             self._joblog.drained(LAST_WORDS_SECONDS if seconds is None else max(REPORTING_SECONDS / 2, seconds))
@@ -355,31 +360,9 @@ class Attempt:
             process.stdin.write(b"\n")
 
     def _environment(self) -> dict[str, str]:
-        found = base_environment(self._place / "home", self._place / "tmp")
-        if self.lease.image is not None:
-            del found["PATH"]  # the image's own
-            found["TINI_KILL_PROCESS_GROUP"] = "1"  # docker's init passes signals on to all of the group
-        found.update(self.lease.env)
-        found.update(self._rights.environment)
-        found.update(
-            LOWTIDE_JOB_ID=self.key.job_id,
-            LOWTIDE_POOL=self.lease.pool,
-            LOWTIDE_ATTEMPT=str(self.lease.attempt),
-            LOWTIDE_CHECKPOINT_DIR=str(self._place / "checkpoint"),
-            LOWTIDE_DONE_FILE=str(self._place / "done" / "done"),
-            LOWTIDE_NOTICE_FILE=str(self._place / "notice" / "notice"),
+        return job_environment(
+            self.lease, self._place, self._rights.environment, gpus=self._runner.gpus, devices=self.devices
         )
-        if self._runner.gpus:
-            found.update(self._visible_gpus())
-        return found
-
-    def _visible_gpus(self) -> dict[str, str]:
-        """A container has only its own, which count from 0 there. One without any says so to NVIDIA's runtime, which
-        would otherwise heed an image that asks for all."""
-        if self.lease.image is None:
-            return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, self.devices))}
-        inside = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, range(len(self.devices))))}
-        return inside if self.devices else {**inside, "NVIDIA_VISIBLE_DEVICES": "void"}
 
     def _ended(self, started: datetime, exit: Exit) -> Ended:
         failed = exit.code != 0 and self._stopped is None
@@ -411,74 +394,3 @@ class Attempt:
         shutil.rmtree(self._place, ignore_errors=True)
         with contextlib.suppress(OSError):
             self._place.parent.rmdir()  # other fences of the same job may still be there
-
-
-class Runner:
-    """Starts attempts on this instance. The simulation has another with the same methods."""
-
-    def __init__(
-        self,
-        state: Path,
-        *,
-        fetcher: inputs.Fetcher,
-        store: Store,
-        logs: Sends,
-        log_group: Callable[[], str],
-        account: Account,
-        limits: Limits,
-        engine: Callable[[], Engine | None],
-        rights: JobRights,
-        gpus: int,
-        now: Callable[[], datetime],
-        log: Log,
-    ) -> None:
-        self.jobs = state / "jobs"
-        self.spools = state / "spools"
-        self.fetcher = fetcher
-        self.store = store
-        self.logs = logs
-        self.log_group = log_group
-        self.account = account
-        self.limits = limits
-        self.engine = engine
-        """Looked up for each attempt with an image."""
-        self.rights = rights
-        self.gpus = gpus
-        self.now = now
-        self.log = log
-        self.on_end: Callable[[], None] = lambda: None
-        """Called, from any thread, when an attempt has an outcome."""
-        self._engine_failures = 0
-        self.jobs.mkdir(parents=True, exist_ok=True)
-        self.spools.mkdir(parents=True, exist_ok=True, mode=0o700)
-
-    def start(self, lease: Lease, devices: tuple[int, ...], terms: Terms) -> Attempt:
-        attempt = Attempt(self, lease, devices, terms)
-        attempt.start()
-        return attempt
-
-    def clear_leftovers(self) -> list[tuple[str, int]]:
-        """Ends every job of an earlier worker on this instance: (job id, fence) of those that had been begun."""
-        begun = [(place.parent.name[len("job-") :], int(place.name)) for place in self.jobs.glob("job-*/*")]
-        self._remove_containers()
-        killed = processes.kill_under(self.jobs)
-        shutil.rmtree(self.jobs, ignore_errors=True)
-        self.jobs.mkdir(parents=True, exist_ok=True)
-        if begun or killed:
-            self.log("leftovers-cleared", attempts=len(begun), processes=killed)
-        return begun
-
-    def _remove_containers(self) -> None:
-        named = [place.read_text(encoding="utf-8") for place in self.jobs.glob(f"job-*/*/{CONTAINER}")]
-        engine = self.engine() if named else None
-        for name in named:
-            if engine is None or not engine.remove(name):
-                self.log("container-left", name=name)
-
-    def engine_failed(self) -> int:
-        """How often the engine has failed without a container that ran in between, this time included."""
-        self._engine_failures += 1
-        return self._engine_failures
-
-    def engine_worked(self) -> None:
-        self._engine_failures = 0

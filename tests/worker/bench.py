@@ -12,12 +12,13 @@ from worker import boot
 from worker.containers import find_engine
 from worker.inputs import Fetcher
 from worker.isolation import Account
-from worker.job import Attempt, Runner
+from worker.job import Attempt
 from worker.job_rights import JobRights
 from worker.leases import Lease
 from worker.limits import Limits
 from worker.pace import Reserve
 from worker.ports import Terms
+from worker.runner import Runner
 
 KEYS = boot.Credentials("AKID", "secret", "", "2099-01-01T00:00:00Z")
 TERMS = Terms(slots=4, aux_slots=0, heartbeat=30.0, notice_poll=5.0, checkpoint=0.2, reserve=Reserve(0.1, 0.3))

@@ -8,6 +8,7 @@ import signal
 import stat
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -227,6 +228,14 @@ def test_an_engine_that_fails_gives_the_lease_back_and_fails_it_in_the_end(
     found = bench.run("true", image=IMAGE, fence=2)
     assert found.exit_code is None
     assert "Cannot connect to the daemon (2 times in a row on this instance)" in found.error
+
+
+def test_an_attempt_that_is_given_back_saves_nothing_any_more(bench: Bench, engines: Engines) -> None:
+    before = set(threading.enumerate())
+    engines.script("docker", '[ "$1" != run ] || exit 125; STANDIN "$@"')
+    bench.run("true", image=IMAGE)
+    saving = [t for t in threading.enumerate() if t not in before and t.name == "checkpoint"]
+    until(lambda: not [thread for thread in saving if thread.is_alive()])
 
 
 def test_an_engine_that_worked_in_between_has_not_failed_in_a_row(bench: Bench, engines: Engines) -> None:
