@@ -39,7 +39,7 @@ LONGEST_LINE = 32 * 1024
 """Bytes of one line in a file of variables: docker's reader ends at 64 KiB."""
 _OF_THE_CLIENT = re.compile(
     r"(LD_|DYLD_|GLIBC_|GCONV_|MALLOC_|GO|DOCKER|BUILD|COMPOSE|CONTAINER|PODMAN|STORAGE|REGISTRY|NETAVARK|XDG_|SSL_|SSH_|"
-    r"SYSTEMD|NOTIFY_|LISTEN_|AWS_|OTEL_|TMP|PATH$|HOME$|USER$|SHELL$|BASH|ENV$|IFS$|TZ|LC_|LANG|.*PROXY$)",
+    r"SYSTEMD|NOTIFY_|LISTEN_|AWS_|AZURE|GOOGLE|CLOUDSDK|OTEL_|DBUS_|PYTHON|PERL|RUBY|NODE_|_?JAVA_|JDK_|TMP|PATH$|HOME$|USER$|SHELL$|BASH|ENV$|IFS$|TZ|LC_|LANG|.*PROXY$)",
     re.IGNORECASE,
 )
 """Variables that the client, its loader or what it starts may heed: it never has them from a job."""

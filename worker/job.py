@@ -179,7 +179,7 @@ class Attempt:
         except inputs.Stopped:
             return NeverStarted("stopped before it started")
         except EngineFailed as error:
-            return self._without_engine(began, f"the container engine failed: {error}: {self._tail()}")
+            return self._without_engine(began, f"the container engine failed: {error}")
         except (inputs.Unavailable, OSError) as error:  # OSError: the disk; never the job's fault
             return NeverStarted(f"{type(error).__name__}: {error}")
         except Exception as error:
@@ -187,13 +187,16 @@ class Attempt:
             return NeverStarted(f"the worker failed: {error!r}")
 
     def _without_engine(self, began: datetime, why: str) -> Outcome:
-        """Given back, for another instance to try; a failure once this one's engine has done nothing but fail."""
+        """Given back, for another instance to try; a failure once this one's engine has done nothing but fail. The
+        engine's words are in the job's log; the worker's, where a reason goes, may not have them: they may be the
+        job's."""
         with self._lock:
             if self._stopped is not None:
                 return self._ended(began, Exit(None, None, why))
         if self._runner.engine_failed() < ENGINE_TRIES:
             return NeverStarted(why)
-        return self._ended(began, Exit(None, None, f"{why} ({ENGINE_TRIES} times in a row on this instance)"))
+        often = f"{ENGINE_TRIES} times in a row on this instance"
+        return self._ended(began, Exit(None, None, f"{why}, {often}: {self._tail()}"))
 
     def _prepare_and_run(self) -> Outcome:
         self._make_directories()

@@ -224,10 +224,11 @@ def test_an_engine_that_fails_gives_the_lease_back_and_fails_it_in_the_end(
     engines.script("docker", '[ "$1" != run ] || { echo Cannot connect to the daemon >&2; exit 125; }; STANDIN "$@"')
     given_back = bench.run("true", image=IMAGE)
     assert isinstance(given_back, NeverStarted)
-    assert "Cannot connect to the daemon" in given_back.reason
+    assert given_back.reason == "the container engine failed: its client ended with 125"
+    assert "Cannot connect to the daemon" in bench.logs.text(STREAM)
     found = bench.run("true", image=IMAGE, fence=2)
     assert found.exit_code is None
-    assert "Cannot connect to the daemon (2 times in a row on this instance)" in found.error
+    assert found.error.endswith("2 times in a row on this instance: Cannot connect to the daemon")
 
 
 def test_an_attempt_that_is_given_back_saves_nothing_any_more(bench: Bench, engines: Engines) -> None:
