@@ -28,8 +28,9 @@ from worker.processes import Exit, signal_group
 
 ENGINES = ("docker", "podman")
 NO_ENGINE = "this instance has no docker or podman; choose an image_id with one, or leave out image"
-ENGINE_FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
-"""Exit codes of `run` that may be the engine's own words: both engines and POSIX shells use them so."""
+ENGINE_FAILED = 125
+"""`run`'s own exit code where there is no container to have one. 126 and 127 are a command that cannot be executed or
+is not there; the job's log then has the engine's words, and so has the attempt's reason."""
 ASK_SECONDS = 30.0
 """For a short command of the engine; one that takes longer counts as failed."""
 KILL_SECONDS = 10.0
@@ -270,10 +271,7 @@ class Contained:
         ran = found is not None and found[0] not in ("created", "configured", "initialized")
         if status < 0 or (status == ENGINE_FAILED and not ran):
             raise EngineFailed(f"its client ended with {status}")
-        error = None
-        if not ran and status in (NOT_EXECUTABLE, NOT_FOUND):
-            error = "the command cannot be run in its image"
-        return Exit(status, None, error, out_of_memory=found is not None and found[1])
+        return Exit(status, None, out_of_memory=found is not None and found[1])
 
 
 def _moves(image: str) -> bool:
