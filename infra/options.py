@@ -7,6 +7,7 @@
 | `vpc_id`, `subnet_ids` | an existing network's subnets, one per zone, public or private | a VPC of its own |
 | `zones` | zones of the stack's own VPC | every zone of the Region |
 | `worker_roles` | roles of the owner's that instances may have, by name (`path/name` for a role with a path) | none |
+| `job_roles` | roles of the owner's that jobs may have, by ARN: what a pool's `job_role_arn` may name | none |
 | `settings` | JSON object of periods and rates, see lambdas/domain/settings.py | `{}` |
 | `retention` | `keep`: table and bucket outlive the stack; `delete`: they go too, with everything in them | keep |
 | `log_days` | how long log lines are kept: 1, 7, 30, 90, 365 | 30 |
@@ -27,6 +28,7 @@ BOOT_POWER_OFF_SECONDS = 30 * 60
 """Default of `settings.boot_power_off`: an instance whose worker never starts ends itself after this."""
 
 _STACK = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
+_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}")
 _ROLE = re.compile(r"[A-Za-z0-9+=,.@_/-]{1,512}")
 
 
@@ -39,6 +41,7 @@ class Options:
     subnet_ids: tuple[str, ...] = ()
     zones: tuple[str, ...] = ()
     worker_roles: tuple[str, ...] = ()
+    job_roles: tuple[str, ...] = ()
     settings: str = "{}"
     """JSON object, as given."""
     keep_data: bool = True
@@ -64,6 +67,7 @@ class Options:
             subnet_ids=subnet_ids,
             zones=_names(context("zones")),
             worker_roles=tuple(_matching("worker_roles", r, _ROLE) for r in _names(context("worker_roles"))),
+            job_roles=tuple(_matching("job_roles", r, _ROLE_ARN) for r in _names(context("job_roles"))),
             settings=_json_object(context("settings") or "{}"),
             keep_data=_one_of("retention", context("retention") or "keep", ("keep", "delete")) == "keep",
             log_days=int(_one_of("log_days", str(context("log_days") or 30), tuple(map(str, LOG_DAYS)))),

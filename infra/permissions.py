@@ -107,9 +107,9 @@ def reading_objects(sid: str, bucket: s3.IBucket, *keys: str) -> iam.PolicyState
     return _allow(sid, ["s3:GetObject"], [bucket.arn_for_objects(key) for key in keys])
 
 
-def assuming(role_arn: str) -> iam.PolicyStatement:
-    """Taking this role, with tags on the session."""
-    return _allow("LendDataRole", ["sts:AssumeRole", "sts:TagSession"], [role_arn])
+def assuming(sid: str, *role_arns: str) -> iam.PolicyStatement:
+    """Taking these roles, with tags on their sessions."""
+    return _allow(sid, ["sts:AssumeRole", "sts:TagSession"], role_arns)
 
 
 def keeping_jobs_data(bucket: s3.IBucket, log_group: logs.ILogGroup) -> list[iam.PolicyStatement]:

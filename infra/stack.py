@@ -18,7 +18,7 @@ from infra.queues import Queues
 from infra.storage import Storage
 from infra.teardown import Teardown
 from infra.watch import Watch
-from infra.worker import DataRole, Identity, Worker
+from infra.worker import DataRole, Identity, JobRoles, Worker
 from lambdas import names
 
 BOOT = Path(__file__).resolve().parent.parent / "worker" / "boot.py"
@@ -49,6 +49,7 @@ class LowtideStack(Stack):
         api = WorkerApi(self, "WorkerApi", functions=code, storage=storage, queues=queues, identity=identity)
         worker_logs = log_group(self, "WorkerLogs", days=options.log_days)
         DataRole(self, "Data", lender=api.function, bucket=storage.bucket, log_group=worker_logs)
+        job_roles = JobRoles(self, "RolesOfJobs", lender=api.function, arns=options.job_roles)
         instances = Worker(
             self,
             "Worker",
@@ -85,6 +86,8 @@ class LowtideStack(Stack):
                 names.OUTPUT_CONTROL_LOG_GROUP_NAME: code.log_group.log_group_name,
                 names.OUTPUT_WORKER_POLICY_ARN: instances.policy.managed_policy_arn,
                 names.OUTPUT_WORKER_API_URL: api.url.url,
+                names.OUTPUT_JOB_ROLES: job_roles.named,
+                names.OUTPUT_JOB_ROLE_PRINCIPAL_ARN: job_roles.principal_arn,
                 names.OUTPUT_RETAINED: storage.retained,
             }
         )

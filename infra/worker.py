@@ -71,10 +71,24 @@ class DataRole(Construct):
         self.role = iam.Role(self, "Role", assumed_by=principal)
         for statement in permissions.keeping_jobs_data(bucket, log_group):
             self.role.add_to_policy(statement)
-        lender.add_to_role_policy(permissions.assuming(self.role.role_arn))
+        lender.add_to_role_policy(permissions.assuming("LendDataRole", self.role.role_arn))
         lender.add_environment(names.ENV_DATA_ROLE, self.role.role_arn)
         lender.add_environment(names.ENV_BUCKET, bucket.bucket_name)
         lender.add_environment(names.ENV_WORKER_LOGS, log_group.log_group_name)
+
+
+class JobRoles(Construct):
+    """Which of the owner's roles the worker API may take for jobs: `named`, and `principal_arn`, whom they have to
+    trust. They need not exist yet."""
+
+    def __init__(self, scope: Construct, id: str, *, lender: lambda_.Function, arns: Sequence[str]) -> None:
+        super().__init__(scope, id)
+        assert lender.role is not None
+        if arns:
+            lender.add_to_role_policy(permissions.assuming("LendJobRoles", *arns))
+        lender.add_environment(names.ENV_JOB_ROLES, json.dumps(list(arns)))
+        self.named = ",".join(arns) or "none"
+        self.principal_arn = lender.role.role_arn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,11 +27,16 @@ ENV_WORKER_ROLES = "LOWTIDE_WORKER_ROLES"
 """JSON list of role names whose EC2 sessions may call the worker API."""
 ENV_DATA_ROLE = "LOWTIDE_DATA_ROLE_ARN"
 """The role whose one-hour credentials the worker API lends to workers."""
+ENV_JOB_ROLES = "LOWTIDE_JOB_ROLES"
+"""JSON list of the ARNs of roles that the worker API may take for jobs."""
 ENV_WORKER_LOGS = "LOWTIDE_WORKER_LOG_GROUP"
 
-# --- tags of the data role's sessions: policies see them as aws:PrincipalTag/<key> ------------------------------------
+# --- tags of sessions that the worker API lends: policies see them as aws:PrincipalTag/<key> --------------------------
 SESSION_POOL = "pool"
 SESSION_INSTANCE = "instance"
+"""Of the data role."""
+SESSION_JOB = "job"
+"""Of a job's role."""
 
 # --- boot script ------------------------------------------------------------------------------------------------------
 STARTUP_SCRIPT_BYTES = 4096
@@ -55,6 +60,10 @@ OUTPUT_WORKER_LOG_GROUP_NAME = "WorkerLogGroupName"
 OUTPUT_CONTROL_LOG_GROUP_NAME = "ControlLogGroupName"
 OUTPUT_WORKER_POLICY_ARN = "WorkerPolicyArn"
 OUTPUT_WORKER_API_URL = "WorkerApiUrl"
+OUTPUT_JOB_ROLES = "JobRoles"
+"""ARNs that a pool's `job_role_arn` may name, separated by commas; "none"."""
+OUTPUT_JOB_ROLE_PRINCIPAL_ARN = "JobRolePrincipalArn"
+"""Whom the trust policy of such a role has to name."""
 OUTPUT_RETAINED = "RetainedOnDelete"
 """What `cdk destroy` leaves behind, by name; "nothing" with `-c retention=delete`."""
 
@@ -132,6 +141,7 @@ API_HEARTBEAT = "/v1/heartbeat"
 API_FINISH = "/v1/finish"
 API_RELEASE = "/v1/release"
 API_CREDENTIALS = "/v1/credentials"
+API_JOB_CREDENTIALS = "/v1/job-credentials"
 
 # --- events on EventBridge's default bus ------------------------------------------------------------------------------
 EVENT_SOURCE = "lowtide"

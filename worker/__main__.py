@@ -18,15 +18,17 @@ from typing import Any, Callable
 from worker import boot, log
 from worker.agent import Agent
 from worker.api import Api
-from worker.aws import S3, Logs
+from worker.aws import S3, logs
+from worker.containers import find_engine
 from worker.data import DataRole
 from worker.imds import Metadata
 from worker.inputs import Fetcher
 from worker.isolation import block_metadata, job_account
-from worker.job import Runner
+from worker.job_rights import JobRights
 from worker.limits import limits
 from worker.ports import Machine
 from worker.power import Power
+from worker.runner import Runner
 
 LEAVE_SECONDS = 45.0
 """For ending and reporting every job when the worker itself is stopped; systemd waits 60 s (boot.py's unit)."""
@@ -104,10 +106,12 @@ def build(config: dict[str, Any], state: Path, wake: Callable[[], None]) -> Agen
         state,
         fetcher=Fetcher(config["region"], for_bucket),
         store=S3(config["region"], lambda: data.place().bucket, data.credentials),
-        logs=Logs(config["region"], data.credentials),
+        logs=logs(config["region"], data.credentials),
         log_group=lambda: data.place().log_group,
         account=account,
-        limits=limits(log.to_stderr, memory_mib=described.memory_mib),
+        limits=limits(log.to_stderr, memory_mib=described.memory_mib, vcpus=described.vcpus),
+        engine=find_engine,
+        rights=JobRights(api, region=config["region"], now=clock.now),
         gpus=described.gpus,
         now=clock.now,
         log=log.to_stderr,

@@ -27,7 +27,9 @@ from worker.power import Silence
 
 CLAIM_AT_MOST = 10
 """Leases in one answer: a large instance fills up in a few calls instead of one very large transaction."""
-
+GIVEN_BACK_SECONDS = 10.0
+"""From a lease that never started here to the next claim: whatever kept it from starting may pass, and it may well be
+the same job that is given again."""
 
 UNGREETED = Terms(
     slots=0, aux_slots=0, heartbeat=30.0, notice_poll=5.0, checkpoint=300.0, reserve=Reserve(least=10.0, most=30.0)
@@ -164,7 +166,10 @@ class Agent:
                 if not (isinstance(outcome, Ended) and outcome.stopped is Stop.LEASE_LOST):
                     self._owed[key] = outcome
                     self._report_due.now()
-                self._claim_due.now()
+                if isinstance(outcome, NeverStarted):
+                    self._claim_due.after(self._clock.monotonic(), GIVEN_BACK_SECONDS)
+                else:
+                    self._claim_due.now()
 
     def _report(self) -> None:
         if self._clock.monotonic() < self._report_due.at:

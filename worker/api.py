@@ -18,11 +18,17 @@ class Unanswered(Exception):
 
 
 class Refused(Exception):
-    """403 or 400: the control plane answered, and it was no. `status` says which."""
+    """403 or 400: the control plane answered, and it was no. `status` says which, `error` and `remedy` why, where the
+    answer came from the API itself (docs/worker-api.md)."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"{status}: {text}")
         self.status = status
+        try:
+            said = json.loads(text)
+            self.error, self.remedy = str(said["error"]), str(said["remedy"])
+        except (ValueError, KeyError, TypeError):
+            self.error = self.remedy = ""
 
 
 class LeaseLost(Exception):

@@ -61,15 +61,21 @@ class Caller:
         self._connections = Connections()
 
     def call(self, method: str, url: str, body: bytes = b"", headers: dict[str, str] | None = None) -> bytes:
-        """The body of an answer of 2xx. Raises Refusal, OSError."""
+        """The body of an answer of 2xx. `headers`, in small letters, are signed too. Raises Refusal, OSError."""
         parts = urllib.parse.urlsplit(url)
         signed = boot.signed_headers(
-            method, url, region=self._region, service=self._service, credentials=self._credentials(), body=body
+            method,
+            url,
+            region=self._region,
+            service=self._service,
+            credentials=self._credentials(),
+            body=body,
+            more=headers,
         )
         target = parts.path + (f"?{parts.query}" if parts.query else "")
         try:
             connection = self._connections.to(parts.scheme, parts.netloc)
-            connection.request(method, target, body=body, headers={**signed, **(headers or {})})
+            connection.request(method, target, body=body, headers=signed)
             answer = connection.getresponse()
             content = answer.read()
         except http.client.HTTPException as error:
@@ -153,21 +159,32 @@ def _named(page: ElementTree.Element, name: str) -> Iterator[ElementTree.Element
     return (node for node in page.iter() if node.tag.rsplit("}", 1)[-1] == name)
 
 
-class Logs:
-    """CloudWatch Logs in one Region."""
+class JsonService:
+    """One service of AWS's JSON protocol in one Region."""
 
-    def __init__(self, region: str, credentials: Callable[[], boot.Credentials]) -> None:
-        self._caller = Caller("logs", region, credentials)
+    def __init__(
+        self, service: str, target: str, variable: str, region: str, credentials: Callable[[], boot.Credentials]
+    ) -> None:
+        """`target`: what its operations are named in; `variable`: the environment's for an endpoint of its own."""
+        self._service = service
+        self._target = target
+        self._variable = variable
         self._region = region
+        self._caller = Caller(service, region, credentials)
 
     def call(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
         """One call, tried once. Raises Refusal, OSError."""
-        headers = {"content-type": "application/x-amz-json-1.1", "x-amz-target": f"Logs_20140328.{operation}"}
+        headers = {"content-type": "application/x-amz-json-1.1", "x-amz-target": f"{self._target}.{operation}"}
         answer = self._caller.call("POST", self._endpoint(), json.dumps(body).encode(), headers)
         found: dict[str, Any] = json.loads(answer or b"{}")
         return found
 
     def _endpoint(self) -> str:
-        given = os.environ.get("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS") or os.environ.get("AWS_ENDPOINT_URL")
+        given = os.environ.get(f"AWS_ENDPOINT_URL_{self._variable}") or os.environ.get("AWS_ENDPOINT_URL")
         domain = "amazonaws.com.cn" if self._region.startswith("cn-") else "amazonaws.com"
-        return f"{given.rstrip('/')}/" if given else f"https://logs.{self._region}.{domain}/"
+        return f"{given.rstrip('/')}/" if given else f"https://{self._service}.{self._region}.{domain}/"
+
+
+def logs(region: str, credentials: Callable[[], boot.Credentials]) -> JsonService:
+    """CloudWatch Logs."""
+    return JsonService("logs", "Logs_20140328", "CLOUDWATCH_LOGS", region, credentials)

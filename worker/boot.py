@@ -71,15 +71,16 @@ def signed_headers(
     credentials: Credentials,
     body: bytes = b"",
     at: datetime | None = None,
+    more: dict[str, str] | None = None,
 ) -> dict[str, str]:
-    """The headers of a request signed with AWS Signature Version 4 at instant `at` (now).
+    """The headers of a request signed with AWS Signature Version 4 at instant `at` (now), `more` among them.
 
     The path of `url` is percent-encoded already. S3 signs it as it is; every other service signs it encoded once more.
     """
     parts = urllib.parse.urlsplit(url)
     stamp = (at or datetime.now(timezone.utc)).strftime("%Y%m%dT%H%M%SZ")
     payload = hashlib.sha256(body).hexdigest()
-    headers = {"host": parts.netloc, "x-amz-content-sha256": payload, "x-amz-date": stamp}
+    headers = {"host": parts.netloc, "x-amz-content-sha256": payload, "x-amz-date": stamp, **(more or {})}
     if credentials.token:
         headers["x-amz-security-token"] = credentials.token
     path = parts.path or "/"

@@ -3,6 +3,7 @@
 work/        working directory, inputs in it        home/, tmp/    HOME and TMPDIR
 checkpoint/  LOWTIDE_CHECKPOINT_DIR                  done/done      LOWTIDE_DONE_FILE
 notice/notice   LOWTIDE_NOTICE_FILE, the worker's to write
+container    the name of its container, if it has one
 """
 
 from __future__ import annotations
@@ -11,31 +12,38 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import threading
 import time
 from datetime import datetime
-from pathlib import Path
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 
-from worker import inputs, processes
-from worker.checkpoint import Checkpoint, Store
+from worker import containers, inputs, processes
+from worker.checkpoint import Checkpoint
+from worker.containers import Contained, Container, Engine, EngineFailed
+from worker.environment import job_environment
 from worker.imds import Notice
-from worker.isolation import Account, base_environment
-from worker.joblog import JobLog, Sends, Spool, stream_name
+from worker.job_rights import NoRights, Rights
+from worker.joblog import JobLog, Spool, stream_name
 from worker.keeping import Keeper
 from worker.leases import Ended, Key, Lease, NeverStarted, Outcome, Stop
-from worker.limits import Group, Limits
-from worker.log import Log, to_text
+from worker.limits import Group
+from worker.log import to_text
 from worker.pace import seconds_until_kill
 from worker.ports import Terms
+from worker.processes import Exit, Hosted
+
+if TYPE_CHECKING:
+    from worker.runner import Runner
 
 STOP_GRACE_SECONDS = 30.0
 """From SIGTERM to SIGKILL when nothing shortens it (a timeout, a cancel). Kubernetes: 30 s."""
 HELD = ("/bin/sh", "-c", 'read -r go && exec "$@" < /dev/null', "sh")
 """Runs the command that follows once a line comes: until then the process can be put where its children belong."""
-OUT_OF_MEMORY = "out of memory: the job needed more than its share of the instance's memory"
+CONTAINER = "container"
+"""File of an attempt with an image: its container's name, for a worker that finds it left."""
+ENGINE_TRIES = 3
+"""Attempts in a row that an instance gives back because its container engine fails; then they fail."""
 LAST_WORDS_SECONDS = 60.0
 """For the rest of a job's log to reach CloudWatch when nothing ends the instance."""
 REPORTING_SECONDS = 2.0
@@ -59,9 +67,10 @@ class Attempt:
         self._keeper: Keeper | None = None
         self._joblog: JobLog | None = None
         self._group: Group | None = None
+        self._rights = Rights({})
         self._lock = threading.Lock()
         self._stopped: Stop | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Hosted | Contained | None = None
         self._timers: list[threading.Timer] = []
         self._thread = threading.Thread(target=self._run, name=f"job {lease.key.job_id}", daemon=True)
 
@@ -82,7 +91,7 @@ class Attempt:
             if self._process is None:
                 return
             if first:
-                processes.signal_group(self._process.pid, signal.SIGTERM)
+                self._process.terminate()
             self._later(kill_after, self._kill)
 
     def warn(self, notice: Notice, seconds_left: float) -> None:
@@ -126,13 +135,14 @@ class Attempt:
     def _kill(self) -> None:
         with self._lock:
             if self._process is not None:
-                processes.signal_group(self._process.pid, signal.SIGKILL)
+                self._process.kill()
 
     def _run(self) -> None:
         outcome = self._result()
         for timer in self._timers:
             timer.cancel()
         processes.kill_under(self._place)
+        self._rights.end()
         self._keep_what_it_leaves(outcome)
         if self._group is not None:
             self._group.remove()
@@ -141,8 +151,11 @@ class Attempt:
 
     def _keep_what_it_leaves(self, outcome: Outcome) -> None:
         """The last save, then the last lines. Nothing that goes wrong here changes how the attempt ended."""
-        if self._keeper is not None and isinstance(outcome, Ended):
-            self._keeper.end(self._seconds_for_the_rest())
+        if self._keeper is not None:
+            if isinstance(outcome, Ended):
+                self._keeper.end(self._seconds_for_the_rest())
+            else:
+                self._keeper.abandon()
         if self._joblog is not None:
             seconds = self._seconds_for_the_rest()
             self._joblog.drained(LAST_WORDS_SECONDS if seconds is None else max(REPORTING_SECONDS / 2, seconds))
@@ -160,35 +173,71 @@ class Attempt:
         try:
             return self._prepare_and_run()
         except inputs.BadInput as error:
-            return self._ended(began, None, None, f"input: {error}")
+            return self._ended(began, Exit(None, None, f"input: {error}"))
+        except (containers.Unusable, NoRights) as error:
+            return self._ended(began, Exit(None, None, str(error)))
         except inputs.Stopped:
             return NeverStarted("stopped before it started")
+        except EngineFailed as error:
+            return self._without_engine(began, f"the container engine failed: {error}")
         except (inputs.Unavailable, OSError) as error:  # OSError: the disk; never the job's fault
             return NeverStarted(f"{type(error).__name__}: {error}")
         except Exception as error:
             self._runner.log("attempt-broken", job_id=self.key.job_id, error=repr(error))
             return NeverStarted(f"the worker failed: {error!r}")
 
+    def _without_engine(self, began: datetime, why: str) -> Outcome:
+        """Given back, for another instance to try; a failure once this one's engine has done nothing but fail. The
+        engine's words are in the job's log; the worker's, where a reason goes, may not have them: they may be the
+        job's."""
+        with self._lock:
+            if self._stopped is not None:
+                return self._ended(began, Exit(None, None, why))
+        if self._runner.engine_failed() < ENGINE_TRIES:
+            return NeverStarted(why)
+        often = f"{ENGINE_TRIES} times in a row on this instance"
+        return self._ended(began, Exit(None, None, f"{why}, {often}: {self._tail()}"))
+
     def _prepare_and_run(self) -> Outcome:
         self._make_directories()
         self._joblog = self._open_log()
+        engine = self._engine()
         checkpoint = self._restore()
-        self._runner.fetcher.fetch(self.lease.inputs, self._place / "work", lambda: self._stopped is not None)
+        self._runner.fetcher.fetch(self.lease.inputs, self._place / "work", self._is_stopped)
         for name in ("work", "home", "tmp", "checkpoint", "done"):
             self._runner.account.own(self._place / name)
+        self._rights = self._runner.rights.admit(self.lease, self._is_stopped)
         self._keep(checkpoint)
-        self._group = self._limited()
         started = self._runner.now()
         try:
-            process = self._spawn()
+            process = self._spawn(engine)
         except OSError as error:
             code = 127 if isinstance(error, FileNotFoundError) else 126
-            return self._ended(started, code, None, f"the command cannot be run: {error}")
-        status = process.wait()
-        processes.signal_group(process.pid, signal.SIGKILL)
-        with self._lock:
-            self._process = None
-        return self._ended(started, status if status >= 0 else None, -status if status < 0 else None, None)
+            return self._ended(started, Exit(code, None, f"the command cannot be run: {error}"))
+        try:
+            found = process.wait()
+        finally:
+            with self._lock:
+                self._process = None
+        if engine is not None:
+            self._runner.engine_worked()
+        return self._ended(started, found)
+
+    def _is_stopped(self) -> bool:
+        return self._stopped is not None
+
+    def _engine(self) -> Engine | None:
+        """What is to run the job's container, its image being there; None: the job runs on the host.
+
+        Raises containers.Unusable, inputs.Stopped."""
+        if self.lease.image is None:
+            return None
+        engine = self._runner.engine()
+        if engine is None:
+            raise containers.Unusable(containers.NO_ENGINE)
+        engine.fetch(self.lease.image, self._is_stopped)
+        (self._place / CONTAINER).write_text(self._container_name(), encoding="utf-8")
+        return engine
 
     def _make_directories(self) -> None:
         shutil.rmtree(self._place, ignore_errors=True)
@@ -223,11 +272,14 @@ class Attempt:
             self._joblog.say(f"{files} files of the checkpoint are there again.")
         return checkpoint
 
+    def _share(self) -> float:
+        """Of the instance: the attempt's slots of the pool's."""
+        return self.lease.slots / max(1, self._terms.slots)
+
     def _limited(self) -> Group | None:
-        """The attempt's share of the instance: its slots of the pool's."""
         name = f"job-{self.key.fence}-{self.key.job_id}"
         try:
-            return self._runner.limits.group(name, self.lease.slots / max(1, self._terms.slots))
+            return self._runner.limits.group(name, self._share())
         except OSError as error:
             self._told("job-without-limits", error=str(error))
             return None
@@ -250,29 +302,54 @@ class Attempt:
     def _told(self, event: str, **fields: str) -> None:
         self._runner.log(event, job_id=self.key.job_id, **fields)
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        """Raises inputs.Stopped when the attempt was stopped first, OSError when the command cannot be run."""
+    def _spawn(self, engine: Engine | None) -> Hosted | Contained:
+        """Raises inputs.Stopped when the attempt was stopped first, OSError when the command cannot be run,
+        containers.Unusable when its container cannot."""
         assert self._joblog is not None
         with self._lock:
             if self._stopped is not None:
                 raise inputs.Stopped
-            self._process = process = subprocess.Popen(
-                self.lease.command if self._group is None else [*HELD, *self.lease.command],
-                cwd=self._place / "work",
-                env=self._environment(),
-                stdin=subprocess.DEVNULL if self._group is None else subprocess.PIPE,
-                stdout=self._joblog.writer,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                user=self._runner.account.uid,
-                group=self._runner.account.gid,
-                extra_groups=self._runner.account.groups,
-            )
+            if engine is None:
+                self._process = process = self._on_the_host(self._joblog.writer)
+            else:
+                self._process = process = engine.run(self._container(), self._joblog.writer)
             self._joblog.close_writer()
-            self._let_go(process)
             if self.lease.seconds_left is not None:
                 self._later(self.lease.seconds_left, lambda: self.stop(Stop.TIMED_OUT))
             return process
+
+    def _on_the_host(self, output: int) -> Hosted:
+        self._group = self._limited()
+        process = subprocess.Popen(
+            self.lease.command if self._group is None else [*HELD, *self.lease.command],
+            cwd=self._place / "work",
+            env=self._environment(),
+            stdin=subprocess.DEVNULL if self._group is None else subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            user=self._runner.account.uid,
+            group=self._runner.account.gid,
+            extra_groups=self._runner.account.groups,
+        )
+        self._let_go(process)
+        return Hosted(process)
+
+    def _container(self) -> Container:
+        assert self.lease.image is not None
+        return Container(
+            name=self._container_name(),
+            image=self.lease.image,
+            command=self.lease.command,
+            place=self._place,
+            environment=self._environment(),
+            account=self._runner.account,
+            allotment=self._runner.limits.allotment(self._share()),
+            devices=self.devices,
+        )
+
+    def _container_name(self) -> str:
+        return containers.container_name(self.key.job_id, self.key.fence, self._place)
 
     def _let_go(self, process: subprocess.Popen[bytes]) -> None:
         """Puts a held process into the attempt's group, then lets it become the job."""
@@ -286,32 +363,22 @@ class Attempt:
             process.stdin.write(b"\n")
 
     def _environment(self) -> dict[str, str]:
-        found = base_environment(self._place / "home", self._place / "tmp")
-        found.update(self.lease.env)
-        found.update(
-            LOWTIDE_JOB_ID=self.key.job_id,
-            LOWTIDE_POOL=self.lease.pool,
-            LOWTIDE_ATTEMPT=str(self.lease.attempt),
-            LOWTIDE_CHECKPOINT_DIR=str(self._place / "checkpoint"),
-            LOWTIDE_DONE_FILE=str(self._place / "done" / "done"),
-            LOWTIDE_NOTICE_FILE=str(self._place / "notice" / "notice"),
+        return job_environment(
+            self.lease, self._place, self._rights.environment, gpus=self._runner.gpus, devices=self.devices
         )
-        if self._runner.gpus:
-            found["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, self.devices))
-        return found
 
-    def _ended(self, started: datetime, code: int | None, number: int | None, error: str | None) -> Ended:
-        failed = code != 0 and self._stopped is None
-        if failed and self._group is not None and self._group.out_of_memory():
-            error = OUT_OF_MEMORY
+    def _ended(self, started: datetime, exit: Exit) -> Ended:
+        failed = exit.code != 0 and self._stopped is None
+        out_of_memory = exit.out_of_memory or (self._group is not None and self._group.out_of_memory())
         return Ended(
             started_at=started,
             ended_at=self._runner.now(),
-            exit_code=code,
-            signal=number,
+            exit_code=exit.code,
+            signal=exit.signal,
             stopped=self._stopped,
             done=self._wrote_done(),
-            error=error or (self._tail() if failed else None),
+            error=exit.error or (self._tail() if failed else None),
+            out_of_memory=failed and out_of_memory,
         )
 
     def _wrote_done(self) -> bool:
@@ -330,52 +397,3 @@ class Attempt:
         shutil.rmtree(self._place, ignore_errors=True)
         with contextlib.suppress(OSError):
             self._place.parent.rmdir()  # other fences of the same job may still be there
-
-
-class Runner:
-    """Starts attempts on this instance. The simulation has another with the same methods."""
-
-    def __init__(
-        self,
-        state: Path,
-        *,
-        fetcher: inputs.Fetcher,
-        store: Store,
-        logs: Sends,
-        log_group: Callable[[], str],
-        account: Account,
-        limits: Limits,
-        gpus: int,
-        now: Callable[[], datetime],
-        log: Log,
-    ) -> None:
-        self.jobs = state / "jobs"
-        self.spools = state / "spools"
-        self.fetcher = fetcher
-        self.store = store
-        self.logs = logs
-        self.log_group = log_group
-        self.account = account
-        self.limits = limits
-        self.gpus = gpus
-        self.now = now
-        self.log = log
-        self.on_end: Callable[[], None] = lambda: None
-        """Called, from any thread, when an attempt has an outcome."""
-        self.jobs.mkdir(parents=True, exist_ok=True)
-        self.spools.mkdir(parents=True, exist_ok=True, mode=0o700)
-
-    def start(self, lease: Lease, devices: tuple[int, ...], terms: Terms) -> Attempt:
-        attempt = Attempt(self, lease, devices, terms)
-        attempt.start()
-        return attempt
-
-    def clear_leftovers(self) -> list[tuple[str, int]]:
-        """Ends every job of an earlier worker on this instance: (job id, fence) of those that had been begun."""
-        begun = [(place.parent.name[len("job-") :], int(place.name)) for place in self.jobs.glob("job-*/*")]
-        killed = processes.kill_under(self.jobs)
-        shutil.rmtree(self.jobs, ignore_errors=True)
-        self.jobs.mkdir(parents=True, exist_ok=True)
-        if begun or killed:
-            self.log("leftovers-cleared", attempts=len(begun), processes=killed)
-        return begun

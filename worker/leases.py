@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple, Union
@@ -41,6 +41,12 @@ class Lease:
     inputs: tuple[Input, ...]
     seconds_left: float | None
     """Running time that the job's timeout leaves to this attempt; None: no timeout."""
+    image: str | None = None
+    """The container image that it runs in; None: on the host."""
+    secrets: dict[str, str] = field(default_factory=lambda: {})
+    """Variable -> ARN of the secret or parameter that holds its value."""
+    job_role: bool = False
+    """The pool's jobs have a role of their own."""
 
     @classmethod
     def parse(cls, given: dict[str, Any]) -> Lease:
@@ -55,6 +61,9 @@ class Lease:
             env=dict(given.get("env") or {}),
             inputs=tuple(_input(one) for one in given.get("inputs") or ()),
             seconds_left=None if timeout is None else max(0.0, timeout - (given.get("used_seconds") or 0.0)),
+            image=given.get("image"),
+            secrets=dict(given.get("secrets") or {}),
+            job_role=bool(given.get("job_role")),
         )
 
 
@@ -89,6 +98,8 @@ class Ended:
     done: bool
     """The job wrote to LOWTIDE_DONE_FILE."""
     error: str | None
+    out_of_memory: bool = False
+    """It failed because it needed more memory than it has."""
 
     def body(self, key: Key) -> dict[str, Any]:
         return {
@@ -101,6 +112,7 @@ class Ended:
             "interrupted": self.stopped in (Stop.INTERRUPTED, Stop.LEASE_LOST),
             "done": self.done,
             "error": self.error,
+            "out_of_memory": self.out_of_memory,
         }
 
 

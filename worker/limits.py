@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from worker.log import Log
 
@@ -19,6 +20,14 @@ LEAST_SHARE = 0.01
 """Of an auxiliary job, which takes no slot: as of a hundredth of the instance's CPU."""
 WEIGHT = 10_000
 """cpu.weight of the whole instance; the kernel takes 1 to 10,000."""
+
+
+class Allotment(NamedTuple):
+    """An attempt's share of the instance in numbers, for who keeps to it by other means than a group."""
+
+    cpus: float
+    memory_bytes: int | None
+    """None: an auxiliary job's, without a bound."""
 
 
 class Group:
@@ -47,9 +56,15 @@ class Group:
 class Limits:
     """`group` makes one for an attempt; None where there are none to be had."""
 
-    def __init__(self, base: Path | None, *, memory_mib: int) -> None:
+    def __init__(self, base: Path | None, *, memory_mib: int, vcpus: int) -> None:
         self._base = base
         self._memory_bytes = memory_mib * 2**20
+        self._vcpus = vcpus
+
+    def allotment(self, share: float) -> Allotment:
+        """`share` as for `group`."""
+        part = min(1.0, share)
+        return Allotment(self._vcpus * part, round(self._memory_bytes * part) if share > 0 else None)
 
     def group(self, name: str, share: float) -> Group | None:
         """`share`: of the instance, 0 to 1; 0 is an auxiliary job's, whose memory has no bound but the instance's.
@@ -67,7 +82,9 @@ class Limits:
         return Group(place)
 
 
-def limits(log: Log, *, memory_mib: int, root: Path = ROOT, own: Path = Path("/proc/self/cgroup")) -> Limits:
+def limits(
+    log: Log, *, memory_mib: int, vcpus: int, root: Path = ROOT, own: Path = Path("/proc/self/cgroup")
+) -> Limits:
     """What this system has. Where it has none the log says why and jobs run without."""
     try:
         base = root / _own_group(own).lstrip("/")
@@ -80,9 +97,9 @@ def limits(log: Log, *, memory_mib: int, root: Path = ROOT, own: Path = Path("/p
         (base / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in WANTED), encoding="ascii")
     except (OSError, ValueError) as error:
         log("jobs-without-limits", why=str(error))
-        return Limits(None, memory_mib=memory_mib)
+        return Limits(None, memory_mib=memory_mib, vcpus=vcpus)
     log("jobs-with-limits", group=str(base))
-    return Limits(base, memory_mib=memory_mib)
+    return Limits(base, memory_mib=memory_mib, vcpus=vcpus)
 
 
 def _own_group(own: Path) -> str:

@@ -7,11 +7,42 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 MARK = "LOWTIDE_CHECKPOINT_DIR"
 """Its value is a directory of one attempt on one instance."""
+
+
+class Exit(NamedTuple):
+    """How a job's process ended by itself or was ended: with a code or by a signal."""
+
+    code: int | None
+    signal: int | None
+    error: str | None = None
+    """The worker's own words, where there are some."""
+    out_of_memory: bool = False
+
+
+class Hosted:
+    """A job's process on the host, leader of its group."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def terminate(self) -> None:
+        signal_group(self._process.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        signal_group(self._process.pid, signal.SIGKILL)
+
+    def wait(self) -> Exit:
+        """The rest of its group is ended with it."""
+        status = self._process.wait()
+        self.kill()
+        return Exit(status, None) if status >= 0 else Exit(None, -status)
 
 
 def running_under(directory: Path) -> list[int]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import ClientError
+
 from lambdas.adapters.faults import faults
 
 if TYPE_CHECKING:
@@ -26,15 +28,27 @@ class Credentials:
     expires_at: datetime
 
 
+class Denied(Exception):
+    """STS says no: the caller may not take the role, or the role does not let it in, or there is none."""
+
+
 class Role:
-    """One role that this function may assume and tag the sessions of."""
+    """One role whose sessions this function may take and tag."""
 
     def __init__(self, client: "STSClient", arn: str) -> None:
         self._client = client
         self._arn = arn
 
     def session(self, name: str, tags: Mapping[str, str]) -> Credentials:
-        """Credentials for an hour, which policies see as `aws:PrincipalTag/<key>`. Raises Unavailable."""
+        """Credentials for an hour, which policies see as `aws:PrincipalTag/<key>`. Raises Unavailable, Denied."""
+        try:
+            return self._taken(name, tags)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") == "AccessDenied":
+                raise Denied(str(error)) from error
+            raise
+
+    def _taken(self, name: str, tags: Mapping[str, str]) -> Credentials:
         with faults():
             answer = self._client.assume_role(
                 RoleArn=self._arn,

@@ -60,6 +60,12 @@ class Release:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCredentialsCall:
+    job_id: str
+    fence: int
+
+
 def read_body(text: str | None) -> dict[str, Any]:
     try:
         body = json.loads(text or "")
@@ -101,6 +107,7 @@ def finish(body: Mapping[str, Any]) -> Finish:
         interrupted=_flag(body, "interrupted"),
         done=_flag(body, "done"),
         error=_optional(body, "error", _words),
+        out_of_memory="out_of_memory" in body and _flag(body, "out_of_memory"),
     )
     if not (result.interrupted or result.timed_out) and result.exit_code is result.signal is result.error is None:
         raise BadCall("exit_code", "is missing, and so are signal and error: an attempt ends with one of them")
@@ -109,6 +116,10 @@ def finish(body: Mapping[str, Any]) -> Finish:
 
 def release(body: Mapping[str, Any]) -> Release:
     return Release(job_id=_text(body, "job_id"), fence=_count(body, "fence"), reason=_words(body.get("reason")))
+
+
+def job_credentials(body: Mapping[str, Any]) -> JobCredentialsCall:
+    return JobCredentialsCall(job_id=_text(body, "job_id"), fence=_count(body, "fence"))
 
 
 def _notice(value: Any) -> Notice:

@@ -15,6 +15,7 @@ from lambdas.adapters.workers import UnknownInstance
 from lambdas.control import worker_calls
 from lambdas.control.caller import NotAWorker, calling_instance
 from lambdas.control.credentials import DataCredentials
+from lambdas.control.job_credentials import JobCredentials, NoJobRole
 from lambdas.control.worker_api import WorkerApi
 from lambdas.control.worker_calls import BadCall
 
@@ -39,6 +40,7 @@ class Reply:
 class WorkerHttp:
     api: WorkerApi
     credentials: DataCredentials
+    job_credentials: JobCredentials
     pulse: Pulse
     roles: Collection[str]
     """Names of the roles whose instances may call."""
@@ -51,7 +53,7 @@ class WorkerHttp:
         try:
             instance_id = calling_instance(event, roles=self.roles, account=account)
             answer = self._call(path)(instance_id, worker_calls.read_body(_text(event)))
-        except (BadCall, NotAWorker, UnknownInstance, NotYours, LeaseLost, _NoSuchCall) as refusal:
+        except (BadCall, NotAWorker, UnknownInstance, NotYours, LeaseLost, NoJobRole, _NoSuchCall) as refusal:
             status, body = _refusal(refusal)
         except Exception as failure:
             self.pulse.failed()
@@ -79,6 +81,9 @@ class WorkerHttp:
             names.API_FINISH: lambda instance, body: api.finish(instance, worker_calls.finish(body)),
             names.API_RELEASE: lambda instance, body: api.release(instance, worker_calls.release(body)),
             names.API_CREDENTIALS: lambda instance, _body: self.credentials.lend(instance),
+            names.API_JOB_CREDENTIALS: lambda instance, body: self.job_credentials.lend(
+                instance, worker_calls.job_credentials(body)
+            ),
         }
         if path not in calls:
             raise _NoSuchCall(path)
@@ -100,6 +105,8 @@ def _refusal(refusal: Exception) -> tuple[int, dict[str, Any]]:
             return 403, {"error": "unknown-instance", "remedy": remedy}
         case NotYours():
             return 403, {"error": "not-yours", "remedy": str(refusal)}
+        case NoJobRole():
+            return 403, {"error": "no-job-role", "remedy": str(refusal)}
         case NotAWorker():
             return 403, {"error": "not-a-worker", "remedy": str(refusal)}
         case _:

@@ -41,7 +41,7 @@ READERS: Mapping[str, Reader] = {
 """Every field of contract section 3."""
 
 NOT_YET: Mapping[str, Any] = {
-    **{"image": None, "secrets": (), "deadline": None, "estimated_duration": None},
+    **{"deadline": None, "estimated_duration": None},
 }
 """Fields that are validated but whose behaviour does not exist yet: any value but this one is parked by name."""
 
@@ -125,6 +125,7 @@ def _spec(given: dict[str, Any], message_id: str, pools: Mapping[str, Pool]) -> 
     _refuse_unsupported(read)
     _refuse_unfit(read, given, pool)
     _refuse_lifecycle(read, pool)
+    _refuse_secrets(read, pool)
     name = read.pop("id", message_id)
     return JobSpec(job_id=name, **{field: value for field, value in read.items() if field not in NOT_YET})
 
@@ -183,6 +184,16 @@ def _refuse_lifecycle(read: dict[str, Any], pool: Pool) -> None:
     if word is OnDemand.NEVER and not pool.spot:
         remedy = "leave it out, or send the job to a spot pool"
         raise _Refused("on_demand", f'on_demand is "never": pool {pool.name} has only on-demand instances; {remedy}')
+
+
+def _refuse_secrets(read: dict[str, Any], pool: Pool) -> None:
+    """They are read with the job's own role, and a variable has one value."""
+    secrets = dict(read.get("secrets", ()))
+    if secrets and pool.job_role_arn is None:
+        remedy = "have the owner set job_role_arn to a role that may read them"
+        raise _Refused("secrets", f"secrets cannot be read: jobs of pool {pool.name} have no role; {remedy}")
+    if twice := sorted(secrets.keys() & dict(read.get("env", ())).keys()):
+        raise _Refused("secrets", f"secrets[{shown(twice[0])}] is in env as well; give it once")
 
 
 def _why_slots_do_not_fit(slots: int, pool: Pool) -> str:

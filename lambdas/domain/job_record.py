@@ -46,7 +46,8 @@ class JobRecord:
     finished_at: datetime | None = None
     exit_code: int | None = None
     reason: str | None = None
-    """Why it failed or was parked: `exit 3`, `signal 9`, `timeout`, `interrupted`, or the worker's own words."""
+    """Why it failed or was parked: `exit 3`, `signal 9`, `timeout`, `out_of_memory`, `interrupted`, or the worker's own
+    words."""
     cost_usd: Decimal = Decimal(0)
     """Of its attempts that have ended; those whose instance had no known price are left out."""
     on_demand_cost_usd: Decimal = Decimal(0)
@@ -68,6 +69,7 @@ class Outcome(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out_of_memory"
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"
 
@@ -114,6 +116,8 @@ class Result:
     """The job wrote to LOWTIDE_DONE_FILE: with exit code 0 it succeeded even if interrupted."""
     error: str | None = None
     """The worker's own words where the job never ran (its inputs, its command)."""
+    out_of_memory: bool = False
+    """It was ended because it needed more memory than its share of the instance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +144,7 @@ def settle(job: JobRecord, result: Result) -> Settlement:
     return _settlement(
         job,
         JobState.FAILED if failures >= job.max_attempts else JobState.QUEUED,
-        Outcome.TIMEOUT if result.timed_out else Outcome.FAILED,
+        _how_failed(result),
         _why_failed(result),
         failures=failures,
         used_seconds=Decimal(0),
@@ -201,9 +205,16 @@ def running_seconds(started_at: datetime, ended_at: datetime) -> Decimal:
     return max(Decimal(0), Decimal(round((ended_at - started_at).total_seconds() * 1000)) / 1000)
 
 
-def _why_failed(result: Result) -> str:
+def _how_failed(result: Result) -> Outcome:
     if result.timed_out:
-        return "timeout"
+        return Outcome.TIMEOUT
+    return Outcome.OUT_OF_MEMORY if result.out_of_memory else Outcome.FAILED
+
+
+def _why_failed(result: Result) -> str:
+    """A code of ours where there is one; else the worker's words, which quote the job's last ones."""
+    if (how := _how_failed(result)) is not Outcome.FAILED:
+        return how.value
     if result.error is not None:
         return result.error
     return f"signal {result.signal}" if result.exit_code is None else f"exit {result.exit_code}"

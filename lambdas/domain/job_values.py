@@ -34,6 +34,7 @@ _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _S3 = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.+)", re.ASCII | re.DOTALL)
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}", re.ASCII)
 _ARN = re.compile(r"arn:aws[a-z-]*:(secretsmanager|ssm):[a-z0-9-]+:[0-9]{12}:.+", re.ASCII)
 _SHOWN = 80
 
@@ -275,8 +276,9 @@ def secrets(value: Any) -> tuple[tuple[str, str], ...]:
 
 
 def image(value: Any) -> str:
+    """An image's name as docker takes it. It begins with a letter or digit, so that it is no option of a client's."""
     remedy = "it takes a container image's name like ubuntu:24.04"
     read = text(value, remedy)
-    if not re.fullmatch(r"[^\s]{1,512}", read):
+    if not _IMAGE.fullmatch(read):
         raise _bad(value, remedy)
     return read

@@ -63,7 +63,11 @@ class JobSpec:
     slots: int = 1
     resources: Resources | None = None
     inputs: tuple[Input, ...] = ()
+    image: str | None = None
+    """The container image it runs in; None: on the host."""
     env: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[tuple[str, str], ...] = ()
+    """(variable, ARN of the Secrets Manager secret or SSM parameter that its value is read from on the instance)."""
     tags: tuple[tuple[str, str], ...] = ()
     timeout: timedelta | None = None
     """Running time summed over interruptions; None: none."""
@@ -80,7 +84,9 @@ class JobSpec:
             **{"job_id": self.job_id, "pool": self.pool, "command": list(self.command), "slots": self.slots},
             "resources": self.resources and self.resources.to_document(),
             "inputs": [each.to_document() for each in self.inputs],
+            "image": self.image,
             **{"env": dict(sorted(self.env)), "tags": dict(sorted(self.tags))},
+            "secrets": dict(sorted(self.secrets)),
             "timeout": None if self.timeout is None else self.timeout.total_seconds(),
             **{"priority": self.priority, "max_attempts": self.max_attempts},
             "max_interruptions": self.max_interruptions,
@@ -113,7 +119,7 @@ def _pairs(mapping: dict[str, str]) -> tuple[tuple[str, str], ...]:
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     **{"command": tuple, "resources": Resources.from_document, "inputs": _inputs},
-    **{"env": _pairs, "tags": _pairs, "timeout": _seconds},
+    **{"env": _pairs, "secrets": _pairs, "tags": _pairs, "timeout": _seconds},
     **{"on_demand": OnDemand, "spot_max_price": Decimal},
 }
 

@@ -171,6 +171,8 @@ class Pool:
     max_agent_starting_period: timedelta = timedelta(minutes=20)
     allocation_strategy: str = "price-capacity-optimized"
     image_id: str | None = None
+    job_role_arn: str | None = None
+    """The role whose credentials the pool's jobs have; None: they have no AWS rights."""
     images: tuple[tuple[str, str], ...] = ()
     """(instance type, image id) that the owner's `image_id` or the public SSM parameters gave when the pool was last
     resolved; empty: resolve before launching."""
@@ -221,6 +223,7 @@ class Pool:
             "max_idle_agent_period": self.max_idle_agent_period.total_seconds(),
             "max_agent_starting_period": self.max_agent_starting_period.total_seconds(),
             **{"allocation_strategy": self.allocation_strategy, "image_id": self.image_id},
+            "job_role_arn": self.job_role_arn,
             "images": [list(pair) for pair in self.images],
             "unfulfilled_alarm_after": _in_seconds(self.unfulfilled_alarm_after),
             **{"paused": self.paused, "deleted": self.deleted},
@@ -282,6 +285,7 @@ _NEWER: dict[str, Callable[[Any], Any]] = {
     "launch_error_timeout": _seconds,
     **{"max_instance_lifetime": _seconds, "starvation_after": _seconds},
     "on_demand_fallback": _fallback,
+    "job_role_arn": lambda arn: arn,
     "schedules": lambda documents: tuple(map(Schedule.from_document, documents)),
 }
 """Readers of what pools stored by the first version do not have."""

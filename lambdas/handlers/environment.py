@@ -88,6 +88,10 @@ class Environment:
         return frozenset(json.loads(self[names.ENV_WORKER_ROLES]))
 
     @cached_property
+    def job_roles(self) -> frozenset[str]:
+        return frozenset(json.loads(self[names.ENV_JOB_ROLES]))
+
+    @cached_property
     def subnets(self) -> tuple[tuple[str, str], ...]:
         """(zone, subnet id), in order of the zones' names."""
         given: dict[str, str] = json.loads(self[names.ENV_SUBNETS])

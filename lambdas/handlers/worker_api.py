@@ -6,12 +6,14 @@ from typing import Any
 
 from lambdas import names
 from lambdas.adapters.heartbeats import Heartbeats
+from lambdas.adapters.holdings import Holdings
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.pulse import Pulse
 from lambdas.adapters.sts import Role
 from lambdas.adapters.workers import Workers
 from lambdas.control.claiming import Claims
 from lambdas.control.credentials import DataCredentials
+from lambdas.control.job_credentials import JobCredentials
 from lambdas.control.worker_api import WorkerApi
 from lambdas.control.worker_http import WorkerHttp
 from lambdas.handlers.environment import Environment, environment
@@ -28,6 +30,12 @@ def worker_http(given: Environment) -> WorkerHttp:
         bucket=given[names.ENV_BUCKET],
         log_group=given[names.ENV_WORKER_LOGS],
     )
+    job_credentials = JobCredentials(
+        workers=workers,
+        holdings=Holdings(given.table),
+        role=lambda arn: Role(given.sts, arn),
+        allowed=given.job_roles,
+    )
     api = WorkerApi(
         workers=workers,
         leases=leases,
@@ -39,7 +47,14 @@ def worker_http(given: Environment) -> WorkerHttp:
         random=given.random,
     )
     pulse = Pulse(given.table, given.settings)
-    return WorkerHttp(api=api, credentials=credentials, pulse=pulse, roles=given.worker_roles, now=given.now)
+    return WorkerHttp(
+        api=api,
+        credentials=credentials,
+        job_credentials=job_credentials,
+        pulse=pulse,
+        roles=given.worker_roles,
+        now=given.now,
+    )
 
 
 @cache

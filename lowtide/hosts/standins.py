@@ -3,6 +3,8 @@
 systemctl                really supervises units, for the few settings that a worker's unit has
 shutdown, poweroff, …    end the instance, at once or after minutes
 useradd                  really adds the user where the instance has an /etc/passwd and user ids of its own, else fails
+docker                   runs a container's command as a process (container_engine.py says what is true of it), on every
+                         instance, so that none ever asks an engine of this machine for something
 nvidia-smi               lists the instance type's GPUs; missing where it has none
 python3                  the interpreter that runs the local AWS
 runuser                  notes what it was to run: with it a boot script runs what an owner added, which no one asked
@@ -11,8 +13,11 @@ iptables                 keeps rules, which the instance's metadata service obey
 the rest (`SILENT`)      do nothing and succeed, and are noted in `commands.log`
 """
 
+import shutil
 from pathlib import Path
 from string import Template
+
+from lowtide.hosts import container_engine
 
 SILENT = (
     "dnf",
@@ -159,6 +164,10 @@ while [ -z "$$stopping" ]; do
 done
 """
 
+_DOCKER = """#!/bin/sh
+exec $machine/bin/python3 $machine/bin/container_engine.py "$$@"
+"""
+
 _USERADD = """#!/bin/sh
 for name; do :; done
 grep -q "^$$name:" /etc/passwd && exit 9
@@ -182,6 +191,7 @@ def write(directory: Path, *, machine: str, root: str, own_users: bool, python: 
         "lowtide-supervise": _SUPERVISE,
         "lowtide-timer": _TIMER,
         "iptables": _IPTABLES,
+        "docker": _DOCKER,
         "useradd": _USERADD if own_users else _NO_USERADD,
         **dict.fromkeys(POWER, _SHUTDOWN),
         **dict.fromkeys(SILENT, _SILENT),
@@ -194,4 +204,5 @@ def write(directory: Path, *, machine: str, root: str, own_users: bool, python: 
         script = directory / name
         script.write_text(Template(text).safe_substitute(machine=machine, root=root, uid=JOB_UID))
         script.chmod(0o755)
+    shutil.copyfile(container_engine.__file__, directory / "container_engine.py")
     (directory / "python3").symlink_to(python)

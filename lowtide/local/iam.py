@@ -27,6 +27,7 @@ _EQUALITY = re.compile(r"^\s*\(?\s*(#?\w+)\s*=\s*(:\w+)")
 _VARIABLE = re.compile(r"\$\{([^}]+)\}")
 _NO_VALUE = "\0"
 """In no ARN and no key: what holds it matches nothing."""
+_NAMED_BY_ARN = ":parameter/arn:"
 _PUBLIC_PARAMETERS = "/aws/service/"
 """Public parameters are nobody's: their ARN has no account."""
 _CHECKED_AS = {
@@ -75,7 +76,8 @@ def _name_batches_as_iam_does(replacements: Replacements, actions: Any) -> None:
 
 def _name_parameters_as_ssm_does(replacements: Replacements, actions: Any) -> None:
     """GetParameters is checked on what it names (stock: on `*`, which a right policy does not grant). AWS checks every
-    name; here one stands for all: the first that is not public, since a public one is the likelier to be granted."""
+    name; here one stands for all: the first that is not public, since a public one is the likelier to be granted. A
+    parameter that a call names by its ARN is checked on that (stock: on one whose name is an ARN)."""
     stock = actions.extract_resource_arn
 
     def extract_resource_arn(
@@ -91,6 +93,8 @@ def _name_parameters_as_ssm_does(replacements: Replacements, actions: Any) -> No
         arn: str = stock(service, method, path, headers, body, query_params, region, account_id)
         if service == "logs":
             return _log_streams_arn(headers, body, arn)
+        if service == "ssm" and (place := arn.find(_NAMED_BY_ARN)) >= 0:
+            return arn[place + len(_NAMED_BY_ARN) - len("arn:") :]
         if service != "ssm" or arn != "*":
             return arn
         return _parameters_arn(body, region, account_id) or arn

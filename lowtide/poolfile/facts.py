@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
+from lambdas import names
 from lambdas.adapters.catalogue import Catalogue
 from lambdas.names import PRICING_REGION
 from lowtide.poolfile.resolve import PUBLIC_ROOT_DEVICE, Facts, ImageFacts, named_subnets, names_of, types_of
@@ -34,8 +35,15 @@ def gather(deployment: "Deployment", entries: Sequence[PoolEntry]) -> Facts:
         prices=prices,
         zones_of_subnets=zones_of(ec2, subnets),
         images=images,
+        job_roles=_job_roles(deployment) if any(entry.provider.job_role_arn for entry in entries) else None,
         missing=missing | {name for name in named if _is_missing(deployment, *name)},
     )
+
+
+def _job_roles(deployment: "Deployment") -> frozenset[str] | None:
+    """As the stack's output says; None for a stack that was deployed before it had that output."""
+    said = deployment.outputs.get(names.OUTPUT_JOB_ROLES)
+    return None if said is None else frozenset(said.split(",")) - {"none"}
 
 
 def _images(ec2: "EC2Client", images: Sequence[str]) -> tuple[dict[str, ImageFacts], frozenset[tuple[str, str]]]:

@@ -21,7 +21,6 @@ from lowtide.poolfile.schema import (
     PoolEntry,
     Provider,
     Schedule,
-    refused_keys,
 )
 
 
@@ -110,12 +109,6 @@ def _entry(pool: Any, path: str) -> tuple[PoolEntry | None, list[Problem], list[
         entry = PoolEntry.model_validate(pool)
     except ValidationError as error:
         return None, problems + [_problem(path, detail) for detail in error.errors()], notes
-    problems += [
-        Problem(
-            path=f"{path}.provider.{key}", message=f"is {_shown(value)}; this version of Lowtide does not support it"
-        )
-        for key, value in refused_keys(entry.provider)
-    ]
     return (None if problems else entry), problems, notes + _differences(entry)
 
 

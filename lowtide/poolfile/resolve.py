@@ -37,6 +37,8 @@ class Facts:
     """Of the named images that exist."""
     missing: frozenset[tuple[str, str]] = frozenset()
     """(key of `provider`, value) of what is named and does not exist. What could not be looked up is not here."""
+    job_roles: frozenset[str] | None = None
+    """Roles that the stack may take for jobs; None: nobody asked, or the stack does not say."""
 
 
 def types_of(entries: Sequence[PoolEntry]) -> list[str]:
@@ -54,6 +56,7 @@ def resolve(entry: PoolEntry, path: str, facts: Facts, now: datetime) -> tuple[P
         *_named(provider, path, facts),
         *_image(provider, path, facts),
         *_unpriced(provider, path, facts),
+        *_job_role(provider, path, facts),
     ]
     if problems:
         return None, problems
@@ -119,6 +122,15 @@ def _unknown_type(name: str, facts: Facts) -> str:
     nearest = f"; did you mean {close[0]}?" if close else ""
     own = "(or set instance_slots for a type of your own)"
     return f'is "{name}", which EC2 does not list in {facts.region}{nearest} {own}'
+
+
+def _job_role(provider: Provider, path: str, facts: Facts) -> list[Problem]:
+    arn = provider.job_role_arn
+    if arn is None or facts.job_roles is None or arn in facts.job_roles:
+        return []
+    every = ",".join(sorted({*facts.job_roles, arn}))
+    message = f'is "{arn}", which the stack may not take: deploy it with -c job_roles={every}'
+    return [Problem(path=f"{path}.provider.job_role_arn", message=message)]
 
 
 def named_subnets(provider: Provider) -> list[tuple[str, str]]:
@@ -258,6 +270,7 @@ def _pool(entry: PoolEntry, types: tuple[TypeFacts, ...], facts: Facts, now: dat
         max_agent_starting_period=provider.starting_period(),
         allocation_strategy=provider.allocation_strategy,
         image_id=provider.image_id,
+        job_role_arn=provider.job_role_arn,
         unfulfilled_alarm_after=provider.unfulfilled_alarm_after,
         paused=provider.paused,
         applied_at=now,

@@ -70,11 +70,6 @@ IGNORED_TOP = frozenset(
     }
 )
 
-NOT_YET = {
-    "job_role_arn": None,
-}
-"""Keys that are checked but have no behaviour in this version, with the one value that changes nothing."""
-
 
 def _duration(value: Any) -> Any:
     """A Go duration (`90s`, `1h30m`) as a timedelta; whatever else is left for pydantic to refuse."""
@@ -303,12 +298,3 @@ class PoolEntry(_Strict):
     description: str = Field(default="", max_length=1024)
     max_aux_containers_per_agent: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 100
     provider: Provider
-
-
-def refused_keys(provider: Provider) -> list[tuple[str, Any]]:
-    """The keys of this provider that ask for what this version does not do yet, with their values."""
-    return [
-        (key, value)
-        for key, nothing in NOT_YET.items()
-        if key in provider.model_fields_set and (value := getattr(provider, key)) != nothing
-    ]

@@ -33,6 +33,8 @@ from lowtide.sim.sts import FakeSTS
 
 ACCOUNT = "000000000000"
 ROLE = "LowtideWorker"
+JOB_ROLE = f"arn:aws:iam::{ACCOUNT}:role/jobs"
+"""What a pool's `job_role_arn` may name."""
 TABLE = "lowtide"
 BUCKET = "bucket"
 ON_DEMAND_TEMPLATE = "lt-on-demand"
@@ -106,6 +108,7 @@ class Cloud:
             names.ENV_SETTINGS: self.settings.to_json(),
             names.ENV_WORKER_ROLES: json.dumps([ROLE]),
             names.ENV_DATA_ROLE: f"arn:aws:iam::{ACCOUNT}:role/Data",
+            names.ENV_JOB_ROLES: json.dumps([JOB_ROLE]),
             names.ENV_BUCKET: BUCKET,
             names.ENV_WORKER_LOGS: "worker-logs",
         }

@@ -9,7 +9,7 @@ import yaml
 
 from lowtide.cli.app import app
 from lowtide.poolfile.load import parse
-from lowtide.poolfile.schema import NOT_YET, PoolEntry, Provider
+from lowtide.poolfile.schema import PoolEntry, Provider
 from tests.cli.test_sentences import verbs
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -23,11 +23,6 @@ def rows(document: str) -> dict[str, str]:
 
 def test_the_pools_reference_has_every_key_and_no_other() -> None:
     assert set(rows("pools.md")) == set(PoolEntry.model_fields) | set(Provider.model_fields)
-
-
-def test_the_pools_reference_marks_what_does_not_work_yet_and_only_that() -> None:
-    marked = {key for key, row in rows("pools.md").items() if "*not yet*" in row}
-    assert marked == set(NOT_YET)
 
 
 def test_the_examples_in_the_pools_reference_are_valid() -> None:

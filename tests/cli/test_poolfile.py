@@ -130,15 +130,23 @@ def test_a_wrong_file_names_the_path_the_value_and_the_remedy(text: str, path: s
     assert [p for p in problems if p.path.endswith(path) and words in p.message], problems
 
 
-@pytest.mark.parametrize(("key", "value"), [("job_role_arn", "arn:aws:iam::123456789012:role/jobs")])
-def test_a_key_without_behaviour_is_refused_by_name(key: str, value: object) -> None:
-    (problem,) = problems_of(pool_of(instance_type="m7i.large", spot=True, **{key: value}))
-    assert f"provider.{key}: is " in problem
-    assert "does not support it" in problem
+JOBS = "arn:aws:iam::123456789012:role/jobs"
 
 
-def test_a_key_without_behaviour_may_say_what_is_the_case_anyway() -> None:
-    assert problems_of(pool_of(instance_type="m7i.large", root_volume_size=200, job_role_arn=None)) == []
+def test_a_role_for_jobs_that_the_stack_may_take_is_the_pools() -> None:
+    text = pool_of(instance_type="m7i.large", job_role_arn=JOBS)
+    assert resolved(text, replace(FACTS, job_roles=frozenset({JOBS}))).job_role_arn == JOBS
+    assert resolved(text).job_role_arn == JOBS, "a stack that does not say which is taken at the owner's word"
+    assert f"job_role_arn: - -> {JOBS}" in changes(resolved(pool_of(instance_type="m7i.large")), resolved(text))
+
+
+def test_a_role_for_jobs_that_the_stack_may_not_take_is_refused_with_what_to_deploy() -> None:
+    other = JOBS + "-2"
+    text = pool_of(instance_type="m7i.large", job_role_arn=JOBS)
+    problem = refused(text, replace(FACTS, job_roles=frozenset({other})))
+    assert problem.endswith(
+        f'provider.job_role_arn: is "{JOBS}", which the stack may not take: deploy it with -c job_roles={JOBS},{other}'
+    )
 
 
 def test_a_key_of_determined_without_meaning_here_is_told_once_and_ignored() -> None:

@@ -22,7 +22,7 @@ from lambdas.domain.settings import Settings
 from lowtide.market import catalogue
 from lowtide.market.unkindness import Unkindness
 from lowtide.sim.calls import FailNext, Hook, KillAt, Request, Response, aws_error
-from lowtide.sim.functions import BUCKET, ON_DEMAND_TEMPLATE, TABLE, Crashed, Function
+from lowtide.sim.functions import BUCKET, JOB_ROLE, ON_DEMAND_TEMPLATE, TABLE, Crashed, Function
 from lowtide.sim.hosts import command
 from lowtide.sim.world import World
 from tests.market.worlds import Steady
@@ -310,6 +310,27 @@ def ask_for_credentials(of: World) -> None:
     while True:
         try:
             answer = of.call_api(instance_of(of), names.API_CREDENTIALS, {})
+        except Unanswered:
+            continue
+        assert answer["token"]
+        return
+
+
+def prepare_job_role() -> World:
+    made = running()
+    pool = made.config.pool("cpu")
+    assert pool is not None
+    made.config.put_pool(replace(pool, job_role_arn=JOB_ROLE), pool.version, now=made.clock())
+    return made
+
+
+def ask_for_job_credentials(of: World) -> None:
+    """As the worker does before an attempt and every three quarters of an hour in it: until it has an answer."""
+    (lease,) = of.table.query(keys.pool("cpu"), prefix=keys.leases_of(instance_of(of)))
+    while True:
+        try:
+            body = {"job_id": lease["job_id"], "fence": lease["fence"]}
+            answer = of.call_api(instance_of(of), names.API_JOB_CREDENTIALS, body)
         except Unanswered:
             continue
         assert answer["token"]
@@ -650,6 +671,7 @@ SCENARIOS: dict[str, Scenario] = {
     "claim": Scenario(prepare_claim, claim),
     "finish": Scenario(prepare_finish, finish),
     "credentials": Scenario(running, ask_for_credentials),
+    "job credentials": Scenario(prepare_job_role, ask_for_job_credentials),
     "interruption": Scenario(running, interrupted),
     "cut off": Scenario(running, cut_off),
     "rebalance": Scenario(running, rebalance),

@@ -190,7 +190,7 @@ BAD = [
     *[("estimated_duration", value) for value in (3600, "1 hour")],
     *[("spot_max_price", value) for value in ("60%", "0.001", 0, -1, "$1", "1e3", True, 2000)],
     *[("on_demand", value) for value in ("sometimes", True, None, [])],
-    *[("image", value) for value in ("", "a b", 7)],
+    *[("image", value) for value in ("", "a b", 7, "--privileged", "x\n", "a" * 513)],
     *[("secrets", value) for value in ({"A": "plain"}, ["arn:aws:ssm:us-west-2:123456789012:parameter/x"])],
 ]
 
@@ -221,8 +221,6 @@ def test_half_a_surrogate_pair_is_parked_since_nothing_can_store_it() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("image", "ubuntu:24.04"),
-        ("secrets", {"TOKEN": "arn:aws:secretsmanager:us-west-2:123456789012:secret:x"}),
         ("deadline", "2026-11-24T00:00:00Z"),
         ("estimated_duration", "2h"),
     ],
@@ -231,6 +229,36 @@ def test_a_right_value_whose_behaviour_is_not_there_is_parked_by_name(field: str
     rejection = rejected(**{field: value})
     assert rejection.field == field
     assert "is not supported yet" in rejection.reason
+
+
+SECRET = "arn:aws:secretsmanager:us-west-2:123456789012:secret:x"
+
+
+def test_secrets_are_taken_by_address_in_a_pool_whose_jobs_have_a_role() -> None:
+    body = json.dumps({"pool": "p", "command": "x", "secrets": {"TOKEN": SECRET}})
+    with_role = pool(name="p", job_role_arn="arn:aws:iam::1:role/jobs")
+    read = parse_message(body, message_id="m", pools={"p": with_role})
+    assert isinstance(read, JobSpec)
+    assert read.secrets == (("TOKEN", SECRET),)
+
+
+def test_secrets_that_no_role_could_read_are_parked_with_the_remedy() -> None:
+    rejection = rejected(secrets={"TOKEN": SECRET})
+    assert (rejection.field, "set job_role_arn" in rejection.reason) == ("secrets", True)
+    assert accepted(secrets={}) == accepted()
+
+
+def test_a_variable_that_has_two_values_is_parked() -> None:
+    body = json.dumps({"pool": "p", "command": "x", "env": {"A": "1"}, "secrets": {"A": SECRET}})
+    with_role = pool(name="p", job_role_arn="arn:aws:iam::1:role/jobs")
+    rejection = parse_message(body, message_id="m", pools={"p": with_role})
+    assert isinstance(rejection, Rejection)
+    assert rejection.reason == 'secrets["A"] is in env as well; give it once'
+
+
+@pytest.mark.parametrize("name", ["ubuntu:24.04", "111122223333.dkr.ecr.us-west-2.amazonaws.com/a/b_c@sha256:0f"])
+def test_an_image_is_taken_as_it_is_named(name: str) -> None:
+    assert accepted(image=name).image == name
 
 
 def test_a_job_that_insists_on_a_lifecycle_which_its_pools_owner_does_not_allow_is_parked() -> None:

@@ -308,6 +308,31 @@ def test_only_the_worker_api_may_take_and_tag_the_data_role(template: Template) 
     assert {h for h in HANDLERS if "sts:AssumeRole" in allowed(template, h)} == {"worker_api"}
 
 
+JOBS = "arn:aws:iam::111122223333:role/team/training"
+
+
+def test_the_worker_api_may_take_the_roles_named_for_jobs_and_no_other(template: Template) -> None:
+    named = synthesized(job_roles=f"{JOBS},{JOBS}-2")
+    statement = named.statement("worker_api", "LendJobRoles")
+    assert set(actions(statement)) == {"sts:AssumeRole", "sts:TagSession"}
+    assert resources(statement) == {JOBS, f"{JOBS}-2"}
+    variables = named.function("worker_api")[1]["Environment"]["Variables"]
+    assert json.loads(variables[names.ENV_JOB_ROLES]) == [JOBS, f"{JOBS}-2"]
+    assert named.content["Outputs"][names.OUTPUT_JOB_ROLES]["Value"] == f"{JOBS},{JOBS}-2"
+    assert {h for h in HANDLERS if JOBS in str(named.statements(h))} == {"worker_api"}
+
+
+def test_without_roles_for_jobs_it_may_take_none(template: Template) -> None:
+    assert "LendJobRoles" not in {s.get("Sid") for s in template.statements("worker_api")}
+    assert template.content["Outputs"][names.OUTPUT_JOB_ROLES]["Value"] == "none"
+    assert template.function("worker_api")[1]["Environment"]["Variables"][names.ENV_JOB_ROLES] == "[]"
+
+
+def test_the_stack_says_whom_a_jobs_role_has_to_trust(template: Template) -> None:
+    api = template.function("worker_api")[1]["Role"]["Fn::GetAtt"][0]
+    assert text(template.content["Outputs"][names.OUTPUT_JOB_ROLE_PRINCIPAL_ARN]["Value"]) == f"{{{api}.Arn}}"
+
+
 def test_a_session_of_the_data_role_reaches_its_own_pools_checkpoints_and_streams_and_every_input(
     template: Template,
 ) -> None:

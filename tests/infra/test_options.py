@@ -39,6 +39,11 @@ def test_settings_pass_through_as_json_text() -> None:
         ({"settings": "{lease: 3}"}, "-c settings is not JSON"),
         ({"settings": "[3]"}, "not an object"),
         ({"stack": "a_b"}, "-c stack=a_b is not a name"),
+        ({"job_roles": "training"}, "-c job_roles=training is not a name"),
+        (
+            {"job_roles": "arn:aws:iam::111122223333:role/*"},
+            "role/* is not a name",
+        ),
         ({"worker_roles": "a*"}, "-c worker_roles=a* is not a name"),
         ({"vpc_id": "vpc-1"}, "go together"),
         ({"subnet_ids": "subnet-1"}, "go together"),

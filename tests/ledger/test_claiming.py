@@ -21,11 +21,21 @@ def claimed(answer: dict[str, Any]) -> list[str]:
 
 
 def test_a_claim_runs_the_job_under_a_lease(world: World) -> None:
-    world.job("job", command=("python3", "train.py"), env=(("SEED", "1"),), timeout=timedelta(hours=1))
+    world.job(
+        "job", command=("python3", "train.py"), image="python:3.13", env=(("SEED", "1"),), timeout=timedelta(hours=1)
+    )
     (lease,) = world.claim(world.instance())["leases"]
     assert lease == {
         **{"job_id": "job", "fence": 1, "attempt": 1, "pool": "gpu", "slots": 1, "command": ["python3", "train.py"]},
-        **{"env": {"SEED": "1"}, "inputs": [], "timeout_seconds": 3600.0, "used_seconds": 0.0},
+        **{
+            "image": "python:3.13",
+            "secrets": {},
+            "job_role": False,
+            "env": {"SEED": "1"},
+            "inputs": [],
+            "timeout_seconds": 3600.0,
+            "used_seconds": 0.0,
+        },
     }
     assert (world.record().state, world.record().instance_id) == (JobState.RUNNING, f"i-{1:017x}")
 

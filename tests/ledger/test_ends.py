@@ -33,6 +33,8 @@ RESULTS: list[tuple[dict[str, Any], dict[str, Any], JobState, str | None, tuple[
     ({}, {"exit_code": None, "error": "no such input"}, JobState.FAILED, "no such input", (1, 0)),
     ({}, {"exit_code": None, "signal": 9, "timed_out": True}, JobState.FAILED, "timeout", (1, 0)),
     ({}, {"exit_code": 0, "timed_out": True}, JobState.FAILED, "timeout", (1, 0)),
+    ({}, {"exit_code": None, "signal": 9, "out_of_memory": True}, JobState.FAILED, "out_of_memory", (1, 0)),
+    ({}, {"exit_code": 137, "error": "its words", "out_of_memory": True}, JobState.FAILED, "out_of_memory", (1, 0)),
     ({"max_attempts": 2}, {"exit_code": 3}, JobState.QUEUED, None, (1, 0)),
     ({}, {"exit_code": 0, "interrupted": True}, JobState.QUEUED, None, (0, 1)),
     ({}, {"exit_code": 1, "interrupted": True}, JobState.QUEUED, None, (0, 1)),

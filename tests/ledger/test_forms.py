@@ -171,7 +171,9 @@ SPECS = [
         command=("/bin/sh", "-c", "écho \udcff".encode(errors="replace").decode()),
         resources=RESOURCES,
         inputs=(Input(s3="s3://bucket/key", path="in", sha256="0" * 64), Input(s3="s3://bucket/key", path=".")),
+        image="python:3.13",
         env=(("A", "1"),),
+        secrets=(("TOKEN", "arn:aws:ssm:us-west-2:123456789012:parameter/x"),),
         tags=(("team", "x"),),
         timeout=timedelta(minutes=90),
         priority=-100,
@@ -189,4 +191,9 @@ def test_what_was_asked(spec: JobSpec) -> None:
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_a_job_made_into_a_message_again_is_the_same_job(spec: JobSpec) -> None:
-    assert parse_message(message_body(spec), message_id="other", pools={"gpu": pool()}) == spec
+    assert (
+        parse_message(
+            message_body(spec), message_id="other", pools={"gpu": pool(job_role_arn="arn:aws:iam::1:role/jobs")}
+        )
+        == spec
+    )

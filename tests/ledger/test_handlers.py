@@ -25,6 +25,7 @@ def deployed(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
             **{names.ENV_STACK: "Lowtide", names.ENV_TABLE: "lowtide", names.ENV_WORKER_ROLES: json.dumps([ROLE])},
             **{names.ENV_PARKED_QUEUE: world.parked_url, names.ENV_RECONCILE_QUEUE: world.reconcile_url},
             **{names.ENV_DATA_ROLE: "arn:aws:iam::1:role/Data", names.ENV_BUCKET: "b", names.ENV_WORKER_LOGS: "logs"},
+            names.ENV_JOB_ROLES: "[]",
             **{names.ENV_SETTINGS: '{"heartbeat": 7}', names.ENV_SUBNETS: '{"b": "subnet-2", "a": "subnet-1"}'},
         }
     )

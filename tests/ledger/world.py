@@ -11,6 +11,7 @@ from typing import Any
 from lambdas import names
 from lambdas.adapters import items, keys
 from lambdas.adapters.heartbeats import Heartbeats
+from lambdas.adapters.holdings import Holdings
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.parked import Parked
@@ -23,6 +24,7 @@ from lambdas.adapters.workers import Workers
 from lambdas.control.claiming import Claims
 from lambdas.control.credentials import DataCredentials
 from lambdas.control.intake import Intake, Message, Taken
+from lambdas.control.job_credentials import JobCredentials
 from lambdas.control.worker_api import WorkerApi
 from lambdas.control.worker_http import WorkerHttp
 from lambdas.domain.fleet import Instance, InstanceState
@@ -37,6 +39,8 @@ from lowtide.sim.sqs import FakeSQS
 
 ACCOUNT = "111122223333"
 ROLE = "LowtideWorker"
+JOB_ROLE = f"arn:aws:iam::{ACCOUNT}:role/jobs"
+"""The one that the deployment lets the API take."""
 GPU = TypeFacts(
     name="g4dn.metal",
     vcpus=96,
@@ -119,7 +123,17 @@ class World:
             log_group="logs",
         )
         self.http = WorkerHttp(
-            api=self.api, credentials=self.credentials, pulse=self.pulse, roles={ROLE}, now=self.clock
+            api=self.api,
+            credentials=self.credentials,
+            job_credentials=JobCredentials(
+                workers=self.workers,
+                holdings=Holdings(self.table),
+                role=lambda arn: Role(self.sts, arn),  # type: ignore[arg-type]
+                allowed={JOB_ROLE},
+            ),
+            pulse=self.pulse,
+            roles={ROLE},
+            now=self.clock,
         )
 
     def worker_api(self, seed: int = 0) -> WorkerApi:

@@ -109,6 +109,16 @@ def test_parameters_are_read_by_name_and_public_ones_belong_to_nobody(world: Wor
     assert refused(reader.get_parameters, Names=[public, "/secret"]) == "AccessDeniedException"
 
 
+def test_a_parameter_named_by_its_arn_is_checked_on_that(world: World) -> None:
+    for name in ("/team/mine", "/team/other"):
+        world.client("ssm").put_parameter(Name=name, Value="x", Type="String")
+    arn = f"arn:aws:ssm:{world.region}:{world.account}:parameter/team/"
+    reader = as_role(world, "ssm", {"Action": "ssm:GetParameter", "Resource": f"{arn}mine"})
+    assert refused(reader.get_parameter, Name=f"{arn}mine") is None
+    assert refused(reader.get_parameter, Name="/team/mine") is None
+    assert refused(reader.get_parameter, Name=f"{arn}other") == "AccessDeniedException"
+
+
 def test_the_leading_keys_of_every_kind_of_request_decide(world: World) -> None:
     table = f"t-{uuid4().hex[:8]}"
     world.client("dynamodb").create_table(

@@ -99,6 +99,14 @@ def test_named_parameters_are_checked_as_every_resource() -> None:
     assert find("ssm", "POST", "/", headers, body, {}, "us-east-1", environment.ACCOUNT) == "*"
 
 
+def test_a_parameter_named_by_its_arn_is_checked_as_one_of_that_name() -> None:
+    arn = f"arn:aws:ssm:us-east-1:{environment.ACCOUNT}:parameter/a"
+    find = upstream("core.iam_actions").extract_resource_arn
+    headers, body = {"x-amz-target": "AmazonSSM.GetParameter"}, json.dumps({"Name": arn}).encode()
+    found = find("ssm", "POST", "/", headers, body, {}, "us-east-1", environment.ACCOUNT)
+    assert found == f"arn:aws:ssm:us-east-1:{environment.ACCOUNT}:parameter/{arn}"
+
+
 def test_a_fifo_queue_is_worked_on_one_batch_at_a_time() -> None:
     functions = upstream("services.lambda_svc")
     mapping = {"ScalingConfig": {"MaximumConcurrency": 5}}

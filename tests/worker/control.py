@@ -35,6 +35,12 @@ DATA = {
 }
 
 
+JOB_KEYS = {
+    **{"access_key": "ASIAJOB", "secret_key": "job-secret", "token": "job-token"},
+    "expires_at": "2099-01-01T00:00:00.000000Z",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Instance:
     """What the metadata service and the hosts are told; a structural `Spec`."""
@@ -62,6 +68,9 @@ def lease(job_id: str = "job-1", fence: int = 1, **changes: Any) -> dict[str, An
         "slots": 1,
         "command": ["true"],
         "env": {},
+        "image": None,
+        "secrets": {},
+        "job_role": False,
         "inputs": [],
         "timeout_seconds": None,
         "used_seconds": 0.0,
@@ -80,6 +89,10 @@ class Control:
         self.calls: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.headers: list[dict[str, str]] = []
         self.objects: dict[str, bytes] = {}
+        self.job_credentials: tuple[int, dict[str, Any]] = (200, JOB_KEYS)
+        """Status and answer of `/v1/job-credentials`."""
+        self.values: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+        """ARN -> what Secrets Manager or SSM answers in turn; the last one again and again."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -104,6 +117,11 @@ class Control:
                     return body
             time.sleep(0.01)
         raise AssertionError(f"no such call to {path} in {seconds} s; calls: {dict(self.calls)}")
+
+    def value(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Of a secret or parameter; nothing for what is asked of another service."""
+        answers = self.values.get(str(body.get("SecretId") or body.get("Name")), [(200, {})])
+        return answers.pop(0) if len(answers) > 1 else answers[0]
 
     def listing(self, bucket: str, prefix: str) -> bytes:
         place = f"{bucket.rstrip('/')}/"
@@ -143,7 +161,12 @@ class Control:
                 target = self.headers.get("x-amz-target", "").rpartition(".")[2]
                 control.calls[target or self.path].append(body)
                 if target:
-                    self._send(200, b"{}")
+                    status, answer = control.value(body)
+                    self._send(status, json.dumps(answer).encode())
+                    return
+                if self.path == "/v1/job-credentials":
+                    status, answer = control.job_credentials
+                    self._send(status, json.dumps(answer).encode())
                     return
                 if control.failing:
                     self._send(control.failing, b"{}")

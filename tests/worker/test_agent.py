@@ -350,6 +350,16 @@ def test_an_attempt_that_never_started_is_released_and_not_finished(world: World
     assert world.bodies("/v1/finish") == []
 
 
+def test_after_a_lease_that_never_started_the_next_claim_waits(world: World) -> None:
+    attempt = world.with_job(slots=2)
+    attempt.outcome = NeverStarted("the container engine failed")
+    before = len(world.bodies("/v1/claim"))
+    world.run(8.0)
+    assert len(world.bodies("/v1/claim")) == before
+    world.run(3.0)
+    assert len(world.bodies("/v1/claim")) > before
+
+
 def test_an_interrupted_attempt_is_reported_as_such_whatever_its_exit_code(world: World) -> None:
     attempt = world.with_job()
     world.spot = Notice("interruption", world.clock.now() + timedelta(seconds=120))

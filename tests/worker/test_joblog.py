@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.worker.bench import until
 from tests.worker.stores import FakeLogs
-from tests.worker.test_job import until
 from worker import joblog
 from worker.joblog import JobLog, Spool, events_of, stream_name
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.test_job import Bench
-from worker.job import OUT_OF_MEMORY
+from tests.worker.bench import Bench
 from worker.limits import Limits, limits
 
 
@@ -21,12 +20,12 @@ def tree(place: Path, controllers: str = "cpuset cpu io memory pids") -> tuple[P
 
 def test_the_worker_moves_into_a_leaf_and_divides_its_own_group(tmp_path: Path) -> None:
     root, own = tree(tmp_path)
-    limits(lambda event, **_: None, memory_mib=1024, root=root, own=own)
+    limits(lambda event, **_: None, memory_mib=1024, vcpus=4, root=root, own=own)
     unit = root / "system.slice/lowtide-worker.service"
     assert (unit / "cgroup.subtree_control").read_text() == "+cpu +memory"
     assert (unit / "worker" / "cgroup.procs").read_text().isdigit()
     own.write_text("0::/system.slice/lowtide-worker.service/worker\n")
-    made = limits(lambda event, **_: None, memory_mib=1024, root=root, own=own)
+    made = limits(lambda event, **_: None, memory_mib=1024, vcpus=4, root=root, own=own)
     assert made.group("job", 0.5) is not None, "a restarted worker finds its unit's group again"
     assert (unit / "job" / "memory.max").exists()
 
@@ -40,6 +39,7 @@ def test_where_there_are_no_limits_the_log_says_why_and_jobs_run(tmp_path: Path,
     found = limits(
         lambda event, **fields: said.update(event=event, **fields),
         memory_mib=1024,
+        vcpus=4,
         root=tmp_path / "nowhere" if why == "no tree" else root,
         own=own,
     )
@@ -49,7 +49,7 @@ def test_where_there_are_no_limits_the_log_says_why_and_jobs_run(tmp_path: Path,
 
 
 def test_a_share_bounds_memory_and_weighs_cpu(tmp_path: Path) -> None:
-    made = Limits(tmp_path, memory_mib=1024)
+    made = Limits(tmp_path, memory_mib=1024, vcpus=4)
     made.group("half", 0.5)
     made.group("auxiliary", 0.0)
     assert (tmp_path / "half/memory.max").read_text() == str(512 * 2**20)
@@ -80,7 +80,19 @@ def test_out_of_memory_is_told_apart_from_other_failures(tmp_path: Path) -> None
     (group,) = groups.iterdir()
     (group / "memory.events").write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 1\n")
     found = bench.outcome(attempt)
-    assert (found.signal, found.error) == (9, OUT_OF_MEMORY)
+    assert (found.signal, found.out_of_memory) == (9, True)
+    assert found.body(attempt.key)["out_of_memory"] is True
+
+
+def test_a_job_that_goes_on_after_one_of_its_processes_was_ended_for_memory_has_not_failed(tmp_path: Path) -> None:
+    groups = tmp_path / "groups"
+    groups.mkdir()
+    bench = Bench(tmp_path / "state", cgroups=groups)
+    attempt = bench.started("touch $TMPDIR/ready; sleep 0.3")
+    (group,) = groups.iterdir()
+    (group / "memory.events").write_text("oom_kill 1\n")
+    found = bench.outcome(attempt)
+    assert (found.exit_code, found.out_of_memory) == (0, False)
 
 
 def test_a_command_that_does_not_exist_ends_with_127_in_a_group_too(tmp_path: Path) -> None:

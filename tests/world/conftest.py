@@ -36,6 +36,8 @@ from lowtide.market.instances import Happening
 PACE = 20.0
 """A minute of AWS lasts three seconds; a two-minute notice six."""
 SPOT_TYPE, STEADY_TYPE, SCARCE_TYPE = "m7i.large", "c7i.large", "m6i.large"
+JOB_ROLE = "world-jobs"
+"""The one role that pools may name for their jobs."""
 SPOT_PRICE = Decimal("0.02")
 PATIENCE = 120.0
 """Seconds until a condition counts as missed: some ten times what it takes on a free machine."""
@@ -195,7 +197,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         for instance_type in (SPOT_TYPE, STEADY_TYPE):
             aws.market.set_capacity(instance_type, "*", 40, lifecycle=None)
         aws.market.set_capacity(SCARCE_TYPE, "*", 0, lifecycle=None)
-        context = {"retention": "delete", "settings": settings.to_json()}
+        context = {
+            **{"retention": "delete", "settings": settings.to_json()},
+            "job_roles": f"arn:aws:iam::{aws.world.account}:role/{JOB_ROLE}",
+        }
         outputs = aws.world.deploy(names.STACK, context=context)
         table = Table(aws.world.client("dynamodb"), outputs[names.OUTPUT_TABLE_NAME])
         stack = Stack(aws=aws, outputs=outputs, folder=tmp_path_factory.mktemp("world"), table=table, context=context)
