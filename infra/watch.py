@@ -1,16 +1,20 @@
 """What people look at and are woken by: the alarms, the topic they go to, and a dashboard.
 
-Every alarm is on one metric that the tick publishes each minute, zeros included. Its description says what it means,
-what to do and where the runbook says more (docs/operations.md).
+All alarms but one are on a metric that the tick publishes each minute, zeros included; the one on the functions
+themselves adds up what Lambda counts of each. A description says what it means, what to do and where the runbook says
+more (docs/operations.md).
 """
 
 # jsii's classes do not match jsii's own interfaces structurally: the names of parameters differ.
 # pyright: reportArgumentType=false
 
+from collections.abc import Sequence
+
 from aws_cdk import Aws, Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
@@ -19,12 +23,19 @@ from lambdas import names
 RUNBOOK = "docs/operations.md"
 MINUTE = Duration.minutes(1)
 SILENT_MINUTES = 5
+QUIET_MINUTES = 5
+"""Without an error or a throttle, until the functions' alarm ends: a fault that comes with every event is one alarm."""
+MOST_METRICS = 10
+"""That CloudWatch takes in the expression of one alarm."""
+FAULTS = ("Errors", "Throttles")
+"""Of AWS/Lambda. An error is an invocation that raised, ran out of time or memory, or never started."""
 
 
 class Watch(Construct):
     """`topic` and `dashboard`."""
 
-    def __init__(self, scope: Construct, id: str, *, stack_name: str) -> None:
+    def __init__(self, scope: Construct, id: str, *, stack_name: str, functions: Sequence[lambda_.IFunction]) -> None:
+        """`functions`: those that run while the stack lives."""
         super().__init__(scope, id)
         self._stack_name = stack_name
         self.topic = self._topic()
@@ -53,6 +64,7 @@ class Watch(Construct):
             "Do: `lowtide why POOL` has the code and EC2's own words.",
         )
         self._silent()
+        self._faults(functions)
         self.dashboard = self._dashboard()
 
     def _topic(self) -> sns.Topic:
@@ -94,17 +106,49 @@ class Watch(Construct):
             treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
         )
 
+    def _faults(self, functions: Sequence[lambda_.IFunction]) -> None:
+        """On the sum over these functions: within a minute of the first fault, and over QUIET_MINUTES after the last.
+
+        A function that was not called has no data, which counts as none. Raises ValueError for more functions than an
+        expression takes."""
+        watched = {
+            f"{fault.lower()}{number}": function.metric(fault, statistic="Sum", period=MINUTE)
+            for fault in FAULTS
+            for number, function in enumerate(functions)
+        }
+        if len(watched) > MOST_METRICS:
+            raise ValueError(f"an alarm takes {MOST_METRICS} metrics, not {len(watched)}: watch the functions in two")
+        self._alarm(
+            names.ALARM_FUNCTIONS,
+            cloudwatch.MathExpression(
+                expression="SUM(FILL(METRICS(), 0))",
+                using_metrics=watched,
+                label="Function errors and throttles",
+                period=MINUTE,
+            ),
+            "A function of the control plane failed, or was throttled because the account's or its own concurrency is "
+            "used up. AWS repeats what failed, so jobs are late rather than lost. Do: read the control log group's "
+            "last errors; with none there, raise the account's concurrency in Service Quotas.",
+            threshold=1,
+            evaluation_periods=QUIET_MINUTES,
+            datapoints_to_alarm=1,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+
     def _alarm(
         self,
         name: str,
-        metric: cloudwatch.Metric,
+        metric: cloudwatch.IMetric,
         description: str,
         *,
         threshold: float,
         evaluation_periods: int,
         comparison_operator: cloudwatch.ComparisonOperator,
         treat_missing_data: cloudwatch.TreatMissingData,
+        datapoints_to_alarm: int | None = None,
     ) -> None:
+        """`datapoints_to_alarm` None: all of `evaluation_periods`."""
         alarm = cloudwatch.Alarm(
             self,
             name,
@@ -112,7 +156,7 @@ class Watch(Construct):
             alarm_description=f"{description} Runbook: {RUNBOOK}#{names.RUNBOOK_SECTIONS[name]}",
             threshold=threshold,
             evaluation_periods=evaluation_periods,
-            datapoints_to_alarm=evaluation_periods,
+            datapoints_to_alarm=datapoints_to_alarm or evaluation_periods,
             comparison_operator=comparison_operator,
             treat_missing_data=treat_missing_data,
         )

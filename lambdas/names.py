@@ -117,12 +117,14 @@ ALARM_BLOCKED = "BlockedPools"
 ALARM_PARKED = "ParkedJobs"
 ALARM_SILENT = "ControlLoopSilent"
 ALARM_UNKNOWN_ERRORS = "UnknownErrorCode"
+ALARM_FUNCTIONS = "FunctionErrors"
 RUNBOOK_SECTIONS = {
     ALARM_UNFULFILLED: "unfulfilled-capacity",
     ALARM_BLOCKED: "blocked-pools",
     ALARM_PARKED: "parked-jobs",
     ALARM_SILENT: "control-loop-silent",
     ALARM_UNKNOWN_ERRORS: "unknown-error-code",
+    ALARM_FUNCTIONS: "function-errors",
 }
 
 # --- worker API paths (function URL, IAM) -----------------------------------------------------------------------------

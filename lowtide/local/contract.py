@@ -79,6 +79,7 @@ NAMES: tuple[Name, ...] = (
     Name("services.cloudformation.custom_resource", "_PORT"),
     Name("services.cloudformation.custom_resource", "deliver_response", "token response"),
     Name("services.cloudformation.provisioners", "_RESOURCE_HANDLERS"),
+    Name("services.cloudformation.provisioners", "_cw_metric_alarm_record", "name props"),
     Name("services.cloudwatch", "_alarms"),
     Name("services.cloudwatch", "_metrics"),
     Name("services.cloudwatch", "_calc_stats", "points"),

@@ -160,12 +160,14 @@ def test_subnets_that_cannot_serve_fail_the_synthesis(subnet_ids: str, words: st
 
 
 def alarms(template: Template) -> dict[str, dict[str, Any]]:
-    """Alarms by the metric they watch."""
-    return {a["MetricName"]: a for a in template.properties("AWS::CloudWatch::Alarm")}
+    """Alarms by the metric they watch; the one that watches several, by its own name."""
+    return {a.get("MetricName", names.ALARM_FUNCTIONS): a for a in template.properties("AWS::CloudWatch::Alarm")}
 
 
-def test_each_alarm_watches_one_metric_of_this_stack() -> None:
-    for alarm in alarms(synthesized(stack="Night")).values():
+def test_each_alarm_but_the_functions_watches_one_metric_of_this_stack() -> None:
+    watched = alarms(synthesized(stack="Night"))
+    assert "Metrics" in watched.pop(names.ALARM_FUNCTIONS)
+    for alarm in watched.values():
         assert "Metrics" not in alarm, "neither metric maths nor composites"
         assert alarm["Namespace"] == names.NAMESPACE
         assert alarm["Dimensions"] == [{"Name": names.DIMENSION_STACK, "Value": "Night"}]
@@ -189,6 +191,24 @@ def test_five_minutes_without_a_completed_tick_are_an_alarm_also_when_there_is_n
     assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "LessThanThreshold")
     assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]) == (60, 5, 5)
     assert alarm["TreatMissingData"] == "breaching"
+
+
+def test_errors_and_throttles_of_every_function_that_runs_while_the_stack_lives_are_one_alarm(
+    template: Template,
+) -> None:
+    alarm = alarms(template)[names.ALARM_FUNCTIONS]
+    watched = [query["MetricStat"] for query in alarm["Metrics"] if "MetricStat" in query]
+    (expression,) = (query for query in alarm["Metrics"] if "Expression" in query)
+    working = set(template.of_type("AWS::Lambda::Function")) - {template.function("teardown")[0]}
+    assert {(m["Metric"]["MetricName"], m["Metric"]["Dimensions"][0]["Value"]["Ref"]) for m in watched} == {
+        (fault, function) for fault in ("Errors", "Throttles") for function in working
+    }
+    assert len(watched) <= 10, "as many as CloudWatch takes in an alarm's expression"
+    assert {(m["Period"], m["Stat"], m["Metric"]["Namespace"]) for m in watched} == {(60, "Sum", "AWS/Lambda")}
+    assert expression["Expression"] == "SUM(FILL(METRICS(), 0))"
+    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
+    assert (alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]) == (5, 1)
+    assert alarm["TreatMissingData"] == "notBreaching"
 
 
 def test_every_alarm_says_what_to_do_and_where_the_runbook_says_more(template: Template) -> None:
