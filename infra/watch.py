@@ -34,7 +34,7 @@ FAULTS = ("Errors", "Throttles")
 class Watch(Construct):
     """`topic` and `dashboard`."""
 
-    def __init__(self, scope: Construct, id: str, *, stack_name: str, functions: Sequence[lambda_.IFunction]) -> None:
+    def __init__(self, scope: Construct, id: str, *, stack_name: str, functions: Sequence[lambda_.Function]) -> None:
         """`functions`: those that run while the stack lives."""
         super().__init__(scope, id)
         self._stack_name = stack_name
@@ -106,7 +106,7 @@ class Watch(Construct):
             treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
         )
 
-    def _faults(self, functions: Sequence[lambda_.IFunction]) -> None:
+    def _faults(self, functions: Sequence[lambda_.Function]) -> None:
         """On the sum over these functions: within a minute of the first fault, and over QUIET_MINUTES after the last.
 
         A function that was not called has no data, which counts as none. Raises ValueError for more functions than an

@@ -4,6 +4,7 @@ Every call of the act is a crash point, of whatever function. Acts are as short 
 matter is held off meanwhile.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -556,6 +557,15 @@ def create_stack(of: World) -> None:
         return
 
 
+def dry_run(of: World) -> None:
+    """A killed one is asked again by whoever asked."""
+    for _ in range(2):
+        with contextlib.suppress(Crashed):
+            answer = of.invoke(Function.RECONCILE, {"dry_run": "cpu"})
+            assert [shape["works"] for shape in answer["shapes"]] == [True]
+            return
+
+
 def failing_pass() -> Hook:
     error = aws_error("Query", "ProvisionedThroughputExceededException", "slow down")
     return FailNext(errors={"dynamodb.transact_write_items": [error]})
@@ -594,6 +604,7 @@ SCENARIOS: dict[str, Scenario] = {
     "at rest with instances": Scenario(lambda: world(cpu(min_instances=1)), only_tick),
     "rung while dirty": Scenario(running, rung_while_dirty),
     "deleted pool": Scenario(prepare_deleted_pool, passes),
+    "dry run": Scenario(lambda: world(OWN_TEMPLATE), dry_run),
     "create stack": Scenario(world, create_stack),
     "delete stack": Scenario(prepare_teardown, delete_stack, ends=False),
 }

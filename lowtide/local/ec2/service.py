@@ -80,7 +80,10 @@ class LocalEc2:
             if action in self._operations:
                 return self._served(action, fields, Caller(self._world, headers))
             if action in permissions.GUARDED:
-                self._guard(action, wire.parse(action, fields), Caller(self._world, headers))
+                params = wire.parse(action, fields)
+                self._guard(action, params, Caller(self._world, headers))
+                if params.get("DryRun"):
+                    raise wire.dry_run()
         except Refused as error:
             return wire.refusal(error)
         return await self._stock(method, path, headers, body, query_params)
@@ -124,7 +127,7 @@ class LocalEc2:
         self.market.admit(self._world.now())
         launch = self._planner.instances(params, caller)
         if params.get("DryRun"):
-            raise wire.dry_run()
+            raise self._rehearsed(launch)
         answer = self._launched(launch)
         if not answer.granted:
             raise Refused(answer.refusals[0].code, answer.refusals[0].message)
@@ -132,6 +135,12 @@ class LocalEc2:
         described = [records.described(self._records[i.instance_id], self._ground) for i in instances]
         reservation_id = self._records[instances[0].instance_id].reservation_id
         return {"ReservationId": reservation_id, "OwnerId": self._world.account, "Instances": described}
+
+    def _rehearsed(self, launch: Launch) -> Refused:
+        """The answer to a dry run of one instance: what is wrong with it whatever the market has, else EC2's yes."""
+        [override] = launch.request.overrides
+        wrong = self.market.unfit(override, launch.request.lifecycle)
+        return Refused(*wrong) if wrong else wire.dry_run()
 
     def _terminate_instances(self, params: Params, caller: Caller) -> Params:
         now, ids = self._world.now(), list(dict.fromkeys(params.get("InstanceIds") or ()))
