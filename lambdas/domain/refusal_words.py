@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from lambdas.domain.pools import CapacityType
+from lambdas.domain.quotas import quota_of
 from lambdas.domain.reasons import ReasonClass
 from lambdas.domain.refusal_table import Rule
 from lambdas.domain.words import dollars
@@ -26,21 +27,6 @@ _CAUSES = (
 )
 _SHOWN = 300
 """Characters of EC2's own message that a reason shows."""
-
-_QUOTAS: tuple[tuple[CapacityType, str, str, str], ...] = (
-    (
-        CapacityType.SPOT,
-        r"[acdhimrtz]\d",
-        "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests",
-        "L-34B43A08",
-    ),
-    (CapacityType.SPOT, r"(g|gr|vt)\d", "All G and VT Spot Instance Requests", "L-3819A6DF"),
-    (CapacityType.SPOT, r"p[234]", "All P4, P3 and P2 Spot Instance Requests", "L-7212CCBC"),
-    (CapacityType.ON_DEMAND, r"[acdhimrtz]\d", "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z)", "L-1216C47A"),
-    (CapacityType.ON_DEMAND, r"(g|gr|vt)\d", "Running On-Demand G and VT instances", "L-DB2E81BA"),
-    (CapacityType.ON_DEMAND, r"p\d", "Running On-Demand P instances", "L-417A185B"),
-)
-"""(capacity type, type names, the quota's name, its code in Service Quotas): vCPUs per Region and family group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,12 +101,12 @@ def _permission(code: str, said: str, remedy: str) -> tuple[str, str]:
 def _quota_remedy(capacity_type: CapacityType, where: Sequence[Where], remedy: str) -> str:
     if "vCPU quota" not in remedy:
         return remedy
-    for of, pattern, name, quota in _QUOTAS:
-        if of is capacity_type and any(kind and re.match(pattern, kind) for kind, _, _ in where):
-            return (
-                f"Ask for a higher quota ({name}, counted in vCPUs): `aws service-quotas "
-                f"request-service-quota-increase --service-code ec2 --quota-code {quota} --desired-value VCPUS`."
-            )
+    found = (quota_of(kind, capacity_type) for kind, _, _ in where if kind)
+    if (quota := next(filter(None, found), None)) is not None:
+        return (
+            f"Ask for a higher quota ({quota.name}, counted in vCPUs): `aws service-quotas "
+            f"request-service-quota-increase --service-code ec2 --quota-code {quota.code} --desired-value VCPUS`."
+        )
     return f"{remedy[:-1]}: `aws service-quotas list-service-quotas --service-code ec2` lists them."
 
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from lowtide.cli import demo, instances, jobs, local, pool_verbs, pools, simulate, status, submit, why
+from lowtide.cli import demo, doctor, instances, jobs, local, pool_verbs, pools, simulate, status, submit, why
 
 app = typer.Typer(
     name="lowtide",
@@ -19,6 +19,7 @@ app.add_typer(simulate.app, name="simulate")
 app.command("submit")(submit.submit)
 app.command("status")(status.status)
 app.command("why")(why.why)
+app.command("doctor")(doctor.doctor)
 app.command("pause")(pool_verbs.pause_all)
 app.command("resume")(pool_verbs.resume_all)
 app.command("demo")(demo.demo)

@@ -27,6 +27,8 @@ from lowtide.market.market import Answer, Market
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_KEY = "alias/aws/ebs"
+"""What volumes are encrypted with where nobody says otherwise: the account's AWS-managed key."""
 LONGEST_SLEEP = timedelta(seconds=1)
 """The clock looks again at least this often, whatever the market says: a host may have started a job."""
 Params = Mapping[str, Any]
@@ -67,6 +69,7 @@ class LocalEc2:
             "GetConsoleOutput": self._get_console_output,
             **{action: _unasked(answer) for action, answer in self._readings().items()},
         }
+        self._volume_key = DEFAULT_KEY
 
     # --- EC2's API ----------------------------------------------------------------------------------------------------
 
@@ -112,6 +115,8 @@ class LocalEc2:
             "DescribeInstances": reading.describe_instances,
             "DescribeSpotInstanceRequests": reading.describe_spot_instance_requests,
             "DescribeSpotPriceHistory": reading.describe_spot_price_history,
+            "GetEbsDefaultKmsKeyId": lambda _: {"KmsKeyId": self._volume_key},
+            "ModifyEbsDefaultKmsKeyId": self._modify_volume_key,
         }
 
     def _create_fleet(self, params: Params, caller: Caller) -> Params:
@@ -168,6 +173,10 @@ class LocalEc2:
         if params.get("DryRun"):
             raise wire.dry_run()
         return self._reading.get_console_output(params)
+
+    def _modify_volume_key(self, params: Params) -> Params:
+        self._volume_key = params["KmsKeyId"]
+        return {"KmsKeyId": self._volume_key}
 
     def _launched(self, launch: Launch) -> Answer:
         answer = self.market.create_fleet(launch.request, self._world.now())
