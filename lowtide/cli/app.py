@@ -2,7 +2,7 @@
 
 import typer
 
-from lowtide.cli import demo, doctor, instances, jobs, local, pool_verbs, pools, simulate, status, submit, why
+from lowtide.cli import demo, doctor, drill, instances, jobs, local, pool_verbs, pools, simulate, status, submit, why
 
 app = typer.Typer(
     name="lowtide",
@@ -15,6 +15,7 @@ app.add_typer(pools.app, name="pools")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(instances.app, name="instances")
 app.add_typer(local.app, name="local")
+app.add_typer(drill.app, name="drill")
 app.add_typer(simulate.app, name="simulate")
 app.command("submit")(submit.submit)
 app.command("status")(status.status)
