@@ -30,12 +30,12 @@ from lambdas.domain.requests import MOST_OVERRIDES, strategy
 from lambdas.domain.settings import Settings
 from lambdas.domain.snapshot import Snapshot
 
-BETWEEN_CALLS = timedelta(seconds=0.5)
-"""RunInstances' request bucket refills twice a second, and is shared with everybody in the account."""
+BETWEEN_CALLS = timedelta(seconds=1)
+"""Half of what grows back at EC2 (two requests a second), which the whole account shares."""
 BUDGET = timedelta(seconds=20)
 """From the first call to the last: whoever waits for the answer waits 30 s and more at most."""
 TURN_LOOKS = 4
-"""How often it is looked for a moment in which no pass needs the rate of CreateFleet, BETWEEN_CALLS apart."""
+"""How often a moment is looked for in which no pass needs EC2's request rate, BETWEEN_CALLS apart."""
 
 
 class ImageIds(Protocol):
@@ -49,7 +49,7 @@ class Shape:
     capacity_type: CapacityType
     calls: int
     works: bool
-    """At least one instance of it could be launched."""
+    """EC2 said so of at least one instance, and refused nothing that concerns them all."""
     reasons: tuple[Reason, ...]
 
     def to_document(self) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class Rehearsal:
         return Shape(
             capacity_type=kind,
             calls=calls,
-            works=not any(whole) and (None in instances or not instances),
+            works=not any(whole) and None in instances,
             reasons=in_order((*told.reasons, *found.blocked)),
         )
 
@@ -160,11 +160,14 @@ class Rehearsal:
             named = replace(request, template=(template.template_id, template.version))
             whole.append(self.calls.rehearse_fleet(named, pool=pool.name, decision=self.new_id()))
         else:
-            notes.append(f"{kind}: passes use up the rate of CreateFleet just now, so it was not asked for")
+            notes.append(f"{kind}: passes use up the stack's request rate just now, so a fleet was not asked for")
         sample = covering(request.overrides)
         instances = list(self._instances(pool, kind, sample, made_of, ends_at))
         if len(instances) < len(sample):
-            notes.append(f"{kind}: {len(sample) - len(instances)} of {len(sample)} offerings not asked for in the time")
+            left = len(sample) - len(instances)
+            notes.append(
+                f"{kind}: {left} of {len(sample)} offerings not asked for: no time, or no request rate to spare"
+            )
         return whole, instances, len(whole) + len(instances)
 
     def _instances(
@@ -177,7 +180,7 @@ class Rehearsal:
     ) -> Iterator[Refusal | None]:
         for override in sample:
             self.pause(BETWEEN_CALLS.total_seconds())
-            if self.now() >= ends_at:
+            if self.now() >= ends_at or not self._rate_is_free():
                 return
             yield self.calls.rehearse_instance(override, kind, made_of, pool=pool.name, decision=self.new_id())
 

@@ -158,16 +158,27 @@ def test_without_an_image_nothing_is_asked_and_the_reason_says_so() -> None:
     assert (shape["calls"], shape["works"], [r["code"] for r in shape["reasons"]]) == (0, False, ["NoImage"])
 
 
-def test_while_passes_use_the_rate_the_fleet_is_not_asked_for_and_it_is_said() -> None:
-    made = world()
-    bucket = RequestBucket(made.table, replace(made.settings, ec2_refill_per_second=0.01), made.clock)
-    for _ in range(5):
+def busy(of: World, *, per_second: float) -> None:
+    """Another pool has used up the stack's tokens, and waits for more."""
+    bucket = RequestBucket(of.table, replace(of.settings, ec2_refill_per_second=per_second), of.clock)
+    for _ in range(6):
         bucket.take("other", replaces=False)
-    bucket.take("other", replaces=False)
+
+
+def test_while_passes_need_the_request_rate_nothing_is_asked_and_that_is_said() -> None:
+    made = world()
+    busy(made, per_second=0.01)
     answer = made.dry_run()
-    assert asked(made, "CreateFleet") == []
+    assert made.ec2.rehearsed == []
     assert "rate" in answer["notes"][0]
-    assert answer["shapes"][0]["works"] is True
+    assert answer["shapes"] == [{"capacity_type": "spot", "calls": 0, "works": False, "reasons": []}]
+
+
+def test_it_waits_a_little_for_the_rate_to_be_free() -> None:
+    made = world()
+    RequestBucket(made.table, made.settings, made.clock).take("other", replaces=False)
+    answer = made.dry_run()
+    assert (answer["notes"], answer["shapes"][0]["works"]) == ([], True)
 
 
 def test_what_finds_no_time_is_counted_not_forgotten() -> None:
