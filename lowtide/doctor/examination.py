@@ -59,7 +59,7 @@ def _credentials(deployment: Deployment) -> Finding:
         asked_by = deployment.client("sts").get_caller_identity()["Arn"]
         return fine("credentials", f"{asked_by} in {deployment.region}")
     except Failure as error:
-        return replace(trouble, what=str(error), remedy="export AWS_REGION=REGION")
+        return replace(trouble, what=str(error), remedy="export AWS_DEFAULT_REGION=REGION")
     except (ClientError, BotoCoreError) as error:
         return replace(trouble, what=sentence(error), remedy="aws configure")
 
