@@ -177,3 +177,20 @@ def test_what_passes_by_itself_is_no_failure(deployed: Deployed, account: Accoun
     told = deployed.say("doctor", "--json")
     statuses = {each["status"] for each in json.loads(told.out)["findings"] if each["check"] == "dry-run"}
     assert (told.code, statuses) == (0, {"warning"})
+
+
+def test_without_a_stack_the_account_is_looked_at_and_that_is_said(deployed: Deployed, account: Account) -> None:
+    told = deployed.say("doctor", "--stack", "Other")
+    assert (told.code, told.err, account.asked) == (0, "", [])
+    assert "there is no stack Other" in told.out
+    assert "spot-role" in told.out
+
+
+def test_without_a_stack_a_pool_file_is_looked_at_all_the_same(
+    deployed: Deployed, account: Account, tmp_path: Path
+) -> None:
+    file = tmp_path / "pools.yaml"
+    file.write_text("resource_pools: [{pool_name: new, provider: {type: aws, instance_type: c7i.large}}]")
+    told = deployed.say("doctor", "--stack", "Other", "--pools", str(file))
+    assert told.code == 0
+    assert "new: offerings" in told.out
