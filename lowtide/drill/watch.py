@@ -21,6 +21,7 @@ from lambdas.domain.jobs import JobState
 from lambdas.domain.pools import CapacityType, Pool
 from lambdas.domain.reasons import Reason, ReasonClass
 from lambdas.domain.settings import Settings
+from lambdas.domain.words import dollars
 from lowtide.cli import fleet_store
 from lowtide.cli.connection import Deployment
 from lowtide.cli.errors import Failure
@@ -110,7 +111,7 @@ class Drill:
         if not limits:
             raise Failure(f"no price limit of {pool.name} is known: set spot_max_price in dollars, then drill again")
         usd = max(limits) * DEARER
-        self.say(f"{', '.join(types)} cost {usd} USD an hour now")
+        self.say(f"{', '.join(types)} cost {dollars(usd)} an hour now")
         return self._shortage("price", pool, ReasonClass.PRICE, lambda: self.market.hold_prices(types, usd))
 
     def capacity(self, pool: Pool) -> dict[str, Any]:
