@@ -72,7 +72,7 @@ class LowtideStack(Stack):
             worker=instances,
         )
         Events(self, "Events", tick=loop.tick, news=loop.news, worker_api=api.function, catalogue=loop.catalogue)
-        watch = Watch(self, "Watch", stack_name=self.stack_name)
+        watch = Watch(self, "Watch", stack_name=self.stack_name, functions=code.all)
         Teardown(self, "Teardown", functions=code, storage=storage, before=list(self.node.children))
         self._outputs(
             {

@@ -1,16 +1,20 @@
 """What people look at and are woken by: the alarms, the topic they go to, and a dashboard.
 
-Every alarm is on one metric that the tick publishes each minute, zeros included. Its description says what it means,
-what to do and where the runbook says more (docs/operations.md).
+All alarms but one are on a metric that the tick publishes each minute, zeros included; the one on the functions
+themselves adds up what Lambda counts of each. A description says what it means, what to do and where the runbook says
+more (docs/operations.md).
 """
 
 # jsii's classes do not match jsii's own interfaces structurally: the names of parameters differ.
 # pyright: reportArgumentType=false
 
+from collections.abc import Sequence
+
 from aws_cdk import Aws, Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
@@ -19,12 +23,17 @@ from lambdas import names
 RUNBOOK = "docs/operations.md"
 MINUTE = Duration.minutes(1)
 SILENT_MINUTES = 5
+QUIET_MINUTES = 5
+"""Without an error or a throttle, until the functions' alarm ends: a fault that comes with every event is one alarm."""
+MOST_METRICS = 10
+"""That CloudWatch takes in the expression of one alarm."""
 
 
 class Watch(Construct):
     """`topic` and `dashboard`."""
 
-    def __init__(self, scope: Construct, id: str, *, stack_name: str) -> None:
+    def __init__(self, scope: Construct, id: str, *, stack_name: str, functions: Sequence[lambda_.Function]) -> None:
+        """`functions`: those that run while the stack lives."""
         super().__init__(scope, id)
         self._stack_name = stack_name
         self.topic = self._topic()
@@ -53,6 +62,7 @@ class Watch(Construct):
             "Do: `lowtide why POOL` has the code and EC2's own words.",
         )
         self._silent()
+        self._faults(functions)
         self.dashboard = self._dashboard()
 
     def _topic(self) -> sns.Topic:
@@ -94,17 +104,64 @@ class Watch(Construct):
             treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
         )
 
+    def _faults(self, functions: Sequence[lambda_.Function]) -> None:
+        """Errors and throttles apart: together they would be more metrics than an alarm takes."""
+        self._sum_over(
+            functions,
+            "Errors",
+            names.ALARM_FUNCTIONS,
+            "A function of the control plane failed. AWS repeats what failed, so jobs are late rather than lost. "
+            "Do: read the control log group's last errors.",
+        )
+        self._sum_over(
+            functions,
+            "Throttles",
+            names.ALARM_THROTTLES,
+            "A function of the control plane was throttled: the account's concurrency, or the function's own, is used "
+            "up. AWS repeats what was throttled, so jobs are late rather than lost. Do: see what else uses it, and "
+            "raise the account's concurrency in Service Quotas.",
+        )
+
+    def _sum_over(self, functions: Sequence[lambda_.Function], fault: str, name: str, description: str) -> None:
+        """On the sum over these functions: within a minute of the first fault, and over QUIET_MINUTES after the last.
+
+        A function that was not called has no data, which counts as none. Raises ValueError for more functions than an
+        expression takes."""
+        if len(functions) > MOST_METRICS:
+            raise ValueError(f"an alarm takes {MOST_METRICS} metrics, not {len(functions)}: watch the functions in two")
+        watched = {
+            f"{fault.lower()}{number}": function.metric(fault, statistic="Sum", period=MINUTE)
+            for number, function in enumerate(functions)
+        }
+        self._alarm(
+            name,
+            cloudwatch.MathExpression(
+                expression="SUM(FILL(METRICS(), 0))",
+                using_metrics=watched,
+                label=f"{fault} of functions",
+                period=MINUTE,
+            ),
+            description,
+            threshold=1,
+            evaluation_periods=QUIET_MINUTES,
+            datapoints_to_alarm=1,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+
     def _alarm(
         self,
         name: str,
-        metric: cloudwatch.Metric,
+        metric: cloudwatch.IMetric,
         description: str,
         *,
         threshold: float,
         evaluation_periods: int,
         comparison_operator: cloudwatch.ComparisonOperator,
         treat_missing_data: cloudwatch.TreatMissingData,
+        datapoints_to_alarm: int | None = None,
     ) -> None:
+        """`datapoints_to_alarm` None: all of `evaluation_periods`."""
         alarm = cloudwatch.Alarm(
             self,
             name,
@@ -112,7 +169,7 @@ class Watch(Construct):
             alarm_description=f"{description} Runbook: {RUNBOOK}#{names.RUNBOOK_SECTIONS[name]}",
             threshold=threshold,
             evaluation_periods=evaluation_periods,
-            datapoints_to_alarm=evaluation_periods,
+            datapoints_to_alarm=datapoints_to_alarm or evaluation_periods,
             comparison_operator=comparison_operator,
             treat_missing_data=treat_missing_data,
         )

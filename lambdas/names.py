@@ -126,12 +126,16 @@ ALARM_BLOCKED = "BlockedPools"
 ALARM_PARKED = "ParkedJobs"
 ALARM_SILENT = "ControlLoopSilent"
 ALARM_UNKNOWN_ERRORS = "UnknownErrorCode"
+ALARM_FUNCTIONS = "FunctionErrors"
+ALARM_THROTTLES = "FunctionThrottles"
 RUNBOOK_SECTIONS = {
     ALARM_UNFULFILLED: "unfulfilled-capacity",
     ALARM_BLOCKED: "blocked-pools",
     ALARM_PARKED: "parked-jobs",
     ALARM_SILENT: "control-loop-silent",
     ALARM_UNKNOWN_ERRORS: "unknown-error-code",
+    ALARM_FUNCTIONS: "function-errors",
+    ALARM_THROTTLES: "function-throttles",
 }
 
 # --- worker API paths (function URL, IAM) -----------------------------------------------------------------------------

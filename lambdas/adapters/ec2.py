@@ -159,7 +159,7 @@ class Ec2:
         """One CreateFleet call; `decision` is its client token and a tag, so that the same request with the same
         decision launches once however often it is made. Never raises for what EC2 answers."""
         try:
-            answer = self._client.create_fleet(**self._fleet_request(request, pool, decision))
+            answer = self._client.create_fleet(**self.fleet_request(request, pool, decision))
         except ClientError as error:
             return _lost_or_refused(error, request.capacity_type)
         except (ConnectionError, HTTPClientError) as error:
@@ -170,7 +170,8 @@ class Ec2:
             refusals=tuple(dict.fromkeys(_refused(answer.get("Errors", []), zones, request.capacity_type))),
         )
 
-    def _fleet_request(self, request: LaunchRequest, pool: str, decision: str) -> dict[str, Any]:
+    def fleet_request(self, request: LaunchRequest, pool: str, decision: str) -> dict[str, Any]:
+        """What CreateFleet is called with."""
         template_id, version = request.template or self._of_the_stack(request.capacity_type)
         ranked = request.allocation_strategy.endswith("prioritized")
         options = "SpotOptions" if request.capacity_type is CapacityType.SPOT else "OnDemandOptions"

@@ -15,7 +15,7 @@ from lambdas.adapters import keys
 from lambdas.adapters.table import Conflict, Item, Table
 from lambdas.domain.instants import from_text, to_text
 from lambdas.domain.settings import Settings
-from lambdas.domain.turns import Rate, Turns, Waiting, full, next_in_turn, take
+from lambdas.domain.turns import Rate, Turns, Waiting, full, next_in_turn, spare, take
 
 _ATTEMPTS = 12
 """Reads and writes before a pool is told to come back: with so many losses in a row, others are taking the tokens."""
@@ -48,6 +48,12 @@ class RequestBucket:
         _, turns = self._read(now)
         pools, seconds = next_in_turn(turns, self._rate, now)
         return pools, seconds if turns.waiting else None
+
+    def spare(self) -> bool:
+        """Whether a call beside the passes takes nothing away from them now. Takes no token."""
+        now = self._now()
+        _, turns = self._read(now)
+        return spare(turns, self._rate, now)
 
     def emptied(self) -> None:
         """EC2 throttled a call: others in the account have used up the bucket. Nobody calls for a second and more, so

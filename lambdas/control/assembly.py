@@ -1,4 +1,4 @@
-"""How the parts of a pass are put together: the one place where a Reconciler is made."""
+"""How the parts of a pass are put together: the one place where a Reconciler, and its rehearsal, is made."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from lambdas.adapters.decisions import Decisions
+from lambdas.adapters.dry_runs import DryRuns
 from lambdas.adapters.ec2 import Ec2, LaunchTemplate
 from lambdas.adapters.launch_table import LaunchTable
 from lambdas.adapters.launch_templates import LaunchTemplates
@@ -16,6 +17,7 @@ from lambdas.adapters.request_bucket import RequestBucket
 from lambdas.adapters.ssm import Images
 from lambdas.adapters.stack_table import StackTable
 from lambdas.adapters.table import Table
+from lambdas.control.dry_run import Rehearsal
 from lambdas.control.ending import Ender
 from lambdas.control.gather import Gatherer
 from lambdas.control.launch import Launcher
@@ -42,6 +44,32 @@ class Deployment:
     subnets: tuple[tuple[str, str], ...]
     """(zone, subnet id), one per zone."""
     templates: Mapping[CapacityType, LaunchTemplate]
+
+
+def rehearsal(
+    deployment: Deployment,
+    *,
+    table: Table,
+    ec2_client: "EC2Client",
+    ssm_client: "SSMClient",
+    now: Callable[[], datetime],
+    pause: Callable[[float], None],
+    new_id: Callable[[], str],
+) -> Rehearsal:
+    return Rehearsal(
+        pools=PoolTable(table),
+        images=Images(ssm_client),
+        calls=DryRuns(ec2_client, deployment.stack),
+        templates=LaunchTemplates(ec2_client, deployment.stack),
+        bucket=RequestBucket(table, deployment.settings, now),
+        stack=deployment.stack,
+        bases=deployment.templates,
+        subnets=deployment.subnets,
+        settings=deployment.settings,
+        now=now,
+        pause=pause,
+        new_id=new_id,
+    )
 
 
 def reconciler(

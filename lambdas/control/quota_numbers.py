@@ -29,7 +29,7 @@ class QuotaNumbers:
         told: list[Refusal] = []
         for refusal in refusals:
             kind = refusal.instance_type or request.overrides[0].instance_type
-            quota = quota_of(refusal.capacity_type, kind) if refusal.code in VCPU_CODES else None
+            quota = quota_of(kind, refusal.capacity_type) if refusal.code in VCPU_CODES else None
             if quota is None:
                 told.append(refusal)
                 continue

@@ -101,10 +101,8 @@ def _permission(code: str, said: str, remedy: str) -> tuple[str, str]:
 def _quota_remedy(capacity_type: CapacityType, where: Sequence[Where], remedy: str) -> str:
     if "vCPU quota" not in remedy:
         return remedy
-    told = named_in(where[0][2])
-    if quota := told or next(
-        (found for kind, _, _ in where if kind and (found := quota_of(capacity_type, kind))), None
-    ):
+    of_types = (quota_of(kind, capacity_type) for kind, _, _ in where if kind)
+    if quota := named_in(where[0][2]) or next(filter(None, of_types), None):
         return (
             f"Ask for a higher quota ({quota.name}, counted in vCPUs): `aws service-quotas "
             f"request-service-quota-increase --service-code ec2 --quota-code {quota.code} --desired-value VCPUS`."

@@ -42,14 +42,15 @@ def _launch(bins: list[Bin], shape: list[Offering], pool: Pool, capacity_type: C
             capacity_type=capacity_type,
             overrides=tuple(each.override() for each in shape if each in cheapest),
             count=len(bins),
-            allocation_strategy=_strategy(pool, capacity_type),
+            allocation_strategy=strategy(pool, capacity_type),
         ),
         why=_why(bins, beside=pool.spot and capacity_type is CapacityType.ON_DEMAND),
         replaces=any(job.replaces for each in bins for job in each.jobs),
     )
 
 
-def _strategy(pool: Pool, capacity_type: CapacityType) -> str:
+def strategy(pool: Pool, capacity_type: CapacityType) -> str:
+    """The pool's allocation strategy where EC2 takes it for this capacity type."""
     if capacity_type is CapacityType.SPOT or pool.allocation_strategy in _ON_DEMAND_STRATEGIES:
         return pool.allocation_strategy
     return "lowest-price"

@@ -49,6 +49,12 @@ def full(rate: Rate, now: datetime) -> Turns:
     return Turns(tokens=rate.burst, counted_at=now)
 
 
+def spare(turns: Turns, rate: Rate, now: datetime) -> bool:
+    """Whether a call that is nobody's turn takes nothing away from anybody: all tokens are there and nobody waits."""
+    waiting = any(now - each.asked_at <= rate.patience for each in turns.waiting.values())
+    return not waiting and _grown(turns, rate, now) >= rate.burst
+
+
 def take(turns: Turns, pool: str, *, replaces: bool, rate: Rate, now: datetime) -> tuple[Turns, datetime | None]:
     """The turns after the pool asked, and None when it has its token, else when it is worth asking again (the time in
     which enough tokens grow for it and for all that go before it)."""

@@ -2,33 +2,61 @@
 
 The queue is FIFO with the pool as message group and a batch size of 1, so a pool has one pass at a time and no pool
 waits for another. A pass that fails is no failed message: the pool is looked at again soon, its group goes on.
+
+Invoked with `{"dry_run": POOL}` it makes no pass and says whether it could launch that pool's instances.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from lambdas import names
 from lambdas.adapters.ec2 import LaunchTemplate
 from lambdas.adapters.ledger import Ledger
-from lambdas.control.assembly import Deployment, reconciler
+from lambdas.control.assembly import Deployment, reconciler, rehearsal
+from lambdas.control.dry_run import Rehearsal
 from lambdas.control.passes import Passes
 from lambdas.domain.plan import plan
 from lambdas.domain.pools import CapacityType
 from lambdas.handlers.environment import Environment, environment, time_left
 
 
-def handler(event: Mapping[str, Any], context: Any) -> dict[str, list[Any]]:
-    return serve(_passes(), event, context)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Works:
+    passes: Passes
+    rehearsal: Rehearsal
 
 
-def serve(function: Passes, event: Mapping[str, Any], context: Any) -> dict[str, list[Any]]:
+def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    return serve(_works(), event, context)
+
+
+def serve(function: Works, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    if "dry_run" in event:
+        return function.rehearsal.answer(event["dry_run"], lambda: time_left(context))
     for record in event["Records"]:
-        function.take(record["body"], lambda: time_left(context))
+        function.passes.take(record["body"], lambda: time_left(context))
     return {"batchItemFailures": []}
 
 
-def passes(given: Environment) -> Passes:
+def works(given: Environment) -> Works:
+    return Works(passes=_passes(given), rehearsal=_rehearsal(given))
+
+
+def _rehearsal(given: Environment) -> Rehearsal:
+    return rehearsal(
+        deployment_of(given),
+        table=given.table,
+        ec2_client=given.launching_ec2,
+        ssm_client=given.ssm,
+        now=given.now,
+        pause=given.pause,
+        new_id=given.new_id,
+    )
+
+
+def _passes(given: Environment) -> Passes:
     return Passes(
         reconciler=reconciler(
             deployment_of(given),
@@ -51,8 +79,8 @@ def passes(given: Environment) -> Passes:
 
 
 @cache
-def _passes() -> Passes:
-    return passes(environment())
+def _works() -> Works:
+    return works(environment())
 
 
 def deployment_of(given: Environment) -> Deployment:

@@ -4,12 +4,16 @@ The rules are those of "Configuring how CloudWatch alarms treat missing data" in
 tables are the tests of this file.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 EXTRA_PERIODS = 2
 """How many periods beyond EvaluationPeriods are looked at for data. The guide's tables show five for three."""
+
+
+_TOTAL_OF_FILLED = re.compile(r"\s*SUM\(\s*FILL\(\s*METRICS\(\)\s*,\s*(-?\d+(?:\.\d+)?)\s*\)\s*\)\s*")
 
 
 class State(StrEnum):
@@ -46,6 +50,21 @@ class Rule:
     datapoints_to_alarm: int
     """M of "M out of N"."""
     missing: Missing
+
+
+def total_of_filled(expression: str, series: Sequence[Sequence[float | None]]) -> list[float]:
+    """What `SUM(FILL(METRICS(), n))` makes of these metrics' values, period by period.
+
+    Raises ValueError for any other expression: metric math goes no further here.
+
+    >>> total_of_filled("SUM(FILL(METRICS(), 0))", [[1, None], [None, None]])
+    [1.0, 0.0]
+    """
+    found = _TOTAL_OF_FILLED.fullmatch(expression)
+    if found is None:
+        raise ValueError(f"of metric math, the local AWS knows SUM(FILL(METRICS(), n)) and not {expression}")
+    filler = float(found[1])
+    return [sum(filler if value is None else float(value) for value in period) for period in zip(*series, strict=True)]
 
 
 def windows(*, now: float, period: float, count: int) -> list[tuple[float, float]]:

@@ -1,14 +1,15 @@
 """Metrics and alarms as CloudWatch has them: metrics out of log lines, AWS's own gauges, alarms on a clock.
 
 Stock ministack extracts no embedded metrics, has no AWS/SQS metrics, knows AWS/Lambda ones only for calls through the
-Invoke API, and evaluates an alarm only when somebody writes a metric: without dimensions, periods, or missing data.
+Invoke API, refuses templates whose alarms are on metric math, and evaluates an alarm only when somebody writes a
+metric: without dimensions, periods, or missing data.
 """
 
 import json
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,9 @@ class CloudWatch:
         replacements.replace(functions, "_emit_lambda_logs", logged)
         replacements.replace(functions, "_emit_lambda_metrics", throttled)
         replacements.replace(cloudwatch, "_evaluate_alarm", self._decide)
+        provisioners = upstream("services.cloudformation.provisioners")
+        alarm_of = provisioners._cw_metric_alarm_record
+        replacements.replace(provisioners, "_cw_metric_alarm_record", _with_metric_math(alarm_of))
         self._thread.start()
 
     def close(self) -> None:
@@ -134,7 +138,8 @@ class CloudWatch:
     def _decide(self, alarm: dict[str, Any]) -> None:
         """Evaluates one alarm now, changes its state, and tells its history and its actions."""
         cloudwatch = upstream("services.cloudwatch")
-        if not alarm.get("MetricName") or alarm.get("ComparisonOperator") not in alarms.COMPARISONS:
+        watches = alarm.get("MetricName") or alarm.get("Metrics")
+        if not watches or alarm.get("ComparisonOperator") not in alarms.COMPARISONS:
             return
         with self._deciding:
             rule = _rule(alarm)
@@ -150,8 +155,14 @@ class CloudWatch:
         cloudwatch._dispatch_alarm_actions(alarm, former.value, new.value, reason)
         cloudwatch._evaluate_parent_alarms(alarm)
 
-    def _values(self, alarm: Mapping[str, Any], count: int) -> list[float | None]:
-        """The statistic of each of the last whole periods, oldest first; None where there was no data."""
+    def _values(self, alarm: Mapping[str, Any], count: int) -> Sequence[float | None]:
+        """What each of the last whole periods has, oldest first; None where there was no data."""
+        if queries := alarm.get("Metrics"):
+            series = [self._statistics(_metric_of(query), count) for query in queries if "MetricStat" in query]
+            return alarms.total_of_filled(_expression(queries), series)
+        return self._statistics(alarm, count)
+
+    def _statistics(self, alarm: Mapping[str, Any], count: int) -> list[float | None]:
         cloudwatch = upstream("services.cloudwatch")
         dimensions = cloudwatch._dims_from_list(alarm.get("Dimensions") or [])
         key = (alarm["Namespace"], alarm["MetricName"], cloudwatch._dims_key(dimensions))
@@ -204,6 +215,36 @@ def _data(document: Mapping[str, Any], default_time: float) -> list[Datum]:
         for metric in directive["Metrics"]
         for names in directive.get("Dimensions") or [[]]
     ]
+
+
+def _with_metric_math(stock: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """`stock`, which makes an alarm of a template's properties, for those on an expression too. Raises ValueError for
+    one that the alarm could not be decided by, which fails the deployment."""
+
+    def record(name: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+        queries: Sequence[Mapping[str, Any]] = properties.get("Metrics") or ()
+        if not queries:
+            return stock(name, properties)
+        alarms.total_of_filled(_expression(queries), [])
+        plain = {key: value for key, value in properties.items() if key != "Metrics"}
+        alarm = stock(name, {**plain, "Namespace": "-", "MetricName": "-"})
+        return {**alarm, "Namespace": "", "MetricName": "", "Metrics": list(queries)}
+
+    return record
+
+
+def _expression(queries: Sequence[Mapping[str, Any]]) -> str:
+    """The one that the alarm watches. Raises ValueError where there is not exactly one."""
+    found = [query["Expression"] for query in queries if "Expression" in query]
+    if len(found) != 1:
+        raise ValueError(f"an alarm on metric math takes one expression here, not {len(found)}")
+    return found[0]
+
+
+def _metric_of(query: Mapping[str, Any]) -> dict[str, Any]:
+    """One of an alarm's metrics, in the form of an alarm on it alone."""
+    wanted = query["MetricStat"]
+    return {**wanted["Metric"], "Period": wanted["Period"], "Statistic": wanted["Stat"], "Unit": wanted.get("Unit")}
 
 
 def _numbers(value: Any) -> list[float]:

@@ -225,32 +225,35 @@ def _family(override: Override) -> tuple[str, int]:
 
 def _impossible(override: Override, request: Request, supply: Supply) -> Refusal | None:
     """What no amount of capacity mends."""
+    if wrong := unfit(override, request.lifecycle, supply.zones_of(override.offering.instance_type)):
+        return Refusal(override=override, code=wrong[0], message=wrong[1])
+    return _too_cheap(override, supply) if request.lifecycle is Lifecycle.SPOT else None
+
+
+def unfit(override: Override, lifecycle: Lifecycle, zones: Sequence[str]) -> tuple[str, str] | None:
+    """What EC2 finds wrong with an override without looking at the market, as a dry run does too: code and message.
+    `zones`: where its type is offered."""
     name, zone = override.offering
     facts = catalogue.facts(name)
     if override.denied:
-        return Refusal(override=override, code=override.denied[0], message=override.denied[1])
+        return override.denied
     if facts is None:
-        return Refusal(
-            override=override, code="InvalidInstanceType", message=f"Invalid value '{name}' for InstanceType."
+        return "InvalidInstanceType", f"Invalid value '{name}' for InstanceType."
+    if zone not in zones:
+        return (
+            "InvalidFleetConfiguration",
+            f"Your requested instance type ({name}) is not supported in your requested Availability Zone ({zone}).",
         )
-    if zone not in supply.zones_of(name):
-        message = (
-            f"Your requested instance type ({name}) is not supported in your requested Availability Zone ({zone})."
-        )
-        return Refusal(override=override, code="InvalidFleetConfiguration", message=message)
     if override.image_architecture and override.image_architecture not in facts.architectures:
-        message = (
+        return (
+            "InvalidParameterValue",
             f"The architecture '{'/'.join(facts.architectures)}' of the specified instance type does not match the "
             f"architecture '{override.image_architecture}' of the specified AMI. Specify an instance type and an AMI "
             "that have matching architectures, and try again. You can use 'describe-instance-types' or "
-            "'describe-images' to discover the architecture of the instance type or AMI."
+            "'describe-images' to discover the architecture of the instance type or AMI.",
         )
-        return Refusal(override=override, code="InvalidParameterValue", message=message)
-    if request.lifecycle is Lifecycle.SPOT and not facts.spot:
-        message = f"Spot Instances are not supported for the requested instance type ({name})."
-        return Refusal(override=override, code="UnsupportedOperation", message=message)
-    if request.lifecycle is Lifecycle.SPOT:
-        return _too_cheap(override, supply)
+    if lifecycle is Lifecycle.SPOT and not facts.spot:
+        return "UnsupportedOperation", f"Spot Instances are not supported for the requested instance type ({name})."
     return None
 
 

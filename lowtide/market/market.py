@@ -121,6 +121,11 @@ class Market:
             self._tokens[request.client_token] = (request.everything, answer)
         return answer
 
+    def unfit(self, override: fleet.Override, lifecycle: Lifecycle) -> tuple[str, str] | None:
+        """What is wrong with an override whatever the market has: code and message. Nothing is launched."""
+        zones = catalogue.offered(self.region).get(override.offering.instance_type, ())
+        return fleet.unfit(override, lifecycle, zones)
+
     def terminate(self, instance_ids: Sequence[str], now: datetime) -> list[tuple[Instance, State]]:
         """Begin to shut them all down; each with the state it was in. Raises Refused (InvalidInstanceID.NotFound) for
         one that is not known (yet), and then touches none."""

@@ -44,7 +44,14 @@ PUBLIC_PARAMETERS: Mapping[str, str] = {
 _FLEET = frozenset(
     {
         *("Type", "ClientToken", "LaunchTemplateConfigs", "TargetCapacitySpecification", "SpotOptions"),
-        *("OnDemandOptions", "TagSpecifications"),
+        *("OnDemandOptions", "TagSpecifications", "DryRun"),
+    }
+)
+_REHEARSED = frozenset(
+    {
+        *("MinCount", "MaxCount", "InstanceType", "ImageId", "SubnetId", "LaunchTemplate", "InstanceMarketOptions"),
+        *("TagSpecifications", "DryRun", "BlockDeviceMappings", "InstanceInitiatedShutdownBehavior", "KeyName"),
+        *("MetadataOptions", "IamInstanceProfile", "SecurityGroupIds", "NetworkInterfaces"),
     }
 )
 _PRICES = frozenset({"InstanceTypes", "ProductDescriptions", "StartTime", "EndTime", "NextToken", "MaxResults"})
@@ -81,6 +88,10 @@ class FakeEC2(SimClient):
     def create_fleet(self, **request: Any) -> Response:
         return self._answered("create_fleet", request, _FLEET, self._create_fleet)
 
+    def run_instances(self, **request: Any) -> Response:
+        """Dry runs only: nothing here launches so."""
+        return self._answered("run_instances", request, _REHEARSED, self._run_instances)
+
     def terminate_instances(self, **request: Any) -> Response:
         return self._answered("terminate_instances", request, frozenset({"InstanceIds"}), self._terminate)
 
@@ -95,8 +106,8 @@ class FakeEC2(SimClient):
         return self._answered("describe_instance_types", request, frozenset({"Filters", "NextToken"}), self._types)
 
     def create_launch_template(self, **request: Any) -> Response:
-        known = frozenset({"LaunchTemplateName", "LaunchTemplateData", "TagSpecifications"})
-        return self._answered("create_launch_template", request, known, self.pool_templates.create)
+        known = frozenset({"LaunchTemplateName", "LaunchTemplateData", "TagSpecifications", "DryRun"})
+        return self._answered("create_launch_template", request, known, self._create_launch_template)
 
     def describe_launch_templates(self, **request: Any) -> Response:
         known = frozenset({"Filters", "MaxResults", "NextToken"})
@@ -147,6 +158,8 @@ class FakeEC2(SimClient):
         if template not in self._templates and not self.pool_templates.has(template):
             message = f"The launch template ID '{template}' does not exist"
             raise Refused("InvalidLaunchTemplateId.NotFound", message)
+        if request.get("DryRun"):
+            raise _dry_run()
         wrong = lifecycle is Lifecycle.ON_DEMAND and self._templates.get(template) is Lifecycle.SPOT
         given: list[dict[str, Any]] = config["Overrides"]
         wanted = FleetRequest(
@@ -160,6 +173,23 @@ class FakeEC2(SimClient):
         answer = self.market.create_fleet(self._slipped(wanted), self._clock())
         self._tag(answer, request)
         return _fleet_answer(answer, lifecycle, dict(zip(wanted.overrides, given, strict=True)))
+
+    def _run_instances(self, request: Request) -> Response:
+        self.market.admit(self._clock())
+        lifecycle = Lifecycle.SPOT if "InstanceMarketOptions" in request else Lifecycle.ON_DEMAND
+        interfaces: list[Mapping[str, Any]] = request.get("NetworkInterfaces", [])
+        subnet = next((each["SubnetId"] for each in interfaces), request.get("SubnetId", ""))
+        override = self._override({**request, "SubnetId": subnet}, denied=None)
+        if wrong := self.market.unfit(override, lifecycle):
+            raise Refused(*wrong)
+        if not request.get("DryRun"):
+            raise NotImplementedError("run_instances in memory knows dry runs only")
+        raise _dry_run()
+
+    def _create_launch_template(self, request: Request) -> Response:
+        if request.get("DryRun"):
+            raise _dry_run()
+        return self.pool_templates.create(request)
 
     def _slipped(self, wanted: FleetRequest) -> FleetRequest:
         if not self.slips or wanted.lifecycle is Lifecycle.ON_DEMAND:
@@ -269,6 +299,11 @@ class FakeSSM(SimClient):
         names: Sequence[str] = request["Names"]
         found = [{"Name": name, "Value": self.parameters[name]} for name in names if name in self.parameters]
         return {"Parameters": found, "InvalidParameters": [name for name in names if name not in self.parameters]}
+
+
+def _dry_run() -> Refused:
+    """EC2's yes to what is not to be done."""
+    return Refused("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", status=412)
 
 
 def _order(instance: Instance) -> str:

@@ -205,7 +205,7 @@ class Functions:
             case Function.TICK:
                 return partial(tick.serve, tick.works(given))
             case Function.RECONCILE:
-                return partial(reconcile.serve, reconcile.passes(given))
+                return partial(reconcile.serve, reconcile.works(given))
             case Function.NEWS:
                 room = news.newsroom(given)
                 return lambda event, _: news.serve(room, event)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from lambdas.domain.pools import CapacityType
+from lambdas.domain.quotas import Quota
 from lowtide.market.quotas import NoSuchQuota, answer
 from lowtide.market.unkindness import Unkindness
 from lowtide.sim.calls import Hook, Request, Response, SimClient, aws_error
@@ -18,8 +20,11 @@ class FakeServiceQuotas(SimClient):
     def get_service_quota(self, **request: Any) -> Response:
         return self._call("get_service_quota", request, frozenset({"ServiceCode", "QuotaCode"}), self._quota)
 
+    def _value(self, quota: Quota) -> int:
+        return self._unkindness().quota(quota.family, spot=quota.capacity_type is CapacityType.SPOT)
+
     def _quota(self, request: Request) -> Response:
         try:
-            return answer(request, self._unkindness())
+            return answer(request, self._value)
         except NoSuchQuota as error:
             raise aws_error("GetServiceQuota", "NoSuchResourceException", str(error)) from error

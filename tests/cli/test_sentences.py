@@ -19,7 +19,7 @@ GIVEN = {
     "resume": ["--all"],
 }
 """What verbs need beyond one word for every argument."""
-LOCAL = ("local ", "demo", "simulate", "pools init", "pools validate", "drill", "report", "costs")
+LOCAL = ("local ", "demo", "doctor", "simulate", "pools init", "pools validate", "drill", "report", "costs")
 """Verbs that ask no deployment, or whose own tests say how they end without one."""
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import count
@@ -13,7 +13,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from lambdas import names
+from lambdas.adapters.dry_runs import DryRuns
 from lambdas.adapters.ec2 import Answer, Ec2, LaunchTemplate, Page
+from lambdas.adapters.launch_templates import LaunchTemplates
 from lambdas.domain.fleet import LaunchRequest, Override
 from lambdas.domain.pools import CapacityType
 from lowtide.local import ec2
@@ -245,6 +247,45 @@ def test_spot_prices_name_every_zone_of_a_type(cloud: Cloud) -> None:
     assert {(price.instance_type, price.zone) for price in prices} >= {(TYPE, A), (TYPE, B)}
     assert all(price.price > 0 for price in prices)
     assert all(price.seen_at <= cloud.now() for price in prices)
+
+
+def rehearsed(cloud: Cloud, override: Override, kind: CapacityType = CapacityType.SPOT) -> Any:
+    dry = DryRuns(cloud.client, names.STACK)
+    return dry.rehearse_instance(override, kind, cloud.templates[kind], pool="cpu", decision=next(DECISIONS))
+
+
+@pytest.mark.parametrize("kind", CapacityType)
+def test_a_dry_run_of_what_would_work_is_a_yes_and_launches_nothing(cloud: Cloud, kind: CapacityType) -> None:
+    request, decision = cloud.request(A, kind=kind), f"decision-rehearsed-{kind}"
+    template = (cloud.templates[kind].template_id, "1")
+    dry = DryRuns(cloud.client, names.STACK)
+    fleet = dry.rehearse_fleet(replace(request, template=template), pool="cpu", decision=decision)
+    assert (fleet, rehearsed(cloud, request.overrides[0], kind)) == (None, None)
+    answer = cloud.ask(request, decision)
+    assert len(answer.launched) == 1, "its token was not used up"
+    cloud.seen(answer)
+    assert sum(each.decision == decision for each in cloud.described().values()) == 1
+
+
+def test_a_dry_run_of_a_launch_template_makes_none(cloud: Cloud) -> None:
+    dry = DryRuns(cloud.client, names.STACK)
+    for _ in range(2):
+        assert dry.rehearse_template("rehearsed", {"KeyName": "mine"}, CapacityType.SPOT) is None
+    assert LaunchTemplates(cloud.client, names.STACK).find("rehearsed") is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"subnet_id": "subnet-0"}, "InvalidSubnetID.NotFound"),
+        ({"image_id": "ami-0"}, "InvalidAMIID.NotFound"),
+        ({"instance_type": "c7i.large"}, "InvalidParameterValue"),
+        ({"instance_type": "x9.nothing"}, "InvalidInstanceType"),
+    ],
+)
+def test_a_dry_run_of_an_instance_says_what_is_wrong_with_it(cloud: Cloud, wrong: dict[str, str], code: str) -> None:
+    refusal = rehearsed(cloud, replace(cloud.request(A).overrides[0], **wrong))
+    assert (refusal.code, refusal.zone) == (code, A)
 
 
 def test_types_are_described(cloud: Cloud) -> None:

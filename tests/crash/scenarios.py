@@ -4,6 +4,7 @@ Every call of the act is a crash point, of whatever function. Acts are as short 
 matter is held off meanwhile.
 """
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -647,6 +648,15 @@ def create_stack(of: World) -> None:
         return
 
 
+def dry_run(of: World) -> None:
+    """A killed one is asked again by whoever asked."""
+    for _ in range(2):
+        with contextlib.suppress(Crashed):
+            answer = of.invoke(Function.RECONCILE, {"dry_run": "cpu"})
+            assert [shape["works"] for shape in answer["shapes"]] == [True]
+            return
+
+
 def failing_pass() -> Hook:
     error = aws_error("Query", "ProvisionedThroughputExceededException", "slow down")
     return FailNext(errors={"dynamodb.transact_write_items": [error]})
@@ -689,6 +699,7 @@ SCENARIOS: dict[str, Scenario] = {
     "deleted pool": Scenario(prepare_deleted_pool, passes),
     "job events": Scenario(prepare_many_jobs, tell_changes),
     "daily facts": Scenario(prepare_stale_facts, a_day_passes),
+    "dry run": Scenario(lambda: world(OWN_TEMPLATE), dry_run),
     "create stack": Scenario(world, create_stack),
     "delete stack": Scenario(prepare_teardown, delete_stack, ends=False),
 }

@@ -25,14 +25,14 @@ SPOT, ON_DEMAND = CapacityType
     ],
 )
 def test_the_quota_that_counts_a_type(kind: CapacityType, name: str, code: str) -> None:
-    found = quota_of(kind, name)
+    found = quota_of(name, kind)
     assert found is not None
     assert found.code == code
 
 
 def test_a_family_that_nobody_listed_has_none() -> None:
-    assert quota_of(SPOT, "q9.large") is None
-    assert quota_of(SPOT, "hpc7g.4xlarge") is None, "EC2 has no spot quota for it"
+    assert quota_of("q9.large", SPOT) is None
+    assert quota_of("hpc7g.4xlarge", SPOT) is None, "EC2 has no spot quota for it"
 
 
 def test_no_type_is_counted_twice_and_no_code_stands_twice() -> None:
@@ -43,14 +43,14 @@ def test_no_type_is_counted_twice_and_no_code_stands_twice() -> None:
 
 
 def test_only_what_the_quota_counts_is_counted() -> None:
-    quota = quota_of(SPOT, "m7g.large")
+    quota = quota_of("m7g.large", SPOT)
     assert quota is not None
     there = [(SPOT, "m7g.large"), (SPOT, "m7g.large"), (ON_DEMAND, "m7g.large"), (SPOT, "g5.xlarge"), (SPOT, "c9.new")]
     assert vcpus_of(quota, there, {"m7g.large": 2, "g5.xlarge": 4}) == 4
 
 
 def test_numbers_name_the_quota_what_was_asked_what_is_held_and_what_is_free() -> None:
-    quota = quota_of(SPOT, "g4dn.metal")
+    quota = quota_of("g4dn.metal", SPOT)
     assert quota is not None
     told = in_numbers(quota, Counted(asked=8, held=92, most=96))
     assert told == (

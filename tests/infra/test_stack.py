@@ -159,13 +159,23 @@ def test_subnets_that_cannot_serve_fail_the_synthesis(subnet_ids: str, words: st
 # --- alarms ---
 
 
+FAULTS = ("Errors", "Throttles")
+
+
 def alarms(template: Template) -> dict[str, dict[str, Any]]:
-    """Alarms by the metric they watch."""
-    return {a["MetricName"]: a for a in template.properties("AWS::CloudWatch::Alarm")}
+    """Alarms by the metric they watch: of those that watch it in every function, by the first."""
+    found: dict[str, dict[str, Any]] = {}
+    for alarm in template.properties("AWS::CloudWatch::Alarm"):
+        several = (query["MetricStat"]["Metric"] for query in alarm.get("Metrics", ()) if "MetricStat" in query)
+        found[alarm.get("MetricName") or next(several)["MetricName"]] = alarm
+    return found
 
 
-def test_each_alarm_watches_one_metric_of_this_stack() -> None:
-    for alarm in alarms(synthesized(stack="Night")).values():
+def test_each_alarm_but_the_functions_watches_one_metric_of_this_stack() -> None:
+    watched = alarms(synthesized(stack="Night"))
+    for fault in FAULTS:
+        assert "Metrics" in watched.pop(fault)
+    for alarm in watched.values():
         assert "Metrics" not in alarm, "neither metric maths nor composites"
         assert alarm["Namespace"] == names.NAMESPACE
         assert alarm["Dimensions"] == [{"Name": names.DIMENSION_STACK, "Value": "Night"}]
@@ -189,6 +199,23 @@ def test_five_minutes_without_a_completed_tick_are_an_alarm_also_when_there_is_n
     assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "LessThanThreshold")
     assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]) == (60, 5, 5)
     assert alarm["TreatMissingData"] == "breaching"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_any_function_that_runs_while_the_stack_lives_is_an_alarm(template: Template, fault: str) -> None:
+    alarm = alarms(template)[fault]
+    watched = [query["MetricStat"] for query in alarm["Metrics"] if "MetricStat" in query]
+    (expression,) = (query for query in alarm["Metrics"] if "Expression" in query)
+    working = set(template.of_type("AWS::Lambda::Function")) - {template.function("teardown")[0]}
+    assert {(m["Metric"]["MetricName"], m["Metric"]["Dimensions"][0]["Value"]["Ref"]) for m in watched} == {
+        (fault, function) for function in working
+    }
+    assert len(watched) <= 10, "as many as CloudWatch takes in an alarm's expression"
+    assert {(m["Period"], m["Stat"], m["Metric"]["Namespace"]) for m in watched} == {(60, "Sum", "AWS/Lambda")}
+    assert expression["Expression"] == "SUM(FILL(METRICS(), 0))"
+    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
+    assert (alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]) == (5, 1)
+    assert alarm["TreatMissingData"] == "notBreaching"
 
 
 def test_every_alarm_says_what_to_do_and_where_the_runbook_says_more(template: Template) -> None:

@@ -3,8 +3,10 @@
 import json
 import time
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from botocore.exceptions import ClientError
 
 from lowtide.local.cloudwatch import embedded
 from lowtide.local.world import World
@@ -105,6 +107,69 @@ def test_a_functions_errors_count_whoever_calls_it(world: World) -> None:
         FunctionName=name, InvocationType="Event", Payload=json.dumps({"stack": "x", "value": 0, "fail": True})
     )
     assert eventually(lambda: state(world, "errors") == "ALARM")
+
+
+def faults_of(*functions: str) -> dict[str, Any]:
+    """A template of one alarm on their errors and throttles together."""
+    watched = [
+        {
+            "Id": f"{kind.lower()}{number}",
+            "MetricStat": {
+                "Metric": {
+                    "Namespace": "AWS/Lambda",
+                    "MetricName": kind,
+                    "Dimensions": [{"Name": "FunctionName", "Value": name}],
+                },
+                "Period": 60,
+                "Stat": "Sum",
+            },
+            "ReturnData": False,
+        }
+        for kind in ("Errors", "Throttles")
+        for number, name in enumerate(functions)
+    ]
+    alarm = {
+        "AlarmName": f"faults-{functions[0]}",
+        "Metrics": [{"Id": "all", "Expression": "SUM(FILL(METRICS(), 0))"}, *watched],
+        "Threshold": 1,
+        "EvaluationPeriods": 2,
+        "DatapointsToAlarm": 1,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+        "TreatMissingData": "notBreaching",
+    }
+    return {"Resources": {"Alarm": {"Type": "AWS::CloudWatch::Alarm", "Properties": alarm}}}
+
+
+def stack(world: World, template: dict[str, Any]) -> str:
+    """The state of a new stack once it is made or rolled back."""
+    cloudformation, name = world.client("cloudformation"), f"s-{uuid4().hex[:8]}"
+    cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(template))
+
+    def status() -> str:
+        return cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
+
+    eventually(lambda: not status().endswith("IN_PROGRESS"))
+    return status()
+
+
+def test_an_alarm_on_several_functions_hears_an_error_of_one_and_a_throttle_of_another(world: World) -> None:
+    fails, throttled = function(world, EMITS), function(world, EMITS)
+    name = f"faults-{fails}"
+    assert stack(world, faults_of(fails, throttled)) == "CREATE_COMPLETE"
+    assert eventually(lambda: state(world, name) == "OK"), "what nobody called is no fault"
+    invoke(world, fails, {"stack": "x", "value": 0, "fail": True})
+    assert eventually(lambda: state(world, name) == "ALARM")
+    assert eventually(lambda: state(world, name) == "OK")
+    world.client("lambda").put_function_concurrency(FunctionName=throttled, ReservedConcurrentExecutions=0)
+    with pytest.raises(ClientError, match="TooManyRequests"):
+        invoke(world, throttled, {"stack": "x", "value": 0})
+    assert eventually(lambda: state(world, name) == "ALARM")
+
+
+def test_an_expression_that_cannot_be_decided_fails_the_deployment(world: World) -> None:
+    template = faults_of("nobody")
+    template["Resources"]["Alarm"]["Properties"]["Metrics"][0]["Expression"] = "errors0 / throttles0"
+    assert stack(world, template) in ("ROLLBACK_COMPLETE", "CREATE_FAILED")
 
 
 def test_a_queues_depth_is_a_metric(world: World) -> None:

@@ -152,6 +152,22 @@ def test_there_is_no_price_list() -> None:
     assert "pricing" not in upstream("app").SERVICE_HANDLERS
 
 
+def test_there_are_no_quotas() -> None:
+    assert "servicequotas" not in upstream("app").SERVICE_HANDLERS
+
+
+def test_an_alarm_on_metric_math_cannot_be_deployed() -> None:
+    properties = {"Metrics": [{"Id": "all", "Expression": "SUM(FILL(METRICS(), 0))"}], "Threshold": 1}
+    with pytest.raises(ValueError, match="metric math"):
+        upstream("services.cloudformation.provisioners")._cw_metric_alarm_record("a", properties)
+
+
+def test_the_role_of_spot_has_another_name() -> None:
+    iam = upstream("services.iam")
+    iam._IAM_HANDLERS["CreateServiceLinkedRole"]({"AWSServiceName": ["spot.amazonaws.com"]})
+    assert "AWSServiceRoleForEC2Spot" not in iam._roles
+
+
 def test_a_policy_variable_is_plain_text_and_a_log_stream_is_its_group() -> None:
     evaluator, actions = upstream("core.iam_evaluator"), upstream("core.iam_actions")
     statement = {"Effect": "Allow", "Action": "*", "Resource": "arn:aws:s3:::b/${aws:PrincipalTag/pool}/x"}

@@ -18,6 +18,7 @@ from lowtide.sim.templates import TemplateStore
 MODEL = botocore.session.get_session().get_service_model("ec2")
 OPERATIONS = {
     "create_fleet": "CreateFleet",
+    "run_instances": "RunInstances",
     "terminate_instances": "TerminateInstances",
     "get_console_output": "GetConsoleOutput",
     "describe_spot_price_history": "DescribeSpotPriceHistory",
@@ -58,6 +59,10 @@ class ScriptedEc2(SimClient):
     console: str = "boot: no network\n"
     """What every instance has written."""
     templates: TemplateStore = field(default_factory=TemplateStore)
+    rehearsed: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """Every dry run: the operation and its request."""
+    forbidden: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Operation -> the code and message with which its dry run is refused."""
     service = "ec2"
 
     def __post_init__(self) -> None:
@@ -66,6 +71,9 @@ class ScriptedEc2(SimClient):
 
     def create_fleet(self, **request: Any) -> dict[str, Any]:
         return self._checked("create_fleet", request, self._create_fleet)
+
+    def run_instances(self, **request: Any) -> dict[str, Any]:
+        return self._checked("run_instances", request, self._run_instances)
 
     def terminate_instances(self, **request: Any) -> dict[str, Any]:
         return self._checked("terminate_instances", request, self._terminate)
@@ -95,7 +103,24 @@ class ScriptedEc2(SimClient):
         shape = MODEL.operation_model(OPERATIONS[method]).input_shape
         report = ParamValidator().validate(request, shape)
         assert not report.has_errors(), report.generate_report()
-        return self._call(method, request, frozenset(request), effect)
+        return self._call(
+            method, request, frozenset(request), self._rehearse(method) if "DryRun" in request else effect
+        )
+
+    def _rehearse(self, method: str) -> Any:
+        def refuse(request: Any) -> None:
+            operation = OPERATIONS[method]
+            self.rehearsed.append((operation, dict(request)))
+            interfaces = request.get("NetworkInterfaces") or [request]
+            offering = (request.get("InstanceType", ""), interfaces[0].get("SubnetId", ""))
+            yes = ("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+            code, message = self.forbidden.get(operation) or self.errors.get(offering) or yes
+            raise aws_error(operation, code, message, status=412)
+
+        return refuse
+
+    def _run_instances(self, request: Any) -> dict[str, Any]:
+        raise AssertionError("nothing launches with RunInstances")
 
     def _create_fleet(self, request: Any) -> dict[str, Any]:
         with self._lock:

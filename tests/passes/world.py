@@ -1,6 +1,7 @@
 """A stack around the reconcile pass: table, queue, EC2 and SSM in memory, one virtual clock, the real plan."""
 
 import itertools
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,7 +14,7 @@ from lambdas.adapters.ec2 import LaunchTemplate
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.queues import Doorbell
 from lambdas.adapters.table import Conflict, Item, Table
-from lambdas.control.assembly import Deployment, reconciler
+from lambdas.control.assembly import Deployment, reconciler, rehearsal
 from lambdas.control.passes import Passes
 from lambdas.control.reconcile import Reconciler
 from lambdas.domain.fleet import Instance, InstanceState
@@ -125,14 +126,8 @@ class World:
                 self.table.delete(item["pk"], item["sk"])
 
     def reconciler(self, decide: Callable[[Snapshot, datetime], Plan] = plan) -> Reconciler:
-        template = LaunchTemplate(template_id="lt-1", version="1")
         return reconciler(
-            Deployment(
-                stack="Lowtide",
-                settings=self.settings,
-                subnets=SUBNETS,
-                templates=dict.fromkeys(CapacityType, template),
-            ),
+            self.deployment(),
             table=self.table,
             ec2_client=self.ec2,
             ssm_client=self.ssm,
@@ -145,6 +140,28 @@ class World:
             pause=self.advance,
             new_id=lambda: f"d{next(self.ids):05d}",
         )
+
+    def deployment(self) -> Deployment:
+        template = LaunchTemplate(template_id="lt-1", version="1")
+        return Deployment(
+            stack="Lowtide",
+            settings=self.settings,
+            subnets=SUBNETS,
+            templates=dict.fromkeys(CapacityType, template),
+        )
+
+    def dry_run(self, asked: object = "cpu", *, left: float = 60) -> dict[str, Any]:
+        """What the function answers, as whoever invokes it reads it."""
+        made = rehearsal(
+            self.deployment(),
+            table=self.table,
+            ec2_client=self.ec2,
+            ssm_client=self.ssm,
+            now=self.clock,
+            pause=self.advance,
+            new_id=lambda: f"d{next(self.ids):05d}",
+        )
+        return json.loads(json.dumps(made.answer(asked, lambda: timedelta(seconds=left))))
 
     def passes(self, decide: Callable[[Snapshot, datetime], Plan] = plan) -> Passes:
         return Passes(reconciler=self.reconciler(decide), metrics=self.metrics, settings=self.settings, now=self.clock)

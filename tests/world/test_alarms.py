@@ -54,6 +54,15 @@ def test_unfulfilled_capacity_is_told_and_so_is_its_end(stack: Stack, letters: s
         stack.aws.market.set_capacity(SCARCE_TYPE, "*", 0, lifecycle=None)
 
 
+def test_a_function_that_fails_is_told_and_so_is_that_it_has_ceased_to(stack: Stack, letters: str) -> None:
+    told = Told(stack, letters, names.ALARM_FUNCTIONS)
+    name = stack.function("ControlReconcile")["FunctionName"]
+    answer = stack.aws.world.client("lambda").invoke(FunctionName=name, Payload='{"an event": "of nobody\'s"}')
+    assert "FunctionError" in answer
+    until("ALARM", told, lambda states: states[-1:] == ["ALARM"])
+    until("OK", told, lambda states: states[-1:] == ["OK"])
+
+
 def test_a_parked_message_is_told_until_it_is_dealt_with(stack: Stack, letters: str) -> None:
     told = Told(stack, letters, names.ALARM_PARKED)
     stack.send("no job")

@@ -6,7 +6,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lowtide.local import contract
+from lambdas.domain.pools import CapacityType
+from lowtide.local import contract, quotas, spot_role
 from lowtide.local.contract import upstream
 from lowtide.local.ec2 import ground, images
 from lowtide.local.ec2.control import Control, control_app
@@ -35,11 +36,12 @@ def install(
     seeded model. Raises UpstreamChanged when ministack is not what this was written for."""
     contract.check(ground.NAMES)
     seed, now = world.random.getrandbits(64), world.now()
+    troubles = (unkindness or Unkindness()).paced(world.pace)
     market = Market(
         seed=seed,
         region=world.region,
         conditions=conditions or Seeded(seed=seed, epoch=now, pace=world.pace),
-        unkindness=(unkindness or Unkindness()).paced(world.pace),
+        unkindness=troubles,
         now=now,
         busy=hosts.busy,
     )
@@ -50,6 +52,9 @@ def install(
     replacements.replace(service, "handle_request", ec2.handle_request)
     _leave_launching_to_us(replacements)
     _publish_images(replacements, world.region)
+    quotas.install(replacements, value=lambda q: troubles.quota(q.family, spot=q.capacity_type is CapacityType.SPOT))
+    spot_role.install(replacements)
+    spot_role.create(world.account, world.region)
     world.on_close(replacements.undo)
     world.on_close(ec2.close)
     ec2.start()

@@ -126,6 +126,9 @@ class Ground:
             role_arn=role_name and upstream("services.iam")._roles[role_name]["Arn"],
         )
 
+    def has_role(self, name: str) -> bool:
+        return name in upstream("services.iam")._roles
+
     def missing_group(self, group_ids: Iterable[str]) -> str | None:
         """The first security group that does not exist."""
         store = upstream("services.ec2")._security_groups

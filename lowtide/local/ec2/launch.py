@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from lowtide.local import spot_role
 from lowtide.local.ec2 import permissions
 from lowtide.local.ec2.ground import Ground, Profile, Subnet, user_data
 from lowtide.local.ec2.permissions import Caller
@@ -150,6 +151,7 @@ class Planner:
         wrong = (
             self._wrong(data, given, subnet, image, architecture, groups, profile_given, profile)
             or _wrong_tags(tags, lifecycle)
+            or self._no_spot_role(caller, lifecycle)
             or self._unauthorized(caller, needs, tags, create_action)
         )
         override = Override(
@@ -223,6 +225,17 @@ class Planner:
                 f"Invalid IAM Instance Profile {spelled}",
             )
         return None
+
+    def _no_spot_role(self, caller: Caller, lifecycle: Lifecycle) -> tuple[str, str] | None:
+        """EC2 makes the role that spot needs for whoever may make it, and refuses everybody else."""
+        if lifecycle is not Lifecycle.SPOT or self._ground.has_role(spot_role.ROLE):
+            return None
+        if caller.denied("iam:CreateServiceLinkedRole", "*", {"iam:AWSServiceName": spot_role.SERVICE}) is None:
+            return None
+        return (
+            "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+            "The provided credentials do not have permission to create the service-linked role for EC2 Spot Instances.",
+        )
 
     def _unauthorized(
         self, caller: Caller, needs: Mapping[str, Any], tags: permissions.Tags, create_action: str

@@ -27,6 +27,8 @@ from lowtide.market.market import Answer, Market
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_KEY = "alias/aws/ebs"
+"""What volumes are encrypted with where nobody says otherwise: the account's AWS-managed key."""
 LONGEST_SLEEP = timedelta(seconds=1)
 """The clock looks again at least this often, whatever the market says: a host may have started a job."""
 Params = Mapping[str, Any]
@@ -67,6 +69,7 @@ class LocalEc2:
             "GetConsoleOutput": self._get_console_output,
             **{action: _unasked(answer) for action, answer in self._readings().items()},
         }
+        self._volume_key = DEFAULT_KEY
 
     # --- EC2's API ----------------------------------------------------------------------------------------------------
 
@@ -80,7 +83,10 @@ class LocalEc2:
             if action in self._operations:
                 return self._served(action, fields, Caller(self._world, headers))
             if action in permissions.GUARDED:
-                self._guard(action, wire.parse(action, fields), Caller(self._world, headers))
+                params = wire.parse(action, fields)
+                self._guard(action, params, Caller(self._world, headers))
+                if params.get("DryRun"):
+                    raise wire.dry_run()
         except Refused as error:
             return wire.refusal(error)
         return await self._stock(method, path, headers, body, query_params)
@@ -109,6 +115,8 @@ class LocalEc2:
             "DescribeInstances": reading.describe_instances,
             "DescribeSpotInstanceRequests": reading.describe_spot_instance_requests,
             "DescribeSpotPriceHistory": reading.describe_spot_price_history,
+            "GetEbsDefaultKmsKeyId": lambda _: {"KmsKeyId": self._volume_key},
+            "ModifyEbsDefaultKmsKeyId": self._modify_volume_key,
         }
 
     def _create_fleet(self, params: Params, caller: Caller) -> Params:
@@ -124,7 +132,7 @@ class LocalEc2:
         self.market.admit(self._world.now())
         launch = self._planner.instances(params, caller)
         if params.get("DryRun"):
-            raise wire.dry_run()
+            raise self._rehearsed(launch)
         answer = self._launched(launch)
         if not answer.granted:
             raise Refused(answer.refusals[0].code, answer.refusals[0].message)
@@ -132,6 +140,12 @@ class LocalEc2:
         described = [records.described(self._records[i.instance_id], self._ground) for i in instances]
         reservation_id = self._records[instances[0].instance_id].reservation_id
         return {"ReservationId": reservation_id, "OwnerId": self._world.account, "Instances": described}
+
+    def _rehearsed(self, launch: Launch) -> Refused:
+        """The answer to a dry run of one instance: what is wrong with it whatever the market has, else EC2's yes."""
+        [override] = launch.request.overrides
+        wrong = self.market.unfit(override, launch.request.lifecycle)
+        return Refused(*wrong) if wrong else wire.dry_run()
 
     def _terminate_instances(self, params: Params, caller: Caller) -> Params:
         now, ids = self._world.now(), list(dict.fromkeys(params.get("InstanceIds") or ()))
@@ -159,6 +173,10 @@ class LocalEc2:
         if params.get("DryRun"):
             raise wire.dry_run()
         return self._reading.get_console_output(params)
+
+    def _modify_volume_key(self, params: Params) -> Params:
+        self._volume_key = params["KmsKeyId"]
+        return {"KmsKeyId": self._volume_key}
 
     def _launched(self, launch: Launch) -> Answer:
         answer = self.market.create_fleet(launch.request, self._world.now())

@@ -1,0 +1,1 @@
+"""Trouble on purpose, and how long recovery from it takes."""

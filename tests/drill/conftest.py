@@ -1,0 +1,3 @@
+from tests.cli.conftest import deployed
+
+__all__ = ["deployed"]
