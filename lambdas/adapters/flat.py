@@ -1,7 +1,7 @@
 """Flat dataclasses in stored form and back, told by their annotations.
 
-Attributes are named as the fields are. Instants are text (instants.py), decimals are text, enums their value; None is
-left out.
+Attributes are named as the fields are. Instants are text (instants.py), decimals are text, enums their value, tuples of
+texts lists; None is left out.
 """
 
 import types
@@ -18,7 +18,7 @@ from lambdas.domain.instants import from_text, to_text
 from lambdas.domain.jobs import Resources
 
 _READERS: dict[Any, Callable[[Any], Any]] = {
-    **{datetime: from_text, Decimal: Decimal, Resources: Resources.from_document},
+    **{datetime: from_text, Decimal: Decimal, Resources: Resources.from_document, tuple[str, ...]: tuple},
 }
 
 
@@ -30,6 +30,8 @@ def stored(value: Any) -> Any:
         return value.to_document()
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, tuple):
+        return list(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - of texts
     return str(value) if isinstance(value, Decimal) else value
 
 

@@ -127,14 +127,25 @@ class Leases:
 
     # --- ended ---
 
-    def finish(self, pool: str, instance_id: str, job_id: str, fence: int, result: Result, now: datetime) -> JobState:
-        """The job's state after this result, which is recorded once however often it is told.
+    def finish(
+        self,
+        pool: str,
+        instance_id: str,
+        job_id: str,
+        fence: int,
+        result: Result,
+        now: datetime,
+        *,
+        at_once: timedelta,
+    ) -> JobState:
+        """The job's state after this result, which is recorded once however often it is told. `at_once`: as of
+        `job_record.settle`.
 
         Raises LeaseLost, NotYours."""
 
         def decide(held: Held) -> tuple[JobRecord, Attempt | None]:
             told = _within(result, held.lease, now)
-            settlement = settle(held.job, told)
+            settlement = settle(held.job, told, at_once=at_once)
             attempt = _attempt(held, settlement, told.started_at, told.ended_at, result.exit_code)
             return _settled(held.job, settlement, result.exit_code, now), attempt
 
@@ -323,7 +334,8 @@ def _within(result: Result, lease: Lease, now: datetime) -> Result:
 
 def _settled(job: JobRecord, settlement: Settlement, exit_code: int | None, now: datetime) -> JobRecord:
     counted: dict[str, Any] = {
-        **{"failures": settlement.failures, "interruptions": settlement.interruptions},
+        **{"failures": settlement.failures, "failed_at_once_on": settlement.failed_at_once_on},
+        "interruptions": settlement.interruptions,
         "used_seconds": settlement.used_seconds,
     }
     if settlement.state == JobState.QUEUED:

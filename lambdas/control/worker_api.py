@@ -106,7 +106,15 @@ class WorkerApi:
 
     def finish(self, instance_id: str, call: Finish) -> Answer:
         pool = self.workers.pool_of(instance_id)
-        state = self.leases.finish(pool, instance_id, call.job_id, call.fence, call.result, self.now())
+        state = self.leases.finish(
+            pool,
+            instance_id,
+            call.job_id,
+            call.fence,
+            call.result,
+            self.now(),
+            at_once=self.settings.failed_at_once,
+        )
         self.doorbell.ring(pool, f"finish:{call.job_id}:{call.fence}")
         return {"state": state.value}
 

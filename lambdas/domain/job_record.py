@@ -1,7 +1,7 @@
 """What the ledger knows of a job beside what was asked, and how an attempt's end decides its fate. Pure."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
@@ -10,6 +10,9 @@ from lambdas.domain.terms import OnDemand
 
 CANCELLED = "cancelled"
 """The reason of a job that a person cancelled."""
+POISON_INSTANCES = 3
+"""A job that fails at once on so many instances, one after the other, is ended although it has attempts left. One bad
+instance is an accident and two a coincidence; with a hundred attempts the rest would buy a hundred boots."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,9 @@ class JobRecord:
     attempts: int = 0
     """Attempts begun; a released lease is none."""
     failures: int = 0
+    failed_at_once_on: tuple[str, ...] | None = None
+    """The instances on which it failed within Settings.failed_at_once of its start, each named once, since an attempt
+    last ran for longer; None: none."""
     interruptions: int = 0
     used_seconds: Decimal = Decimal(0)
     """Running time that interrupted attempts used of the timeout; begins anew after a failure."""
@@ -47,7 +53,7 @@ class JobRecord:
     exit_code: int | None = None
     reason: str | None = None
     """Why it failed or was parked: `exit 3`, `signal 9`, `timeout`, `out_of_memory`, `interrupted`, or the worker's own
-    words."""
+    words; of one that was stopped early, so many words before them."""
     cost_usd: Decimal = Decimal(0)
     """Of its attempts that have ended; those whose instance had no known price are left out."""
     on_demand_cost_usd: Decimal = Decimal(0)
@@ -129,32 +135,31 @@ class Settlement:
     reason: str | None
     """Of the attempt; the job's own where it failed for good."""
     failures: int
+    failed_at_once_on: tuple[str, ...] | None
     interruptions: int
     used_seconds: Decimal
 
 
-def settle(job: JobRecord, result: Result) -> Settlement:
+def settle(job: JobRecord, result: Result, *, at_once: timedelta) -> Settlement:
     """Succeeded, failed for good, or queued again. Interruptions never count as failures, nor failures as
-    interruptions; the time of interrupted attempts adds up against the timeout, that of failed ones does not."""
+    interruptions; the time of interrupted attempts adds up against the timeout, that of failed ones does not.
+
+    A failure within `at_once` of the attempt's start is one of the job itself, not of its luck: once that has happened
+    on POISON_INSTANCES different instances with no longer attempt in between, the job has failed for good. An
+    interruption within that time proves nothing either way. A job that always gets the same instance back is not
+    stopped early: there it may be the instance."""
     if result.interrupted and not (result.done and result.exit_code == 0):
-        return _interrupted(job, result)
+        return _interrupted(job, result, at_once)
     if result.exit_code == 0 and not result.timed_out:
         return _settlement(job, JobState.SUCCEEDED, Outcome.SUCCEEDED, None)
-    failures = job.failures + 1
-    return _settlement(
-        job,
-        JobState.FAILED if failures >= job.max_attempts else JobState.QUEUED,
-        _how_failed(result),
-        _why_failed(result),
-        failures=failures,
-        used_seconds=Decimal(0),
-    )
+    return _failed(job, result, at_once)
 
 
 def lost(job: JobRecord, started_at: datetime, last_heard_at: datetime, why: str) -> Settlement:
-    """The settlement of an attempt whose end nobody reports: an interruption that lasted until it was last heard of."""
+    """The settlement of an attempt whose end nobody reports: an interruption that lasted until it was last heard of.
+    It says nothing of whether the job fails at once."""
     result = Result(started_at=started_at, ended_at=last_heard_at, interrupted=True, error=why)
-    return settle(job, result)
+    return settle(job, result, at_once=timedelta.max)
 
 
 def cancelled(job: JobRecord) -> Settlement:
@@ -168,6 +173,7 @@ def tried_again(job: JobRecord, attempts: int) -> JobRecord:
     return replace(
         job,
         max_attempts=job.failures + attempts,
+        failed_at_once_on=None,
         max_interruptions=None if job.max_interruptions is None else job.interruptions + job.max_interruptions,
         used_seconds=Decimal(0),
     )
@@ -187,7 +193,33 @@ def charged(job: JobRecord, attempt: Attempt) -> JobRecord:
     )
 
 
-def _interrupted(job: JobRecord, result: Result) -> Settlement:
+def _failed(job: JobRecord, result: Result, at_once: timedelta) -> Settlement:
+    failures, why = job.failures + 1, _why_failed(result)
+    early = _early(result, at_once) and not result.timed_out
+    struck = tuple(dict.fromkeys(filter(None, (*_struck(job), job.instance_id)))) if early else ()
+    exhausted, poison = failures >= job.max_attempts, len(struck) >= POISON_INSTANCES
+    if poison and not exhausted:
+        why = f"stopped early, having failed at once on {len(struck)} instances one after the other: {why}"
+    return _settlement(
+        job,
+        JobState.FAILED if exhausted or poison else JobState.QUEUED,
+        _how_failed(result),
+        why,
+        failures=failures,
+        failed_at_once_on=struck,
+        used_seconds=Decimal(0),
+    )
+
+
+def _early(result: Result, at_once: timedelta) -> bool:
+    return result.ended_at - result.started_at < at_once
+
+
+def _struck(job: JobRecord) -> tuple[str, ...]:
+    return job.failed_at_once_on or ()
+
+
+def _interrupted(job: JobRecord, result: Result, at_once: timedelta) -> Settlement:
     interruptions = job.interruptions + 1
     enough = job.max_interruptions is not None and interruptions >= job.max_interruptions
     return _settlement(
@@ -195,6 +227,7 @@ def _interrupted(job: JobRecord, result: Result) -> Settlement:
         JobState.FAILED if enough else JobState.QUEUED,
         Outcome.INTERRUPTED,
         "interrupted" if enough else result.error,
+        failed_at_once_on=_struck(job) if _early(result, at_once) else (),
         interruptions=interruptions,
         used_seconds=job.used_seconds + running_seconds(result.started_at, result.ended_at),
     )
@@ -227,6 +260,7 @@ def _settlement(
     reason: str | None,
     *,
     failures: int | None = None,
+    failed_at_once_on: tuple[str, ...] = (),
     interruptions: int | None = None,
     used_seconds: Decimal | None = None,
 ) -> Settlement:
@@ -235,6 +269,7 @@ def _settlement(
         outcome=outcome,
         reason=reason,
         failures=job.failures if failures is None else failures,
+        failed_at_once_on=failed_at_once_on or None,
         interruptions=job.interruptions if interruptions is None else interruptions,
         used_seconds=job.used_seconds if used_seconds is None else used_seconds,
     )

@@ -28,6 +28,9 @@ class Settings:
     """So long before an announced end a job is gone at the latest, and its last save begins."""
     save_reserve_most: timedelta = timedelta(seconds=30)
     """At most so long before, when its saves take longer: a quarter of EC2's two minutes."""
+    failed_at_once: timedelta = timedelta(seconds=60)
+    """A job that fails so soon after its start on three instances in a row is stopped early (job_record.py). A training
+    program that cannot start has loaded its libraries and said so by then."""
     idle_power_off: timedelta = timedelta(seconds=30 * 60)
     """Law 11: an idle worker without a successful answer for so long powers its instance off."""
     running_power_off: timedelta = timedelta(seconds=6 * 3600)

@@ -17,6 +17,7 @@ from lambdas.domain.bills import Tariff
 from lambdas.domain.instants import to_text
 from lambdas.domain.job_record import Result
 from lambdas.domain.jobs import JobSpec
+from lambdas.domain.settings import Settings
 from tests.cli.deployment import Deployed
 from tests.domain import build
 from tests.passes.world import pool
@@ -62,7 +63,7 @@ class Runs:
         job, now = self.ledger.job(job_id), self.clock()
         assert job is not None
         result = Result(started_at=self.begun[job_id], ended_at=now, exit_code=0, interrupted=interrupted)
-        self.leases.finish("cpu", on, job_id, job.fence, result, now)
+        self.leases.finish("cpu", on, job_id, job.fence, result, now, at_once=Settings().failed_at_once)
 
     def gone(self, name: str = "i-1", of: str = "cpu") -> None:
         seen = {":gone": "terminated", ":now": to_text(self.clock())}

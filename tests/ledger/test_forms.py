@@ -136,6 +136,7 @@ def test_a_job(resources: Resources | None) -> None:
         submitted_at=START,
         queued_at=START,
         content="hash",
+        failed_at_once_on=("i-2", "i-1"),
         used_seconds=Decimal("12.345"),
         exit_code=0,
         settled_fence=1,
