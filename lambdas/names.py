@@ -119,6 +119,10 @@ METRIC_PARKED = "JobsParked"
 METRIC_UNKNOWN_ERRORS = "UnknownErrorCodes"
 METRIC_PASSES_FAILED = "PassesFailed"
 """Passes that ended in an error of ours; the pool is looked at again a little later."""
+METRIC_REFUSED_CALLS = "RefusedCalls"
+"""Calls of the worker API that asked for what is not the caller's, or were no calls of a worker; also by Reason, the
+refusal's `error`. What belongs to ordinary life is not counted: a lost lease, an instance that is not in the table yet.
+"""
 
 # --- alarms: logical name -> the runbook section its description names (docs/operations.md) ---------------------------
 ALARM_UNFULFILLED = "UnfulfilledCapacity"

@@ -10,6 +10,7 @@ from typing import Any
 from lambdas import names
 from lambdas.adapters.faults import Fault
 from lambdas.adapters.leases import LeaseLost, NotYours
+from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.pulse import Pulse
 from lambdas.adapters.workers import UnknownInstance
 from lambdas.control import worker_calls
@@ -42,6 +43,7 @@ class WorkerHttp:
     credentials: DataCredentials
     job_credentials: JobCredentials
     pulse: Pulse
+    metrics: Metrics
     roles: Collection[str]
     """Names of the roles whose instances may call."""
     now: Callable[[], datetime]
@@ -55,6 +57,7 @@ class WorkerHttp:
             answer = self._call(path)(instance_id, worker_calls.read_body(_text(event)))
         except (BadCall, NotAWorker, UnknownInstance, NotYours, LeaseLost, NoJobRole, _NoSuchCall) as refusal:
             status, body = _refusal(refusal)
+            self._count(refusal, body["error"])
         except Exception as failure:
             self.pulse.failed()
             if not isinstance(failure, Fault):
@@ -64,6 +67,13 @@ class WorkerHttp:
             status, body = 200, answer
             self._answered()
         return Reply(status=status, body=body, path=path, instance_id=instance_id)
+
+    def _count(self, refusal: Exception, error: str) -> None:
+        if isinstance(refusal, LeaseLost | UnknownInstance):
+            return
+        self.metrics.put(names.METRIC_REFUSED_CALLS, 1)
+        self.metrics.put(names.METRIC_REFUSED_CALLS, 1, reason=error)
+        self.metrics.flush()
 
     def _answered(self) -> None:
         """The call is done whether or not its beat can be written."""

@@ -52,6 +52,7 @@ def worker_http(given: Environment) -> WorkerHttp:
         credentials=credentials,
         job_credentials=job_credentials,
         pulse=pulse,
+        metrics=given.metrics,
         roles=given.worker_roles,
         now=given.now,
     )

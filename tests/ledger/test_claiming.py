@@ -259,3 +259,24 @@ def test_no_job_starts_on_a_lifecycle_or_under_a_limit_that_it_forbids(
     world.take(world.message(id="job-1", **job))
     name = world.instance(**instance)
     assert claimed(world.claim(name)) == (["job-1"] if given else [])
+
+
+def test_what_a_rush_of_workers_leaves_behind_is_handed_out_next_in_order() -> None:
+    """Who loses a race looks further down the queue; whatever is passed over that way stays first in line."""
+    world = World()
+    for n in range(60):
+        world.job(f"job-{n:02}", slots=8)
+    workers = [(world.instance(n), world.worker_api(seed=n)) for n in range(1, 61)]
+
+    def claimed(number: int) -> list[str]:
+        instance, api = workers[number]
+        asked = Claim(request_id=f"{instance}-rush", free_slots=8, free_aux_slots=0, most=1)
+        return [lease["job_id"] for lease in api.claim(instance, asked)["leases"]]
+
+    with ThreadPoolExecutor(40) as threads:
+        rush = list(threads.map(claimed, range(40)))
+    given = [job_id for leases in rush for job_id in leases]
+    left = sorted({f"job-{n:02}" for n in range(60)} - {*given})
+    assert len(given) == len({*given}) >= 20
+    idle = [number for number in range(60) if number >= 40 or not rush[number]]
+    assert [job_id for number in idle for job_id in claimed(number)] == left

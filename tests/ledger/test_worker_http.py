@@ -1,4 +1,4 @@
-"""Who may call the worker API, and what each failure is answered with."""
+"""Who may call the worker API, what each failure is answered with, and which are counted."""
 
 import base64
 import json
@@ -10,8 +10,9 @@ import pytest
 from lambdas import names
 from lambdas.adapters import keys
 from lambdas.adapters.pulse import outage_end
+from lambdas.domain.jobs import JobState
 from lowtide.sim.calls import FailNext, aws_error
-from tests.ledger.world import ACCOUNT, World, event
+from tests.ledger.world import ACCOUNT, JOB_ROLE, World, event, pool
 
 CLAIM = {"request_id": "r", "free_slots": 1, "free_aux_slots": 0, "most": 1}
 
@@ -188,3 +189,67 @@ def test_answers_write_a_beat_once_a_heartbeat(world: World) -> None:
     world.clock.advance(timedelta(seconds=20))
     world.claim(instance)
     assert world.table.get(keys.STACK, keys.API) != first
+
+
+# --- what is counted --------------------------------------------------------------------------------------------------
+
+
+def refused(world: World) -> dict[str, int]:
+    """Refused calls by reason, and in all, as CloudWatch reads them from the log."""
+    found: dict[str, int] = {}
+    for line in map(json.loads, world.counted.getvalue().splitlines()):
+        assert line[names.DIMENSION_STACK] == "Lowtide"
+        told = line.get(names.DIMENSION_REASON, "all")
+        found[told] = found.get(told, 0) + sum(line[names.METRIC_REFUSED_CALLS])
+    return found
+
+
+@pytest.fixture
+def strangers_job(world: World) -> tuple[str, int]:
+    """An instance of another pool than the job's; the job's fence. The job runs in its own pool."""
+    for name in ("mine", "theirs"):
+        world.config.put_pool(pool(name, job_role_arn=JOB_ROLE), None, now=world.clock())
+    world.job("secret", pool="theirs")
+    (lease,) = world.claim(world.instance(1, pool="theirs"))["leases"]
+    return world.instance(2, pool="mine"), lease["fence"]
+
+
+@pytest.mark.parametrize("path", [names.API_FINISH, names.API_RELEASE, names.API_JOB_CREDENTIALS])
+def test_ending_or_reading_another_pools_job_is_refused_and_counted(
+    world: World, strangers_job: tuple[str, int], path: str
+) -> None:
+    mine, fence = strangers_job
+    body = {**world.result("secret", fence), "reason": "mine"}
+    status, answer = world.post(path, mine, body)
+    assert (status, answer["error"]) == (403, "not-yours")
+    assert refused(world) == {"all": 1, "not-yours": 1}
+    assert (world.record("secret").state, world.sts.asked) == (JobState.RUNNING, [])
+
+
+def test_another_pools_job_is_never_claimed_and_naming_it_in_a_heartbeat_renews_nothing(
+    world: World, strangers_job: tuple[str, int]
+) -> None:
+    mine, fence = strangers_job
+    world.job("waiting", pool="theirs")
+    assert world.claim(mine)["leases"] == []
+    before = world.leases.of("theirs", f"i-{1:017x}")
+    world.clock.advance(timedelta(seconds=30))
+    assert world.heartbeat(mine, ("secret", fence))["stop"][0]["reason"] == "lease-lost"
+    assert world.leases.of("theirs", f"i-{1:017x}") == before
+
+
+def test_calls_that_are_none_of_a_worker_are_counted_by_their_reason(world: World) -> None:
+    world.post(names.API_CLAIM, "somebody", CLAIM)
+    world.post(names.API_CLAIM, world.instance(), {})
+    world.post("/v1/everything", world.instance(), {})
+    assert refused(world) == {"all": 3, "not-a-worker": 1, "bad-request": 1, "no-such-call": 1}
+
+
+def test_what_belongs_to_ordinary_life_is_not_counted(world: World) -> None:
+    instance = world.instance()
+    world.job()
+    world.claim(instance)
+    world.leases.take_back("job", instance, 1, "silent", world.clock())
+    assert world.post(names.API_FINISH, instance, world.result())[0] == 409
+    assert world.post(names.API_CLAIM, f"i-{99:017x}", CLAIM)[1]["error"] == "unknown-instance"
+    assert refused(world) == {}

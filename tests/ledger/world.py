@@ -1,5 +1,6 @@
 """A ledger on the in-memory AWS, with one pool and instances that call the worker API."""
 
+import io
 import itertools
 import json
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from lambdas.adapters.heartbeats import Heartbeats
 from lambdas.adapters.holdings import Holdings
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.ledger import Ledger
+from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.parked import Parked
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.pulse import Pulse
@@ -96,6 +98,8 @@ class World:
         for each in pools or (pool(),):
             self.config.put_pool(each, None, now=self.clock())
         self.count = itertools.count(1)
+        self.counted = io.StringIO()
+        """The worker API's metrics, as they are logged."""
         self.restart()
 
     def restart(self, seed: int = 0) -> None:
@@ -132,6 +136,7 @@ class World:
                 allowed={JOB_ROLE},
             ),
             pulse=self.pulse,
+            metrics=Metrics("Lowtide", self.counted, now=self.clock),
             roles={ROLE},
             now=self.clock,
         )
