@@ -1,4 +1,4 @@
-"""python -m lowtide.bench [functions] [crash_points] [packing] [calls] [latency] [report]: all where none is named.
+"""python -m lowtide.bench [functions] [crash_points] [packing] [calls] [latency] [claims] [report]: all if none is named.
 
 Each benchmark keeps its figures in .lowtide/bench/NAME.json; `report` makes docs/performance.md of what is kept there.
 """
@@ -8,14 +8,18 @@ from collections.abc import Callable, Mapping
 
 from rich.console import Console
 
-from lowtide.bench import calls, crash_points, functions, latency, packing
+from lowtide.bench import calls, claims, crash_points, functions, latency, packing
 from lowtide.bench.results import ROOT, Result, kept
 from lowtide.bench.stage import Stage
 
 SEED = 1
 REPORT = ROOT / "docs" / "performance.md"
-ON_STAGE: Mapping[str, Callable[[Stage], Result]] = {"calls": calls.calls, "latency": latency.latency}
-"""In this order: launches of the second are never ended."""
+ON_STAGE: Mapping[str, Callable[[Stage], Result]] = {
+    "calls": calls.calls,
+    "latency": latency.latency,
+    "claims": claims.claims,
+}
+"""In this order: launches of the second are never ended, and the third has a table of its own."""
 ALONE: Mapping[str, Callable[[], Result]] = {
     "functions": functions.functions,
     "crash_points": crash_points.crash_points,
