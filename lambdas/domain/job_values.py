@@ -43,11 +43,13 @@ Reader = Callable[[Any], Any]
 
 
 class BadValue(ValueError):
-    """A field's value is not one it takes. `place` is where in the field: `[0].path`, `.gpus`, or nothing."""
+    """A field's value is not one it takes. `place` is where in the field: `[0].path`, `.gpus`, or nothing; `unquoted`
+    the same text without the value."""
 
-    def __init__(self, text: str, place: str = "") -> None:
+    def __init__(self, text: str, place: str = "", unquoted: str | None = None) -> None:
         super().__init__(text)
         self.place = place
+        self.unquoted = text if unquoted is None else unquoted
 
 
 def shown(value: Any) -> str:
@@ -63,7 +65,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def _bad(value: Any, remedy: str) -> BadValue:
-    return BadValue(f"is {shown(value)}: {remedy}")
+    return BadValue(f"is {shown(value)}: {remedy}", unquoted=f"cannot be taken (its value is not shown here): {remedy}")
 
 
 def text(value: Any, remedy: str) -> str:
@@ -188,7 +190,7 @@ def _placed(read: Callable[[Any], T], value: Any, place: str) -> T:
     try:
         return read(value)
     except BadValue as error:
-        raise BadValue(str(error), place + error.place) from error
+        raise BadValue(str(error), place + error.place, error.unquoted) from error
 
 
 def resources(value: Any) -> Resources:
@@ -243,7 +245,15 @@ def _strings(value: Any, remedy: str) -> dict[str, str]:
 
 
 def env(value: Any) -> tuple[tuple[str, str], ...]:
-    """(name, value), ordered by name."""
+    """(name, value), ordered by name. What is wrong with a value is said without it: refusals are kept and listed, and
+    it may be a password."""
+    try:
+        return _variables(value)
+    except BadValue as error:
+        raise BadValue(error.unquoted, error.place) from None
+
+
+def _variables(value: Any) -> tuple[tuple[str, str], ...]:
     read = _strings(value, 'it takes an object of strings like {"SEED": "1"}')
     for name, member in read.items():
         place = f"[{shown(name)}]"

@@ -1,4 +1,4 @@
-"""python -m lowtide.bench [functions] [crash_points] [packing] [calls] [latency] [claims] [report]: all if none is named.
+"""python -m lowtide.bench [functions] [crash_points] [packing] [calls] [latency] [claims] [report]: without one, all.
 
 Each benchmark keeps its figures in .lowtide/bench/NAME.json; `report` makes docs/performance.md of what is kept there.
 """

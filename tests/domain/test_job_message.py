@@ -339,3 +339,23 @@ def test_any_text_at_all_is_answered(body: str) -> None:
     answer = parse_message(body, message_id="m-1", pools=POOLS)
     assert isinstance(answer, Rejection)
     assert answer.reason
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "place"),
+    [
+        ("env", "hunter2", ""),
+        ("env", ["hunter2"], ""),
+        ("env", {"A": {"x": "hunter2"}}, '["A"]'),
+        ("env", {"A": "hunter2\0"}, '["A"]'),
+        ("env", {"A": "hunter2\ud800"}, '["A"]'),
+        ("env", {"A": "hunter2" * 20_000}, '["A"]'),
+        ("secrets", "hunter2", ""),
+        ("secrets", {"A": "hunter2"}, '["A"]'),
+        ("secrets", {"A": ["hunter2"]}, '["A"]'),
+    ],
+)
+def test_a_refusal_never_quotes_what_may_be_a_password(field: str, value: Any, place: str) -> None:
+    reason = rejected(**{field: value}).reason
+    assert reason.startswith(f"{field}{place} ")
+    assert "hunter2" not in reason
