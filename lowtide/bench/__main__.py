@@ -1,6 +1,7 @@
-"""python -m lowtide.bench [functions] [crash_points] [packing] [calls] [latency] [claims] [report]: without one, all.
+"""python -m lowtide.bench [functions] [crash_points] [packing] [checkpoints] [calls] [latency] [claims] [report]
 
-Each benchmark keeps its figures in .lowtide/bench/NAME.json; `report` makes docs/performance.md of what is kept there.
+Without a name, all of them. Each benchmark keeps its figures in .lowtide/bench/NAME.json; `report` makes
+docs/performance.md of what is kept there.
 """
 
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from rich.console import Console
 
-from lowtide.bench import calls, claims, crash_points, functions, latency, packing
+from lowtide.bench import calls, checkpoints, claims, crash_points, functions, latency, packing
 from lowtide.bench.results import ROOT, Result, kept
 from lowtide.bench.stage import Stage
 
@@ -24,6 +25,7 @@ ALONE: Mapping[str, Callable[[], Result]] = {
     "functions": functions.functions,
     "crash_points": crash_points.crash_points,
     "packing": packing.packing,
+    "checkpoints": checkpoints.checkpoints,
 }
 
 
