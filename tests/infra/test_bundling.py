@@ -169,3 +169,8 @@ def test_the_worker_zip_holds_the_worker_alone(tmp_path: Path) -> None:
         assert set(archive.namelist()) == {
             p.relative_to(ROOT).as_posix() for p in (ROOT / "worker").rglob("*.py") if "__pycache__" not in p.parts
         }
+
+
+def test_the_worker_zip_is_small(tmp_path: Path) -> None:
+    """Every instance fetches it at its boot."""
+    assert build_worker(checkout(tmp_path)).path.stat().st_size <= 256 * 1024

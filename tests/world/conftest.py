@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -35,6 +36,8 @@ from lowtide.market.instances import Happening
 
 PACE = 20.0
 """A minute of AWS lasts three seconds; a two-minute notice six."""
+CHECKPOINT = timedelta(seconds=60) / PACE
+"""A running job is saved this often, more often than a deployment's default, so that jobs of seconds see several."""
 SPOT_TYPE, STEADY_TYPE, SCARCE_TYPE = "m7i.large", "c7i.large", "m6i.large"
 JOB_ROLE = "world-jobs"
 """The one role that pools may name for their jobs."""
@@ -51,8 +54,9 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group("world"))
-            item.add_marker(pytest.mark.timeout(300))
             item.add_marker(pytest.mark.world)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(300))
 
 
 def until(what: str, look: Callable[[], T], holds: Callable[[T], Any] = bool, seconds: float = PATIENCE) -> T:
@@ -190,7 +194,7 @@ def scarce(**more: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    settings = replace(Settings().paced(PACE), idle_power_off=Settings().idle_power_off / 180)
+    settings = replace(Settings().paced(PACE), idle_power_off=Settings().idle_power_off / 180, checkpoint=CHECKPOINT)
     with LocalAws(pace=PACE, random=Random(11)) as aws:
         for instance_type in (SPOT_TYPE, STEADY_TYPE, SCARCE_TYPE):
             aws.market.set_price(instance_type, "*", SPOT_PRICE)
