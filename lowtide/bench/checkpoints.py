@@ -62,11 +62,11 @@ def _timed(act: Callable[[], object]) -> float:
 def _bare(store: S3) -> float:
     content, objects = os.urandom(PIECE_BYTES), range(BYTES // PIECE_BYTES)
 
-    def upload() -> None:
-        with ThreadPoolExecutor(UPLOADS) as threads:
-            list(threads.map(lambda number: store.put(f"bare/{number}", content), objects))
+    def upload(number: int) -> None:
+        store.put(f"bare/{number}", content)
 
-    seconds = _timed(upload)
+    with ThreadPoolExecutor(UPLOADS) as threads:
+        seconds = _timed(lambda: list(threads.map(upload, objects)))
     for number in objects:
         store.delete(f"bare/{number}")
     return seconds
