@@ -160,9 +160,10 @@ def reading_stream(stream_arn: str) -> iam.PolicyStatement:
 
 
 def telling_events(stack: Stack) -> iam.PolicyStatement:
-    """Events of the stack's own source, on the account's default bus."""
+    """Events of the stack's own source alone, on the account's default bus; a call may hold several."""
     bus = stack.format_arn(service="events", resource="event-bus", resource_name="default")
-    return _allow("TellEvents", ["events:PutEvents"], [bus], {"StringEquals": {"events:source": names.EVENT_SOURCE}})
+    ours = {"ForAllValues:StringEquals": {"events:source": names.EVENT_SOURCE}}
+    return _allow("TellEvents", ["events:PutEvents"], [bus], ours)
 
 
 def sending(*queue_arns: str) -> iam.PolicyStatement:

@@ -1,8 +1,8 @@
 """IAM as far as stock ministack leaves it open: condition keys of resources and requests, and checks that EC2 makes.
 
 ministack enforces identity policies on every call, but resolves no `ec2:ResourceTag`, `cloudwatch:namespace` (both
-fail closed, so a right policy is denied) and no `dynamodb:LeadingKeys` (with ForAllValues that fails open). It takes
-policy variables (`${aws:PrincipalTag/pool}`) for plain text, and log streams for their group.
+fail closed, so a right policy is denied), no `dynamodb:LeadingKeys` and no `events:source` (with ForAllValues those
+fail open). It takes policy variables (`${aws:PrincipalTag/pool}`) for plain text, and log streams for their group.
 """
 
 import dataclasses
@@ -54,12 +54,19 @@ def install(replacements: Replacements) -> None:
             return {**found, **_namespace(body, params)}
         if service == "dynamodb":
             return {**found, **_leading_keys(body)}
+        if iam_action == "events:PutEvents":
+            return {**found, "events:source": _sources(body)}
         if iam_action == "s3:ListBucket":
             return {**found, "s3:prefix": _first(params.get("prefix"))}
         return found
 
     replacements.replace(actions, "request_tag_context", context)
     _fill_in_variables(replacements)
+
+
+def _sources(body: bytes) -> list[str]:
+    """Of every event that the call holds."""
+    return sorted({str(entry.get("Source", "")) for entry in json.loads(body or b"{}").get("Entries", [])})
 
 
 def _name_batches_as_iam_does(replacements: Replacements, actions: Any) -> None:

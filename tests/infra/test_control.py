@@ -218,7 +218,7 @@ def test_every_change_of_a_job_goes_to_a_function_that_may_tell_events_and_nothi
         *("events:PutEvents", "logs:CreateLogStream", "logs:PutLogEvents"),
     }
     telling = template.statement("job_events", "TellEvents")
-    assert telling["Condition"] == {"StringEquals": {"events:source": "lowtide"}}
+    assert telling["Condition"] == {"ForAllValues:StringEquals": {"events:source": "lowtide"}}
 
 
 @pytest.mark.parametrize(
