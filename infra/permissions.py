@@ -165,6 +165,10 @@ def telling_events(stack: Stack) -> iam.PolicyStatement:
     return _allow("TellEvents", ["events:PutEvents"], [bus], {"StringEquals": {"events:source": names.EVENT_SOURCE}})
 
 
+def publishing(topic_arn: str) -> iam.PolicyStatement:
+    return _allow("TellPeople", ["sns:Publish"], [topic_arn])
+
+
 def sending(*queue_arns: str) -> iam.PolicyStatement:
     return _allow("Send", ["sqs:SendMessage"], queue_arns)
 
