@@ -172,7 +172,7 @@ def test_a_price_limit_is_a_number_in_json(deployed: Deployed) -> None:
     assert json.loads(deployed.say("why", "cpu", "--json").out)["spot_max_price"] == 0.35
 
 
-# --- how long, what was tried, what to type -----------------------------------------------------------------------------
+# --- how long, what was tried, what to type ---------------------------------------------------------------------------
 
 
 def had_shortages(deployed: Deployed, *minutes: int, code: str = "SpotMaxPriceTooLow") -> None:
