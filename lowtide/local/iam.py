@@ -1,7 +1,7 @@
 """IAM as far as stock ministack leaves it open: condition keys of resources and requests, and checks that EC2 makes.
 
-ministack enforces identity policies on every call, but resolves no `ec2:ResourceTag`, `cloudwatch:namespace` (both
-fail closed, so a right policy is denied) and no `dynamodb:LeadingKeys` (with ForAllValues that fails open). It takes
+ministack enforces identity policies on every call, but resolves no `ec2:ResourceTag`, `cloudwatch:namespace`,
+`events:source` (all fail closed, so a right policy is denied) and no `dynamodb:LeadingKeys` (with ForAllValues that fails open). It takes
 policy variables (`${aws:PrincipalTag/pool}`) for plain text, and log streams for their group.
 """
 
@@ -52,6 +52,8 @@ def install(replacements: Replacements) -> None:
             return {**found, **_ec2_tags(params)}
         if iam_action == "cloudwatch:PutMetricData":
             return {**found, **_namespace(body, params)}
+        if iam_action == "events:PutEvents":
+            return {**found, "events:source": _sources(body)}
         if service == "dynamodb":
             return {**found, **_leading_keys(body)}
         if iam_action == "s3:ListBucket":
@@ -207,6 +209,17 @@ def _namespace(body: bytes, params: Mapping[str, Any]) -> dict[str, str]:
     if form:
         return {"cloudwatch:namespace": form[0]}
     return {"cloudwatch:namespace": str(_cbor(body).get("Namespace", ""))}
+
+
+def _sources(body: bytes) -> str:
+    """The source of the events of a PutEvents. Of several the call is checked on one that stands for none of them, so
+    that only who may tell of any source may mix them: AWS checks each event by itself."""
+    try:
+        entries = json.loads(body or b"{}").get("Entries") or []
+    except ValueError:
+        return _NO_VALUE
+    found = {str(entry.get("Source", "")) for entry in entries}
+    return found.pop() if len(found) == 1 else _NO_VALUE
 
 
 def _cbor(body: bytes) -> Mapping[str, Any]:
