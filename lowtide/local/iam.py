@@ -1,8 +1,8 @@
 """IAM as far as stock ministack leaves it open: condition keys of resources and requests, and checks that EC2 makes.
 
-ministack enforces identity policies on every call, but resolves no `ec2:ResourceTag`, `cloudwatch:namespace`,
-`events:source` (all fail closed, so a right policy is denied) and no `dynamodb:LeadingKeys` (with ForAllValues that fails open). It takes
-policy variables (`${aws:PrincipalTag/pool}`) for plain text, and log streams for their group.
+ministack enforces identity policies on every call, but resolves no `ec2:ResourceTag`, `cloudwatch:namespace` and
+`events:source` (all fail closed, so a right policy is denied) and no `dynamodb:LeadingKeys` (with ForAllValues that
+fails open). It takes policy variables (`${aws:PrincipalTag/pool}`) for plain text, and log streams for their group.
 """
 
 import dataclasses
