@@ -10,7 +10,7 @@ import shlex
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,16 @@ from lambdas import names
 from lambdas.domain.jobs import JobState
 from lowtide.local import spot_role
 from lowtide.local.contract import upstream
+from lowtide.local.world import utc_now
 from tests.world.conftest import SCARCE_TYPE, STEADY_TYPE, Stack, spot, steady, until
 from tests.world.said import essence, written
 
 OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 ZONE = "us-east-1a"
 DEAR_TYPE, DEAR_PRICE = "r7i.large", Decimal("2.00")
+GONE = "ami-0123456789abcdef0"
 HUGE_TYPE = "c7i.48xlarge"
 """Has 192 vCPUs, of an on-demand quota of 128."""
-NO_IMAGE = "ami-0123456789abcdef0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ def expected(reason_class: str, *codes: str, **offering: str) -> Expected:
 
 EXPECTED: Mapping[str, Expected] = {
     "role": expected("permission", "AuthFailure.ServiceLinkedRoleCreationNotPermitted", capacity_type="spot"),
-    "quota": expected("quota", "VcpuLimitExceeded", capacity_type="on-demand", instance_type=HUGE_TYPE),
+    "quota": expected("quota", "VcpuLimitExceeded", capacity_type="on-demand"),
     "price": expected("price", "SpotMaxPriceTooLow", "PriceAboveLimit", capacity_type="spot", instance_type=DEAR_TYPE),
     "zone": expected(
         "capacity",
@@ -125,7 +126,7 @@ def broken(stack: Stack) -> Iterator[Broken]:
         "zone": steady(
             **{**none, "pool_name": "zone", "instance_type": SCARCE_TYPE, "subnet_ids": [_stacks_subnet(stack)]}
         ),
-        "image": steady(**{**none, "pool_name": "image", "image_id": NO_IMAGE}),
+        "image": steady(**{**none, "pool_name": "image"}),
         "subnet": steady(**{**none, "pool_name": "subnet", "subnet_ids": [_full_subnet(stack)]}),
         "boot": steady(**{**none, "pool_name": "boot", "max_instances": 3, "max_agent_starting_period": "12s"}),
         "paused": steady(**{**none, "pool_name": "paused"}),
@@ -133,6 +134,7 @@ def broken(stack: Stack) -> Iterator[Broken]:
     }
     jobs: dict[str, list[str]] = {}
     stack.apply(*pools.values())
+    _take_its_image(stack, "image")
     assert stack.lowtide("pools", "pause", "paused").returncode == 0
     with _without_spot_role(stack), _dumb_instances(stack):
         for name in pools.keys() - {"price", "throttling"}:
@@ -150,6 +152,14 @@ def _stacks_subnet(stack: Stack) -> str:
         stack.function("ControlReconcile")["Environment"]["Variables"][names.ENV_SUBNETS]
     )
     return subnets[ZONE]
+
+
+def _take_its_image(stack: Stack, name: str) -> None:
+    """The image that the owner named was there when the pool was applied, and is not any more."""
+    pool = stack.pools().pool(name)
+    assert pool is not None
+    gone = replace(pool, image_id=GONE, images=tuple((kind, GONE) for kind, _ in pool.images))
+    stack.pools().put_pool(gone, pool.version, now=utc_now())
 
 
 def _full_subnet(stack: Stack) -> str:
@@ -201,7 +211,7 @@ def _noisy_neighbour(stack: Stack) -> Iterator[None]:
     def call() -> None:
         while not over.is_set():
             with pytest.raises(ClientError):
-                ec2.run_instances(ImageId=NO_IMAGE, InstanceType=STEADY_TYPE, MinCount=1, MaxCount=1, DryRun=True)
+                ec2.run_instances(ImageId="ami-1", InstanceType=STEADY_TYPE, MinCount=1, MaxCount=1, DryRun=True)
 
     callers = [threading.Thread(target=call, daemon=True) for _ in range(2)]
     for caller in callers:
@@ -263,7 +273,7 @@ def test_a_paused_pool_runs_again_once_the_printed_command_has_resumed_it(broken
 
 MENDS: Mapping[str, Mapping[str, Any]] = {
     "zone": {"instance_type": None, "instance_types": [SCARCE_TYPE, STEADY_TYPE]},
-    "image": {"image_id": None},
+    "image": {"description": "with the public image again"},
     "subnet": {"subnet_ids": None},
     "boot": {"max_agent_starting_period": "25s"},
 }
