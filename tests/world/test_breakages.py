@@ -32,7 +32,7 @@ from tests.world.said import essence, written
 OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 ZONE = "us-east-1a"
 DEAR_TYPE, DEAR_PRICE = "r7i.large", Decimal("2.00")
-GONE = "ami-0123456789abcdef0"
+GONE = "ami-0badbadbadbadbad0"
 HUGE_TYPE = "c7i.48xlarge"
 """Has 192 vCPUs, of an on-demand quota of 128."""
 
