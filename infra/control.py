@@ -7,9 +7,12 @@ and those alone that carry the stack's tag; no other function touches EC2.
 # jsii's classes do not match jsii's own interfaces structurally: the names of parameters differ.
 # pyright: reportArgumentType=false
 
+from collections.abc import Mapping, Sequence
+
 from aws_cdk import Duration, Stack
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
+from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from infra import permissions
@@ -32,13 +35,24 @@ CATALOGUE_TIMEOUT = Duration.minutes(5)
 API_TIMEOUT = Duration.seconds(20)
 EVENTS_TIMEOUT = Duration.seconds(30)
 EVENTS_KEPT = Duration.hours(6)
-"""A change of a job that could not be told for so long is told no more, so that later ones are."""
+"""A change that could not be told for so long is told no more, so that later ones are."""
 
 JOB_BATCH = 10
 EVENT_BATCH = 100
 SMALL_MIB = 512
 LARGE_MIB = 1024
 """For functions that load EC2's model, which is a matter of CPU, and CPU comes with memory."""
+
+_IS_TOLD_OF = {names.ATTRIBUTE_ALARMED: {"M": {"code": {"S": [{"exists": True}]}}}}
+OF_A_JOB = {
+    "eventName": ["INSERT", "MODIFY"],
+    "dynamodb": {"Keys": {names.TABLE_SK: {"S": [names.ITEM_JOB]}}},
+}
+OF_A_SHORTAGE = tuple(
+    {"dynamodb": {"Keys": {names.TABLE_SK: {"S": [names.ITEM_POOL_STATE]}}, image: _IS_TOLD_OF}}
+    for image in ("NewImage", "OldImage")
+)
+"""Changes of a pool while a shortage of it is told of, its end and the pool's own included."""
 
 _READ_AND_WRITE = ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem")
 
@@ -76,7 +90,8 @@ class WorkerApi(Construct):
 
 
 class ControlLoop(Construct):
-    """`intake`, `tick`, `reconcile`, `news`, `catalogue`, `job_events`: fed by queues, by the table, by events.py."""
+    """`intake`, `tick`, `reconcile`, `news`, `catalogue`: fed by queues and events.py; `job_events`, `notices`: by the
+    table."""
 
     def __init__(
         self,
@@ -188,7 +203,16 @@ class ControlLoop(Construct):
             memory_mib=SMALL_MIB,
             statements=[permissions.reading_stream(stream), permissions.telling_events(stack)],
         )
-        self._follow(stream, self.job_events)
+        self._follow("Changes", stream, self.job_events, [OF_A_JOB, *OF_A_SHORTAGE])
+        self.notices = functions.add(
+            self,
+            "Notices",
+            handler="notices",
+            timeout=EVENTS_TIMEOUT,
+            memory_mib=SMALL_MIB,
+            statements=[permissions.reading_stream(stream)],
+        )
+        self._follow("Shortages", stream, self.notices, OF_A_SHORTAGE)
         self.intake.add_event_source(
             sources.SqsEventSource(queues.jobs, batch_size=JOB_BATCH, report_batch_item_failures=True)
         )
@@ -196,22 +220,22 @@ class ControlLoop(Construct):
             sources.SqsEventSource(queues.reconcile, batch_size=1, report_batch_item_failures=True)
         )
 
-    def _follow(self, stream: str, function: lambda_.Function) -> None:
-        """Calls the function with every change of a job, soon after it was written."""
-        of_a_job = {"Keys": {names.TABLE_SK: {"S": lambda_.FilterRule.is_equal(names.ITEM_JOB)}}}
+    def notify_on(self, topic: sns.Topic) -> None:
+        """Where `notices` are published. Apart from the rest, since the topic stands with the alarms on functions."""
+        self.notices.add_environment(names.ENV_ALARM_TOPIC, topic.topic_arn)
+        self.notices.add_to_role_policy(permissions.publishing(topic.topic_arn))
+
+    def _follow(self, id: str, stream: str, function: lambda_.Function, wanted: Sequence[Mapping[str, object]]) -> None:
+        """Calls the function with every change that is as one of `wanted`, soon after it was written."""
         mapping = lambda_.EventSourceMapping(
             self,
-            "Changes",
+            id,
             target=function,
             event_source_arn=stream,
             starting_position=lambda_.StartingPosition.LATEST,
             batch_size=EVENT_BATCH,
             report_batch_item_failures=True,
             max_record_age=EVENTS_KEPT,
-            filters=[
-                lambda_.FilterCriteria.filter(
-                    {"eventName": lambda_.FilterRule.or_("INSERT", "MODIFY"), "dynamodb": of_a_job}
-                )
-            ],
+            filters=[lambda_.FilterCriteria.filter(dict(each)) for each in wanted],
         )
         mapping.node.add_dependency(function.role)  # its policy too: the stream is read as the function

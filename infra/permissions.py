@@ -166,6 +166,10 @@ def telling_events(stack: Stack) -> iam.PolicyStatement:
     return _allow("TellEvents", ["events:PutEvents"], [bus], ours)
 
 
+def publishing(topic_arn: str) -> iam.PolicyStatement:
+    return _allow("TellPeople", ["sns:Publish"], [topic_arn])
+
+
 def sending(*queue_arns: str) -> iam.PolicyStatement:
     return _allow("Send", ["sqs:SendMessage"], queue_arns)
 

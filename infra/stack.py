@@ -73,6 +73,7 @@ class LowtideStack(Stack):
         )
         Events(self, "Events", tick=loop.tick, news=loop.news, worker_api=api.function, catalogue=loop.catalogue)
         watch = Watch(self, "Watch", stack_name=self.stack_name, functions=code.all)
+        loop.notify_on(watch.topic)
         Teardown(self, "Teardown", functions=code, storage=storage, before=list(self.node.children))
         self._outputs(
             {

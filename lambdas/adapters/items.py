@@ -5,8 +5,9 @@ JSON text.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -28,6 +29,7 @@ from lambdas.domain.instants import from_text, to_text
 from lambdas.domain.jobs import QueuedJob
 from lambdas.domain.pools import CapacityType
 from lambdas.domain.reasons import Reason, ReasonClass
+from lambdas.domain.shortages import Alarmed, Past
 
 
 def instance_item(instance: Instance, tariff: Tariff | None = None) -> Item:
@@ -154,3 +156,27 @@ def queue_item(pool: str, job: QueuedJob) -> Item:
 def queued_from(item: Mapping[str, Any]) -> QueuedJob:
     given: dict[str, Any] = {"resources": None}
     return QueuedJob(**given | read(QueuedJob, item))
+
+
+def alarmed_document(alarmed: Alarmed | None) -> Item | None:
+    if alarmed is None:
+        return None
+    return {"since": to_text(alarmed.since), "class": alarmed.reason_class.value, "code": alarmed.code}
+
+
+def alarmed_from(document: Mapping[str, Any] | None) -> Alarmed | None:
+    if document is None:
+        return None
+    return Alarmed(
+        since=from_text(document["since"]), reason_class=ReasonClass(document["class"]), code=document["code"]
+    )
+
+
+def past_document(past: Past) -> list[Any]:
+    """`["price", "PriceAboveLimit", 420]`: class, code, whole seconds."""
+    return [past.reason_class.value, past.code, int(past.lasted.total_seconds())]
+
+
+def past_from(document: Sequence[Any]) -> Past:
+    reason_class, code, seconds = document
+    return Past(reason_class=ReasonClass(reason_class), code=code, lasted=timedelta(seconds=int(seconds)))

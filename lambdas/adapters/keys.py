@@ -41,7 +41,7 @@ QUEUE_SHARDS = 4
 """Key shards of a pool's queue: DynamoDB takes 1,000 writes a second on one key, a queue entry is written twice."""
 
 CONFIG = "CONFIG"
-STATE = "STATE"
+STATE = names.ITEM_POOL_STATE
 JOB = names.ITEM_JOB
 SPEC = "SPEC"
 POOLS = "POOLS"

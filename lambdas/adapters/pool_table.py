@@ -1,8 +1,9 @@
 """A pool's items as one pass reads and writes them: the epoch, the records, the head of the queue, the state.
 
 STATE holds the epoch, `dirty` (a cause, while somebody has asked for a pass), what the last pass concluded (`summary`,
-`reasons`, `unfulfilled_since`), the mark of the last decision that was kept (`decided`) and, while the pool is not at
-rest, its place in the list DUE (`gpk`, `gsk`).
+`reasons`, `unfulfilled_since`), the shortage that people are told of and the last ones that ended (`alarmed`,
+`past_shortages`), the mark of the last decision that was kept (`decided`) and, while the pool is not at rest, its place
+in the list DUE (`gpk`, `gsk`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
+from lambdas import names
 from lambdas.adapters import items, keys
 from lambdas.adapters.bill_items import tariff_attributes, tariff_from
 from lambdas.adapters.decisions import mark_document, mark_from
@@ -24,6 +26,7 @@ from lambdas.domain.instants import from_text, to_text
 from lambdas.domain.jobs import QueuedJob
 from lambdas.domain.pools import Pool
 from lambdas.domain.reasons import Reason
+from lambdas.domain.shortages import Alarmed, Past
 
 QUEUE_LOOK = 200
 """Queued jobs that are read even when the pool cannot grow, so that `queued_jobs` is exact up to here. Some 60 KB."""
@@ -42,6 +45,8 @@ class Begun:
     """Of the last decision that was kept."""
     launch_times: tuple[tuple[str, int], ...] = ()
     """As the last pass left them (domain/lead.py)."""
+    alarmed: Alarmed | None = None
+    past_shortages: tuple[Past, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,8 @@ class Conclusion:
     decided: Mark | None = None
     """Of the last decision that was kept."""
     launch_times: tuple[tuple[str, int], ...] = ()
+    alarmed: Alarmed | None = None
+    past_shortages: tuple[Past, ...] = ()
 
 
 class PoolTable:
@@ -106,6 +113,8 @@ class PoolTable:
             resting=state.get("resting", False),
             decided=mark_from(state.get("decided")),
             launch_times=tuple((name, int(seconds)) for name, seconds in state.get("launch_times", ())),
+            alarmed=items.alarmed_from(state.get(names.ATTRIBUTE_ALARMED)),
+            past_shortages=tuple(map(items.past_from, state.get("past_shortages", ()))),
         )
 
     def records(self, pool: str) -> Records | None:
@@ -197,6 +206,8 @@ class PoolTable:
             "unfulfilled_since": None if since is None else to_text(since),
             "decided": conclusion.decided and mark_document(conclusion.decided),
             "launch_times": [list(pair) for pair in conclusion.launch_times],
+            names.ATTRIBUTE_ALARMED: items.alarmed_document(conclusion.alarmed),
+            "past_shortages": [items.past_document(past) for past in conclusion.past_shortages] or None,
             **place,
         }
         kept = {name: value for name, value in written.items() if value is not None}

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from lambdas.adapters.items import reason_document
-from lambdas.adapters.pool_table import Conclusion
+from lambdas.adapters.pool_table import Begun, Conclusion
 from lambdas.control.outcomes import Outcome, Result, soonest
 from lambdas.domain.fleet import Instance
 from lambdas.domain.fleet_view import view
@@ -15,6 +15,7 @@ from lambdas.domain.instants import to_text
 from lambdas.domain.plan import Numbers, Plan
 from lambdas.domain.pools import CapacityType
 from lambdas.domain.reasons import Reason, ReasonClass, merge_reasons
+from lambdas.domain.shortages import alarm_at, alarmed, remembered
 from lambdas.domain.snapshot import Snapshot
 from lambdas.domain.spending import cost_of
 
@@ -23,21 +24,44 @@ _NOT_ABOUT_LAUNCHES = {ReasonClass.LIMIT, ReasonClass.STARTING, ReasonClass.NEVE
 
 INCOMPLETE = "LaunchIncomplete"
 BLOCKING = {ReasonClass.PERMISSION, ReasonClass.CONFIGURATION, ReasonClass.QUOTA}
+SETTLES = 3
+"""Passes (periods of `look_again`) for which another first reason has to last before it is told as a change."""
 
 
 def concluded(
-    snapshot: Snapshot, plan: Plan, outcomes: Sequence[Outcome], now: datetime, refused: Sequence[Reason] = ()
+    begun: Begun,
+    snapshot: Snapshot,
+    plan: Plan,
+    outcomes: Sequence[Outcome],
+    now: datetime,
+    refused: Sequence[Reason] = (),
 ) -> Conclusion:
     """`refused`: what could not even be read for the plan (gather.Gathered)."""
     numbers = numbers_after(plan.numbers, outcomes)
     since = (snapshot.unfulfilled_since or now) if numbers.unfulfilled else None
     reasons = _reasons(snapshot, plan, outcomes, numbers, now, refused)
+    at = alarm_at(since, snapshot.pool.unfulfilled_alarm_after, reasons)
     return Conclusion(
-        summary=_summary(snapshot, numbers, reasons, since, now),
+        summary=_summary(snapshot, numbers, reasons, since, at, now),
         reasons=reasons,
         unfulfilled_since=since,
         due=_due(snapshot, plan, outcomes, now),
         launch_times=plan.launch_times,
+        alarmed=alarmed(
+            begun.alarmed,
+            since=since,
+            at=at,
+            first=next(iter(reasons), None),
+            now=now,
+            settles=snapshot.settings.look_again * SETTLES,
+        ),
+        past_shortages=remembered(
+            begun.past_shortages,
+            since=snapshot.unfulfilled_since,
+            first=next(iter(snapshot.reasons), None),
+            now=now,
+            over=not numbers.unfulfilled and any(outcome.launched for outcome in outcomes),
+        ),
     )
 
 
@@ -90,11 +114,14 @@ def _due(snapshot: Snapshot, plan: Plan, outcomes: Sequence[Outcome], now: datet
 
 
 def _summary(
-    snapshot: Snapshot, numbers: Numbers, reasons: Sequence[Reason], since: datetime | None, now: datetime
+    snapshot: Snapshot,
+    numbers: Numbers,
+    reasons: Sequence[Reason],
+    since: datetime | None,
+    at: datetime | None,
+    now: datetime,
 ) -> dict[str, Any]:
-    """What the tick, `status` and the metrics show of the pool without reading anything else."""
-    alarm_after = snapshot.pool.unfulfilled_alarm_after
-    alarm_at = since + alarm_after if since is not None and alarm_after is not None else None
+    """What the tick, `status` and the metrics show of the pool without reading anything else. `at`: of its alarm."""
     headline = reasons[0] if reasons else None
     present = view(snapshot, now).present
     spending = {kind: _hourly_cost(present, kind, snapshot) for kind in CapacityType}
@@ -103,7 +130,7 @@ def _summary(
         "oldest_queued_at": numbers.oldest_queued_at and to_text(numbers.oldest_queued_at),
         "queue_complete": snapshot.queue_complete,
         "unfulfilled_since": since and to_text(since),
-        "unfulfilled_alarm_at": alarm_at and to_text(alarm_at),
+        "unfulfilled_alarm_at": at and to_text(at),
         "reason": headline and _told(headline),
         "blocked": any(reason.reason_class in BLOCKING for reason in reasons),
         "hourly_cost_usd": str(sum(spending.values(), Decimal(0))),

@@ -1,7 +1,8 @@
-"""What the table's stream says of jobs, told to EventBridge: one event for each change of a job's state.
+"""What the table's stream says of jobs and of pools' shortages, told to EventBridge: one event for each change of a
+job's state, and for each turn of a shortage (shortage_news.py).
 
 The stream holds every change that was written, whoever wrote it, and is read until it was told: no event is lost when a
-function dies, some come twice. A consumer tells repetitions by job, state and attempt.
+function dies, some come twice. A consumer tells repetitions by job, state and attempt; by pool, since, status and code.
 """
 
 import logging
@@ -15,6 +16,7 @@ from lambdas.adapters.attributes import decode
 from lambdas.adapters.event_bus import ENTRIES_A_CALL, Event
 from lambdas.adapters.faults import Fault
 from lambdas.adapters.job_items import job_from
+from lambdas.control.shortage_news import shortage_news
 from lambdas.domain.instants import to_text
 from lambdas.domain.job_record import JobRecord
 
@@ -44,22 +46,35 @@ class Teller:
                 failed = [0]
             if failed:
                 return {"batchItemFailures": [{"itemIdentifier": page[min(failed)][0]}]}
-        _log.info("job events", extra={"records": len(records), "told": len(changes)})
+        _log.info("events", extra={"records": len(records), "told": len(changes)})
         return {"batchItemFailures": []}
 
 
 def _changes(records: Sequence[Mapping[str, Any]], stack: str) -> Iterator[tuple[str, Event]]:
-    """(sequence number, event) of every record that changes a job's state, or begins another attempt of it."""
+    """(sequence number, event) of every record that says something new."""
     for record in records:
         told = record["dynamodb"]
-        if "NewImage" not in told:
-            continue
-        new = job_from(decode(told["NewImage"]))
-        old = job_from(decode(told["OldImage"])) if "OldImage" in told else None
-        if old is not None and (old.state, old.fence) == (new.state, new.fence):
-            continue
-        at = datetime.fromtimestamp(float(told["ApproximateCreationDateTime"]), tz=UTC)
-        yield told["SequenceNumber"], Event(detail_type=names.EVENT_JOB_STATE, detail=_detail(new, old, stack), at=at)
+        of_a_pool = told["Keys"][names.TABLE_SK]["S"] == names.ITEM_POOL_STATE
+        event = _shortage_event(record, stack) if of_a_pool else _job_event(told, stack)
+        if event is not None:
+            yield told["SequenceNumber"], event
+
+
+def _shortage_event(record: Mapping[str, Any], stack: str) -> Event | None:
+    news = shortage_news(record, stack)
+    return news and Event(detail_type=names.EVENT_POOL_SHORTAGE, detail=news.detail(), at=news.at)
+
+
+def _job_event(told: Mapping[str, Any], stack: str) -> Event | None:
+    """Of a record that changes a job's state, or begins another attempt of it."""
+    if "NewImage" not in told:
+        return None
+    new = job_from(decode(told["NewImage"]))
+    old = job_from(decode(told["OldImage"])) if "OldImage" in told else None
+    if old is not None and (old.state, old.fence) == (new.state, new.fence):
+        return None
+    at = datetime.fromtimestamp(float(told["ApproximateCreationDateTime"]), tz=UTC)
+    return Event(detail_type=names.EVENT_JOB_STATE, detail=_detail(new, old, stack), at=at)
 
 
 def _detail(new: JobRecord, old: JobRecord | None, stack: str) -> dict[str, Any]:

@@ -102,7 +102,7 @@ class Reconciler:
         made = Made(
             snapshot=gathered.snapshot,
             outcomes=outcomes,
-            conclusion=concluded(gathered.snapshot, plan, outcomes, self.now(), gathered.refused),
+            conclusion=concluded(begun, gathered.snapshot, plan, outcomes, self.now(), gathered.refused),
             notes=(*gathered.notes, *plan.notes, *unnoted),
             decided_at=decided_at,
         )

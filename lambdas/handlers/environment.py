@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_pricing import PricingClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_sts import STSClient
@@ -132,6 +133,10 @@ class Environment:
     @cached_property
     def events(self) -> "EventBridgeClient":
         return boto3.client("events", config=QUICK)
+
+    @cached_property
+    def sns(self) -> "SNSClient":
+        return boto3.client("sns", config=QUICK)
 
     def service_quotas(self) -> Any:
         """A new one: it is needed when a quota has refused a launch, and seldom twice."""

@@ -1,4 +1,4 @@
-"""The table's stream, filtered to jobs: see control/job_events.py."""
+"""The table's stream, filtered to jobs and to pools with a shortage that is told of: see control/job_events.py."""
 
 from collections.abc import Mapping
 from functools import cache

@@ -21,6 +21,7 @@ CLIENTS = {
     "worker_api": ("dynamodb", "sqs", "sts"),
     "catalogue": ("dynamodb", "ec2", "pricing"),
     "job_events": ("events",),
+    "notices": ("sns",),
     "teardown": ("dynamodb", "ec2"),
 }
 """The AWS clients that each function makes for its work."""

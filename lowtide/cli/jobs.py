@@ -12,11 +12,13 @@ from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.domain.job_record import Attempt, JobRecord, charged
 from lambdas.domain.jobs import JobState
+from lambdas.domain.reasons import Reason
 from lowtide.cli import job_changes
 from lowtide.cli.connection import Deployment, utc_now
 from lowtide.cli.job_changes import job_of
 from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack
 from lowtide.cli.output import ago, console, print_json, print_rows
+from lowtide.cli.pool_numbers import reason_object, seen
 from lowtide.cli.waiting import ENDED, ledger_of, wait_for
 from lowtide.joblogs import JobLogs
 
@@ -53,11 +55,17 @@ def show(job_id: Id, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> N
     """One job with every attempt."""
     deployment = Deployment(stack)
     ledger = ledger_of(deployment)
-    document = described(ledger, job_of(ledger, job_id), deployment.now())
+    job = job_of(ledger, job_id)
+    waits = _headline(deployment, job)
+    told = None if waits is None else reason_object(waits)
+    document: dict[str, Any] = {**described(ledger, job, deployment.now()), "pool_reason": told}
     if as_json:
         print_json(document)
         return
     attempts = document.pop("attempts")
+    if waits is not None:
+        document["pool_reason"] = f"{waits.reason_class.value}: {waits.message}"
+        document["to_do"] = waits.remedy
     for key, value in document.items():
         if value is not None:
             console().print(f"{key.replace('_', ' '):<18} {value}", markup=False)
@@ -72,6 +80,15 @@ def show(job_id: Id, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> N
         "outcome",
     )
     print_rows((*columns, "exit_code", "cost_usd"), attempts, empty="No attempt yet.")
+
+
+def _headline(deployment: Deployment, job: JobRecord) -> Reason | None:
+    """What keeps a queued job's pool from what it wants: the reason to act on."""
+    pool = PoolConfig(deployment.table).pool(job.pool) if job.state is JobState.QUEUED else None
+    if pool is None:
+        return None
+    (each,) = seen(deployment.table, [pool])
+    return next(iter(each.reasons), None)
 
 
 @app.command()

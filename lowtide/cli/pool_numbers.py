@@ -8,12 +8,14 @@ from typing import Any
 
 from lambdas.adapters import keys
 from lambdas.adapters.attributes import Item
-from lambdas.adapters.items import reason_from
+from lambdas.adapters.items import mark_from, past_from, reason_from
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.table import Table
+from lambdas.domain.fleet import OfferingMark
 from lambdas.domain.instants import from_text
 from lambdas.domain.pools import Pool
 from lambdas.domain.reasons import Reason
+from lambdas.domain.shortages import Past
 
 _COUNTED_MOST = 100_000
 """Queued jobs that are counted of each key shard."""
@@ -39,6 +41,14 @@ class Seen:
     looked_at: bool
     """False: no pass has concluded yet."""
     market: tuple[Mapping[str, Any], ...]
+    past_shortages: tuple[Past, ...]
+    """The latest last."""
+
+
+def tried(table: Table, pool: str) -> list[OfferingMark]:
+    """What EC2 refused last of each offering, the latest first; forgotten a day after its rest is over."""
+    marks = map(mark_from, table.query(keys.pool(pool), prefix=keys.MARK_PREFIX))
+    return sorted(marks, key=lambda mark: mark.marked_at, reverse=True)
 
 
 def seen_pools(table: Table) -> list[Seen]:
@@ -102,6 +112,7 @@ def _seen(table: Table, pool: Pool, state: Item, market: Mapping[str, list[Item]
         on_demand_hourly_cost_usd=Decimal(summary.get("on_demand_hourly_cost_usd", 0)),
         next_look=_instant(state.get("gsk")),
         looked_at=bool(summary),
+        past_shortages=tuple(map(past_from, state.get("past_shortages", ()))),
         market=tuple(row for facts in pool.types for row in _rows(pool, facts.name, market[facts.name])),
     )
 

@@ -1,6 +1,8 @@
 """`lowtide why`: why a pool has not what it wants, or a job does not run; now, at some time, or with another file."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +13,7 @@ from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.domain.decision import Decision
 from lambdas.domain.documents import document_of
+from lambdas.domain.fleet import OfferingMark
 from lambdas.domain.job_record import JobRecord
 from lambdas.domain.jobs import JobState
 from lambdas.domain.pools import Pool
@@ -23,7 +26,8 @@ from lowtide.cli.moments import instant
 from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack
 from lowtide.cli.output import console, print_json
 from lowtide.cli.pool_apply import read_file, resolved, tell
-from lowtide.cli.pool_numbers import Seen, document, reason_object, seen
+from lowtide.cli.pool_numbers import Seen, document, reason_object, seen, tried
+from lowtide.cli.remedies import Remedy, remedy
 
 
 def why(
@@ -55,14 +59,55 @@ def why(
 
 def _now(deployment: Deployment, pool: Pool, *, as_json: bool) -> None:
     (each,) = seen(deployment.table, [pool])
+    marks = tried(deployment.table, pool.name) if each.reasons else []
     now = deployment.now()
     if as_json:
-        headline = why_words.sentence(each, now)
-        print_json({"sentence": headline, **document(each, now), "next_look": each.next_look})
+        print_json(_document(each, marks, now))
         return
-    _say(why_words.sentence(each, now))
-    for line in (*why_words.reason_lines(each.reasons, now), *_offerings(each)):
+    for line in (
+        why_words.sentence(each, now),
+        *why_words.estimate_lines(why_words.estimate(each, now)),
+        *why_words.reason_lines(each.reasons, now, each),
+        *_offerings(each),
+        *why_words.tried_lines(marks, now),
+        *_next_look(each, now),
+    ):
         _say(line)
+
+
+def _document(each: Seen, marks: Sequence[OfferingMark], now: datetime) -> dict[str, Any]:
+    """The pool as in `status --json`, and what only `why` says."""
+    found = why_words.estimate(each, now)
+    todo = remedy(each.reasons[0], each) if each.reasons else Remedy()
+    return {
+        "sentence": why_words.sentence(each, now),
+        **document(each, now),
+        **{"next_look": each.next_look, "edit": todo.edit, "command": todo.command},
+        "estimate": found
+        and {
+            **{"likely_seconds": found.likely, "early_seconds": found.early, "late_seconds": found.late},
+            **{"ground": found.ground, "sure": found.sure},
+        },
+        "limits": [
+            {"instance_type": facts.name, "spot_max_price": why_words.limit_of(each, facts.name)}
+            for facts in each.pool.types
+        ],
+        "tried": [
+            {
+                **{"capacity_type": mark.capacity_type, "instance_type": mark.instance_type},
+                **{"availability_zone": mark.zone, "code": mark.code, "at": mark.marked_at, "until": mark.until},
+                **{"in_a_row": mark.strikes, "last_price": mark.last_price},
+            }
+            for mark in marks
+        ],
+    }
+
+
+def _next_look(each: Seen, now: datetime) -> list[str]:
+    if not each.reasons or each.next_look is None:
+        return []
+    at = "now" if each.next_look <= now else f"at {each.next_look:%H:%M:%S} UTC"
+    return ["", f"The pool is looked at again {at}, and whenever something changes."]
 
 
 def _offerings(each: Seen) -> list[str]:
@@ -85,7 +130,11 @@ def _job(deployment: Deployment, job_id: str, *, as_json: bool) -> None:
         return
     _say(_sentence(job, position, told))
     if each and job.state is JobState.QUEUED:
-        for line in why_words.reason_lines(each.reasons, deployment.now()):
+        now = deployment.now()
+        for line in (
+            *why_words.estimate_lines(why_words.estimate(each, now)),
+            *why_words.reason_lines(each.reasons, now, each),
+        ):
             _say(line)
 
 

@@ -6,10 +6,14 @@ from decimal import Decimal
 from typing import Any
 
 from lambdas.domain.decision import Decision
+from lambdas.domain.fleet import OfferingMark
 from lambdas.domain.reasons import Reason
+from lambdas.domain.refusals import ANY
+from lambdas.domain.shortages import Wait, wait
 from lambdas.domain.words import dollars, several
 from lowtide.cli.output import ago, span
-from lowtide.cli.pool_numbers import Seen
+from lowtide.cli.pool_numbers import Seen, missing_for
+from lowtide.cli.remedies import Remedy, remedy
 from lowtide.cli.status import headline
 
 _OFFERINGS_TOLD = 12
@@ -28,13 +32,59 @@ def sentence(each: Seen, now: datetime) -> str:
     )
 
 
-def reason_lines(reasons: Sequence[Reason], now: datetime) -> Iterator[str]:
+def estimate(each: Seen, now: datetime) -> Wait | None:
+    """How much longer the pool's shortage may take; None: nothing is missing, or earlier ones are no ground."""
+    if not each.reasons or each.unfulfilled_since is None:
+        return None
+    return wait(each.past_shortages, each.reasons[0], missing_for(each, now))
+
+
+def estimate_lines(found: Wait | None) -> Iterator[str]:
+    if found is None:
+        return
+    spread = "" if found.early == found.late else f", half of them between {span(found.early)} and {span(found.late)}"
+    yield (
+        f"Likely over in {span(found.likely)}{spread}: judged by {several(found.ground, 'earlier shortage')} of this "
+        f"kind here that lasted at least as long; {found.sure}"
+    )
+
+
+def reason_lines(reasons: Sequence[Reason], now: datetime, each: Seen | None = None) -> Iterator[str]:
+    """`each`: the pool as it is now, for what is to be typed; None: of the past, or of no pool."""
     for number, reason in enumerate(reasons, 1):
         yield ""
         yield f"{number}. {reason.reason_class.value}, {reason.code}{_about(reason)}"
         yield f"   {reason.message}"
         yield f"   {_seen(reason, now)}"
         yield f"   To do: {reason.remedy}"
+        if each is not None:
+            yield from _typed(remedy(reason, each))
+
+
+def _typed(found: Remedy) -> Iterator[str]:
+    if found.edit:
+        yield f"   In the pool file: {found.edit}"
+    if found.command:
+        yield f"   $ {found.command}"
+
+
+def tried_lines(marks: Sequence[OfferingMark], now: datetime) -> Iterator[str]:
+    """What was asked for and refused, the latest first, and when it is asked for again."""
+    if not marks:
+        return
+    yield ""
+    yield "Tried, the latest first:"
+    for mark in marks[:_OFFERINGS_TOLD]:
+        again = f"not before {mark.until:%H:%M:%S} UTC" if mark.until > now else "free to be tried again"
+        row = "" if mark.strikes == 1 else f", {mark.strikes} times in a row"
+        yield f"   {_place(mark)}: {mark.code} {ago(mark.marked_at, now)} ago{row}; {again}"
+    if len(marks) > _OFFERINGS_TOLD:
+        yield f"   and {len(marks) - _OFFERINGS_TOLD} more: lowtide why POOL --json"
+
+
+def _place(mark: OfferingMark) -> str:
+    kind = "every type" if mark.instance_type == ANY else mark.instance_type
+    return f"{mark.capacity_type} {kind} in {'every zone' if mark.zone == ANY else mark.zone}"
 
 
 def _about(reason: Reason) -> str:
@@ -65,9 +115,14 @@ def offering_lines(each: Seen) -> Iterator[str]:
         yield f"   and {len(told) - _OFFERINGS_TOLD} more: lowtide status --json"
 
 
+def limit_of(each: Seen, instance_type: str) -> Decimal | None:
+    """USD per hour; None: none is known, or the pool is on-demand."""
+    facts = each.pool.facts(instance_type)
+    return each.pool.price_limit(facts) if facts and each.pool.spot else None
+
+
 def _offering(each: Seen, row: Mapping[str, Any]) -> str:
-    facts = each.pool.facts(row["instance_type"])
-    limit = each.pool.price_limit(facts) if facts else None
+    limit = limit_of(each, row["instance_type"])
     price: Decimal = row["spot_price"]
     verdict = "" if limit is None else f", limit {dollars(limit)}: " + ("above it" if price > limit else "within it")
     on_demand = row["on_demand_price"]

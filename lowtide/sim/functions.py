@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from lambdas import names
 from lambdas.control.teardown import Request, Result, respond
 from lambdas.domain.settings import Settings
-from lambdas.handlers import catalogue, intake, job_events, news, reconcile, teardown, tick, worker_api
+from lambdas.handlers import catalogue, intake, job_events, news, notices, reconcile, teardown, tick, worker_api
 from lambdas.handlers.environment import Environment
 from lowtide.sim.calls import Killed
 from lowtide.sim.clock import VirtualClock
@@ -28,6 +28,7 @@ from lowtide.sim.events import FakeEvents
 from lowtide.sim.pricing import FakePricing
 from lowtide.sim.quotas import FakeServiceQuotas
 from lowtide.sim.s3 import FakeS3
+from lowtide.sim.sns import FakeSNS
 from lowtide.sim.sqs import FakeSQS
 from lowtide.sim.sts import FakeSTS
 
@@ -49,6 +50,7 @@ class Function(StrEnum):
     WORKER_API = "worker_api"
     CATALOGUE = "catalogue"
     JOB_EVENTS = "job_events"
+    NOTICES = "notices"
     TEARDOWN = "teardown"
 
 
@@ -60,6 +62,7 @@ TIMEOUTS: Mapping[Function, timedelta] = {
     Function.WORKER_API: timedelta(seconds=20),
     Function.CATALOGUE: timedelta(minutes=5),
     Function.JOB_EVENTS: timedelta(seconds=30),
+    Function.NOTICES: timedelta(seconds=30),
     Function.TEARDOWN: timedelta(minutes=15),
 }
 """As the stack deploys them (tests/crash/test_world.py holds them to infra/)."""
@@ -83,6 +86,7 @@ class Cloud:
     pricing: FakePricing
     quotas: FakeServiceQuotas
     events: FakeEvents
+    sns: FakeSNS
     sts: FakeSTS
     s3: FakeS3
     settings: Settings
@@ -111,6 +115,7 @@ class Cloud:
             names.ENV_JOB_ROLES: json.dumps([JOB_ROLE]),
             names.ENV_BUCKET: BUCKET,
             names.ENV_WORKER_LOGS: "worker-logs",
+            names.ENV_ALARM_TOPIC: f"arn:aws:sns:{self.region}:{ACCOUNT}:alarms",
         }
 
 
@@ -126,7 +131,7 @@ class SimEnvironment(Environment):
         vars(self).update(
             **{"dynamodb": cloud.dynamodb, "sqs": cloud.sqs, "ec2": cloud.ec2, "launching_ec2": cloud.ec2},
             **{"ssm": cloud.ssm, "sts": cloud.sts, "s3": cloud.s3, "random": chance, "pricing": cloud.pricing},
-            **{"events": cloud.events},
+            **{"events": cloud.events, "sns": cloud.sns},
         )
 
     def now(self) -> datetime:
@@ -215,6 +220,8 @@ class Functions:
                 return partial(catalogue.serve, catalogue.refresher(given))
             case Function.JOB_EVENTS:
                 return partial(job_events.serve, job_events.teller(given))
+            case Function.NOTICES:
+                return partial(notices.serve, notices.notifier(given))
             case Function.TEARDOWN:
                 return partial(_respond, teardown.closing(given))
 

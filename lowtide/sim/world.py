@@ -48,6 +48,7 @@ from lowtide.sim.hosts import Host
 from lowtide.sim.pricing import FakePricing
 from lowtide.sim.quotas import FakeServiceQuotas
 from lowtide.sim.s3 import FakeS3
+from lowtide.sim.sns import FakeSNS
 from lowtide.sim.sqs import FakeSQS
 from lowtide.sim.sts import FakeSTS
 from worker.api import LeaseLost, Refused, Unanswered
@@ -129,9 +130,10 @@ class World:
         self.pricing = FakePricing(region)
         self.quotas = FakeServiceQuotas(lambda: self.market.unkindness)
         self.events = FakeEvents()
+        self.sns = FakeSNS()
         self.sts = FakeSTS(self.clock)
         self.s3 = FakeS3()
-        asked = (self.dynamodb, self.sqs, self.ec2, self.ssm, self.pricing, self.quotas, self.events)
+        asked = (self.dynamodb, self.sqs, self.ec2, self.ssm, self.pricing, self.quotas, self.events, self.sns)
         for client in (*asked, self.sts, self.s3):
             client.hook = _Relay(self)
         self.hook: Hook | None = None
@@ -165,6 +167,7 @@ class World:
             pricing=self.pricing,
             quotas=self.quotas,
             events=self.events,
+            sns=self.sns,
             sts=self.sts,
             s3=self.s3,
             settings=self.settings,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lambdas.adapters import keys
 from lambdas.adapters.decisions import Decisions
 from lambdas.adapters.ledger import Accepted, Ledger
 from lambdas.domain.instants import to_text
@@ -169,3 +170,75 @@ def test_neither_pool_nor_job_is_said_so(deployed: Deployed) -> None:
 def test_a_price_limit_is_a_number_in_json(deployed: Deployed) -> None:
     deployed.apply(pool(spot_max_price=Decimal("0.35")))
     assert json.loads(deployed.say("why", "cpu", "--json").out)["spot_max_price"] == 0.35
+
+
+# --- how long, what was tried, what to type ---------------------------------------------------------------------------
+
+
+def had_shortages(deployed: Deployed, *minutes: int, code: str = "SpotMaxPriceTooLow") -> None:
+    """The pool's own past, as its passes keep it."""
+    known = [["price", code, each * 60] for each in minutes]
+    deployed.table.update(keys.pool("cpu"), keys.STATE, "SET past_shortages = :known", values={":known": known})
+
+
+def first_code(deployed: Deployed) -> str:
+    return json.loads(deployed.say("why", "cpu", "--json").out)["reasons"][0]["code"]
+
+
+def test_a_wait_is_estimated_from_the_pools_own_past_and_says_how_sure_it_is(deployed: Deployed) -> None:
+    short_of_price(deployed)
+    had_shortages(deployed, 5, 22, 30, 42, code=first_code(deployed))
+    assert (
+        "Likely over in 18m, half of them between 10m and 30m: judged by 3 earlier shortages of this kind here that "
+        "lasted at least as long; not very sure"
+    ) in deployed.say("why", "cpu").out
+    told = json.loads(deployed.say("why", "cpu", "--json").out)["estimate"]
+    assert (told["likely_seconds"], told["ground"], told["sure"]) == (18 * 60, 3, "not very sure")
+
+
+def test_without_ground_nothing_is_estimated(deployed: Deployed) -> None:
+    short_of_price(deployed)
+    had_shortages(deployed, 5, 6, 7, 30, code=first_code(deployed))
+    assert "Likely" not in deployed.say("why", "cpu").out
+    assert json.loads(deployed.say("why", "cpu", "--json").out)["estimate"] is None
+
+
+def test_what_was_tried_is_told_with_when_it_may_be_tried_again(deployed: Deployed) -> None:
+    short_of_price(deployed)
+    out = deployed.say("why", "cpu").out
+    assert "Tried, the latest first:" in out
+    assert "   spot c7i.large in us-west-2a: SpotMaxPriceTooLow " in out
+    assert "The pool is looked at again at 09:" in out
+    tried = json.loads(deployed.say("why", "cpu", "--json").out)["tried"]
+    assert {(each["instance_type"], each["availability_zone"]) for each in tried} == {
+        ("c7i.large", "us-west-2a"),
+        ("c7i.large", "us-west-2b"),
+    }
+
+
+def test_the_remedy_of_a_price_is_a_limit_that_would_do_and_a_command(deployed: Deployed) -> None:
+    short_of_price(deployed)
+    lines = deployed.say("why", "cpu").out.splitlines()
+    assert "   In the pool file: spot_max_price: 0.46" in lines
+    assert "   $ lowtide pools apply FILE" in lines
+    told = json.loads(deployed.say("why", "cpu", "--json").out)
+    assert (told["edit"], told["command"]) == ("spot_max_price: 0.46", "lowtide pools apply FILE")
+    assert told["limits"] == [{"instance_type": "c7i.large", "spot_max_price": 0.05}]
+
+
+def test_a_remedy_that_is_a_command_is_printed_to_be_copied(deployed: Deployed) -> None:
+    deployed.apply(pool(paused=True))
+    deployed.enqueue(1)
+    deployed.run()
+    assert "   $ lowtide pools resume cpu" in deployed.say("why", "cpu").out.splitlines()
+
+
+def test_a_queued_job_shows_its_place_and_what_its_pool_waits_for(deployed: Deployed) -> None:
+    short_of_price(deployed)
+    spec = JobSpec(job_id="mine", pool="cpu", command=("true",))
+    deployed.jobs.accept(spec, submitted_at=deployed.clock(), now=deployed.clock())
+    shown = json.loads(deployed.say("jobs", "show", "mine", "--json").out)
+    assert shown["position"] == 3
+    check(shown["pool_reason"], REASON)
+    assert shown["pool_reason"]["class"] == "price"
+    assert "pool reason        price: cheapest offering" in deployed.say("jobs", "show", "mine").out

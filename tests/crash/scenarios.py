@@ -21,12 +21,13 @@ from lambdas.domain.machine import Machine
 from lambdas.domain.pools import Pool, TypeFacts
 from lambdas.domain.settings import Settings
 from lowtide.market import catalogue
+from lowtide.market.model import Offering
 from lowtide.market.unkindness import Unkindness
 from lowtide.sim.calls import FailNext, Hook, KillAt, Request, Response, aws_error
 from lowtide.sim.functions import BUCKET, JOB_ROLE, ON_DEMAND_TEMPLATE, TABLE, Crashed, Function
 from lowtide.sim.hosts import command
 from lowtide.sim.world import World
-from tests.market.worlds import Steady
+from tests.market.worlds import REGION, Steady
 from worker.api import Unanswered
 
 SECOND = timedelta(seconds=1)
@@ -571,20 +572,58 @@ def tell_changes(of: World) -> None:
     assert set(told) == {item["job_id"] for item in of.stored() if item["sk"] == keys.JOB}
 
 
+def prepare_shortage() -> World:
+    """A pool lacks instances for longer than its owner tolerates, and no function told of it yet."""
+    offerings = {Offering(CPU, zone): 0 for zone in catalogue.offered(REGION)[CPU]}
+    made = world(cpu(unfulfilled_alarm_after=SECOND), conditions=Steady(capacities=offerings))
+    send(made)
+    made.run_for(3 * MINUTE)
+    assert state_of(made)["alarmed"]["M"]["class"] == {"S": "capacity"}
+    return made
+
+
+def tell_shortage(of: World) -> None:
+    """The bus and people are told, each by a function of its own, as Lambda reads the table's stream for each."""
+    records = [change_of(of, state_of(of), "1")]
+    for function in (Function.JOB_EVENTS, Function.NOTICES):
+        failed = True
+        while failed:
+            try:
+                failed = bool(of.invoke(function, {"Records": records})["batchItemFailures"])
+            except Crashed:
+                continue
+    assert {entry["DetailType"] for entry in of.events.told} == {names.EVENT_POOL_SHORTAGE}
+    assert 1 <= len(of.sns.published) <= 2, "once, and once more after a crash"
+
+
+def state_of(of: World) -> dict[str, Any]:
+    place = {"pk": {"S": keys.pool("cpu")}, "sk": {"S": keys.STATE}}
+    [state] = [item for item in of.dynamodb.everything(TABLE) if place.items() <= item.items()]
+    return state
+
+
+def another_type(of: World) -> None:
+    """The owner does what the reason says."""
+    of.apply(cpu(types=(facts(OTHER, 1),)))
+
+
 def job_changes(of: World) -> list[dict[str, Any]]:
     """A stream record for each job as it is now."""
     items = [item for item in of.dynamodb.everything(TABLE) if item["sk"]["S"] == keys.JOB]
-    return [
-        {
-            "eventName": "INSERT",
-            "dynamodb": {
-                "ApproximateCreationDateTime": of.clock().timestamp(),
-                "SequenceNumber": str(number),
-                "NewImage": item,
-            },
-        }
-        for number, item in enumerate(items)
-    ]
+    return [change_of(of, item, str(number)) for number, item in enumerate(items)]
+
+
+def change_of(of: World, item: dict[str, Any], number: str) -> dict[str, Any]:
+    """The stream record of an item that was not there before."""
+    return {
+        "eventName": "INSERT",
+        "dynamodb": {
+            "ApproximateCreationDateTime": of.clock().timestamp(),
+            "SequenceNumber": number,
+            "Keys": {name: item[name] for name in ("pk", "sk")},
+            "NewImage": item,
+        },
+    }
 
 
 def prepare_stale_facts() -> World:
@@ -698,6 +737,7 @@ SCENARIOS: dict[str, Scenario] = {
     "rung while dirty": Scenario(running, rung_while_dirty),
     "deleted pool": Scenario(prepare_deleted_pool, passes),
     "job events": Scenario(prepare_many_jobs, tell_changes),
+    "lasting shortage": Scenario(prepare_shortage, tell_shortage, afterwards=another_type),
     "daily facts": Scenario(prepare_stale_facts, a_day_passes),
     "dry run": Scenario(lambda: world(OWN_TEMPLATE), dry_run),
     "create stack": Scenario(world, create_stack),

@@ -45,6 +45,7 @@ def test_functions_have_the_time_that_the_stack_gives_them() -> None:
         Function.WORKER_API: control.API_TIMEOUT,
         Function.CATALOGUE: control.CATALOGUE_TIMEOUT,
         Function.JOB_EVENTS: control.EVENTS_TIMEOUT,
+        Function.NOTICES: control.EVENTS_TIMEOUT,
     }
     for function, timeout in deployed_timeouts.items():
         assert functions.TIMEOUTS[function] == timedelta(seconds=timeout.to_seconds()), function

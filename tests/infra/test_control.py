@@ -9,7 +9,7 @@ from lambdas import names
 from lambdas.adapters import keys
 from tests.infra.template import ACCOUNT, REGION, Template, actions, as_list, synthesized, text
 
-HANDLERS = ("intake", "tick", "reconcile", "news", "worker_api", "catalogue", "job_events", "teardown")
+HANDLERS = ("intake", "tick", "reconcile", "news", "worker_api", "catalogue", "job_events", "notices", "teardown")
 NO_RESOURCES = {
     *("ec2:DescribeInstances", "ec2:DescribeSpotPriceHistory"),
     *("ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions"),
@@ -197,26 +197,48 @@ def test_the_types_facts_and_prices_are_read_once_a_day_by_a_function_that_may_d
     }
 
 
-def test_every_change_of_a_job_goes_to_a_function_that_may_tell_events_and_nothing_else(template: Template) -> None:
-    name, _ = template.function("job_events")
+ALARMED = {"alarmed": {"M": {"code": {"S": [{"exists": True}]}}}}
+OF_A_SHORTAGE = [
+    {"dynamodb": {"Keys": {"sk": {"S": [keys.STATE]}}, "NewImage": ALARMED}},
+    {"dynamodb": {"Keys": {"sk": {"S": [keys.STATE]}}, "OldImage": ALARMED}},
+]
+READS = {f"dynamodb:{read}" for read in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")}
+LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+
+
+def followed(template: Template, handler: str) -> list[Any]:
+    """What the function wants of the table's stream, which it is called from."""
+    name, _ = template.function(handler)
     [mapping] = [
         m for m in template.properties("AWS::Lambda::EventSourceMapping") if m["FunctionName"] == {"Ref": name}
     ]
     (table,) = template.of_type("AWS::DynamoDB::GlobalTable")
     assert mapping["EventSourceArn"] == {"Fn::GetAtt": [table, "StreamArn"]}
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    [wanted] = mapping["FilterCriteria"]["Filters"]
-    assert json.loads(wanted["Pattern"]) == {
-        "eventName": ["INSERT", "MODIFY"],
-        "dynamodb": {"Keys": {"sk": {"S": [keys.JOB]}}},
-    }
+    return [json.loads(each["Pattern"]) for each in mapping["FilterCriteria"]["Filters"]]
+
+
+def test_every_turn_of_a_shortage_goes_to_a_function_that_may_publish_on_the_alarm_topic_and_nothing_else(
+    template: Template,
+) -> None:
+    wanted = followed(template, "notices")
+    assert wanted == OF_A_SHORTAGE
+    (topic,) = template.of_type("AWS::SNS::Topic")
+    assert {action for s in template.statements("notices") for action in actions(s)} == READS | LOGS | {"sns:Publish"}
+    assert template.statement("notices", "TellPeople")["Resource"] == {"Ref": topic}
+    _, function = template.function("notices")
+    assert function["Environment"]["Variables"][names.ENV_ALARM_TOPIC] == {"Ref": topic}
+
+
+def test_every_change_of_a_job_goes_to_a_function_that_may_tell_events_and_nothing_else(template: Template) -> None:
+    wanted = followed(template, "job_events")
+    of_a_job = {"eventName": ["INSERT", "MODIFY"], "dynamodb": {"Keys": {"sk": {"S": [keys.JOB]}}}}
+    assert wanted == [of_a_job, *OF_A_SHORTAGE]
+    (table,) = template.of_type("AWS::DynamoDB::GlobalTable")
     stream = template.resources[table]["Properties"]["StreamSpecification"]
     assert stream == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
     may = {action for s in template.statements("job_events") for action in actions(s)}
-    assert may == {
-        *(f"dynamodb:{read}" for read in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")),
-        *("events:PutEvents", "logs:CreateLogStream", "logs:PutLogEvents"),
-    }
+    assert may == {*READS, *LOGS, "events:PutEvents"}
     telling = template.statement("job_events", "TellEvents")
     assert telling["Condition"] == {"ForAllValues:StringEquals": {"events:source": "lowtide"}}
 
@@ -286,7 +308,7 @@ def test_no_function_has_a_policy_of_awss_own(template: Template) -> None:
     assert [n for n, r in template.of_type("AWS::IAM::Role").items() if "ManagedPolicyArns" in r["Properties"]] == []
 
 
-@pytest.mark.parametrize("handler", [each for each in HANDLERS if each != "job_events"])
+@pytest.mark.parametrize("handler", [each for each in HANDLERS if each not in ("job_events", "notices")])
 def test_no_function_reads_the_whole_table_or_deletes_it(template: Template, handler: str) -> None:
     statement = template.statement(handler, "Records")
     may = {action.removeprefix("dynamodb:") for action in actions(statement)}

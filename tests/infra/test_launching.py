@@ -10,7 +10,7 @@ from infra.worker import USER_DATA_BYTES, boot_script
 from lambdas import names
 from tests.infra.template import ACCOUNT, REGION, ROOT, Template, actions, as_list, synthesized, text
 
-HANDLERS = ("intake", "tick", "reconcile", "news", "worker_api", "catalogue", "job_events", "teardown")
+HANDLERS = ("intake", "tick", "reconcile", "news", "worker_api", "catalogue", "job_events", "notices", "teardown")
 TAGGED = {"StringEquals": {f"aws:RequestTag/{names.TAG_STACK}": "Lowtide"}}
 MADE = ("fleet", "instance", "volume", "network-interface", "spot-instances-request")
 

@@ -32,6 +32,7 @@ class Stream:
             told: dict[str, Any] = {
                 "ApproximateCreationDateTime": self._world.clock().timestamp(),
                 "SequenceNumber": f"{len(self.records):021d}",
+                "Keys": encode({"pk": pk, "sk": keys.JOB}),
                 "NewImage": encode(item),
                 **({"OldImage": encode(self._before[pk])} if pk in self._before else {}),
             }
@@ -101,7 +102,10 @@ def test_a_change_that_is_none_of_the_state_is_no_event(world: World, stream: St
 
 def test_an_item_that_went_by_itself_is_no_event() -> None:
     bus = FakeEvents()
-    removed = {"eventName": "REMOVE", "dynamodb": {"SequenceNumber": "1", "OldImage": {}}}
+    removed = {
+        "eventName": "REMOVE",
+        "dynamodb": {"SequenceNumber": "1", "Keys": {"sk": {"S": keys.JOB}}, "OldImage": {}},
+    }
     assert Teller(bus=EventBus(bus), stack="s").tell([removed]) == {"batchItemFailures": []}  # type: ignore[arg-type]
     assert bus.told == []
 

@@ -218,3 +218,17 @@ def test_a_log_stream_decides(world: World) -> None:
     assert refused(session.put_log_events, **put, logStreamName="gpu/job/1") is None
     assert refused(session.put_log_events, **put, logStreamName="cpu/job/1") == "AccessDeniedException"
     assert refused(session.create_log_stream, logGroupName=group, logStreamName="gpu/job/2") is None
+
+
+def test_events_are_told_of_the_source_that_the_policy_names_and_of_no_other(world: World) -> None:
+    bus = f"arn:aws:events:{world.region}:{world.account}:event-bus/default"
+    ours = {"StringEquals": {"events:source": "lowtide"}}
+    events = as_role(world, "events", {"Action": "events:PutEvents", "Resource": bus, "Condition": ours})
+
+    def told(*sources: str) -> str | None:
+        entries = [{"Source": source, "DetailType": "t", "Detail": "{}"} for source in sources]
+        return refused(events.put_events, Entries=entries)
+
+    assert told("lowtide", "lowtide") is None
+    assert told("theirs") == "AccessDeniedException"
+    assert told("lowtide", "theirs") == "AccessDeniedException"

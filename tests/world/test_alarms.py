@@ -1,7 +1,6 @@
-"""Alarms that a person is told of through the topic, when they begin and when they are over."""
+"""What a person is told through the topic: alarms when they begin and when they are over, shortages in words."""
 
 import json
-from typing import Any
 
 import pytest
 
@@ -25,24 +24,55 @@ def letters(stack: Stack) -> str:
 
 
 class Told:
-    """What came through the topic about one alarm, in order."""
+    """What came through the topic about one alarm, in order; and every message in words: subject, text."""
 
     def __init__(self, stack: Stack, url: str, alarm: str) -> None:
         self._sqs, self._url, self._alarm = stack.aws.world.client("sqs"), url, alarm
         self.states: list[str] = []
+        self.notices: list[tuple[str, str]] = []
 
     def __call__(self) -> list[str]:
         for message in self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10).get("Messages", []):
-            letter: dict[str, Any] = json.loads(json.loads(message["Body"])["Message"])
-            if self._alarm in letter["AlarmName"]:
+            envelope: dict[str, str] = json.loads(message["Body"])
+            if not envelope["Message"].startswith("{"):
+                self.notices.append((envelope["Subject"], envelope["Message"]))
+            elif self._alarm in (letter := json.loads(envelope["Message"]))["AlarmName"]:
                 self.states.append(letter["NewStateValue"])
             self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
         return self.states
 
 
-def test_unfulfilled_capacity_is_told_and_so_is_its_end(stack: Stack, letters: str) -> None:
+def about(pool: str, told: Told) -> list[tuple[str, str]]:
+    return [(subject, text) for subject, text in told.notices if f"pool {pool} " in subject]
+
+
+@pytest.fixture(scope="module")
+def bus(stack: Stack) -> str:
+    """The URL of a queue that gets the events of shortages."""
+    sqs, events = stack.aws.world.client("sqs"), stack.aws.world.client("events")
+    url = sqs.create_queue(QueueName="shortages")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    pattern = {"source": [names.EVENT_SOURCE], "detail-type": [names.EVENT_POOL_SHORTAGE]}
+    events.put_rule(Name="shortages", EventPattern=json.dumps(pattern))
+    events.put_targets(Rule="shortages", Targets=[{"Id": "queue", "Arn": arn}])
+    return url
+
+
+def heard(stack: Stack, url: str, pool: str) -> list[str]:
+    """What the events that have come since say of the pool's shortage."""
+    sqs = stack.aws.world.client("sqs")
+    found: list[str] = []
+    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+        details = [json.loads(message["Body"])["detail"] for message in messages]
+        found += [detail["status"] for detail in details if detail["pool"] == pool]
+        for message in messages:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return found
+
+
+def test_unfulfilled_capacity_is_told_and_so_is_its_end(stack: Stack, letters: str, bus: str) -> None:
     told = Told(stack, letters, names.ALARM_UNFULFILLED)
-    stack.apply(scarce(pool_name="short", unfulfilled_alarm_after="1s"))
+    stack.apply(scarce(pool_name="short", unfulfilled_alarm_after="5s"))
     job_id = stack.send({"pool": "short", "command": "true"})
     until("ALARM", told, lambda states: states[-1:] == ["ALARM"])
     assert stack.reasons("short")[0]["class"] == "capacity"
@@ -50,6 +80,17 @@ def test_unfulfilled_capacity_is_told_and_so_is_its_end(stack: Stack, letters: s
     try:
         assert stack.ended(job_id).state is JobState.SUCCEEDED
         until("OK", told, lambda states: states[-1:] == ["OK"])
+        until("an end in words", lambda: (told(), about("short", told))[1], lambda found: len(found) > 1)
+        (begun, why), (over, _) = about("short", told)
+        assert (begun, over) == (
+            "Lowtide: pool short lacks 1 instance: capacity",
+            "Lowtide: pool short lacks nothing any more",
+        )
+        assert "lowtide why short" in why
+        assert "What to do: Add instance types or zones" in why
+        seen: list[str] = []
+        until("an end on the bus", lambda: seen.extend(heard(stack, bus, "short")) or seen, lambda got: len(got) > 1)
+        assert seen == ["lasts", "ended"]
     finally:
         stack.aws.market.set_capacity(SCARCE_TYPE, "*", 0, lifecycle=None)
 

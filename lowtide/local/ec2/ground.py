@@ -46,6 +46,8 @@ class Subnet:
     zone: str
     public: bool
     """Whether instances in it get a public address by themselves."""
+    full: bool = False
+    """It has no free address."""
 
 
 class Ground:
@@ -94,6 +96,7 @@ class Ground:
             vpc_id=record["VpcId"],
             zone=record["AvailabilityZone"],
             public=str(record.get("MapPublicIpOnLaunch", False)).lower() == "true",
+            full=int(record["AvailableIpAddressCount"]) < 1,
         )
 
     def architecture(self, image_id: str) -> str | None:

@@ -207,6 +207,9 @@ class Planner:
         """What does not exist among that which the launch names: code and message."""
         if subnet is None:
             return "InvalidSubnetID.NotFound", f"The subnet ID '{given.get('SubnetId')}' does not exist"
+        if subnet.full:
+            said = f"There are not enough free addresses in subnet '{subnet.subnet_id}' to satisfy the requested number"
+            return "InsufficientFreeAddressesInSubnet", f"{said} of instances."
         if not image:
             return "MissingParameter", "The request must contain the parameter ImageId"
         if architecture is None:
