@@ -222,7 +222,7 @@ def test_a_log_stream_decides(world: World) -> None:
 
 def test_events_are_told_of_the_source_that_the_policy_names_and_of_no_other(world: World) -> None:
     bus = f"arn:aws:events:{world.region}:{world.account}:event-bus/default"
-    ours = {"StringEquals": {"events:source": "lowtide"}}
+    ours = {"ForAllValues:StringEquals": {"events:source": "lowtide"}}
     events = as_role(world, "events", {"Action": "events:PutEvents", "Resource": bus, "Condition": ours})
 
     def told(*sources: str) -> str | None:
