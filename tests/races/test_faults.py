@@ -32,7 +32,7 @@ def test_throttling_of_any_action_for_minutes_breaks_no_law() -> None:
 
 def _throttled(operation: str) -> list[str]:
     world = busy_world()
-    world.hook = throttle = Throttle(operation, world.clock() + 5 * MINUTE, world.clock)
+    world.hook = throttle = Throttle(operation, world.clock() + 5 * MINUTE, world)
     audit, quiet = played(world)
     struck = [] if throttle.refused else ["was never refused"]
     return [*struck, *broken(world, audit, quiet=quiet)]
