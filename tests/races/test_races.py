@@ -1,6 +1,8 @@
 """Passes that race, passes that stall, and pools that all want instances at once: the laws hold all the same."""
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from lowtide.sim.hosts import command
 from lowtide.sim.world import World
 from tests.crash import course, scenarios
 from tests.crash.scenarios import MINUTE, OTHER, SECOND, cpu, facts
+from tests.races.faults import broken, busy_world
 from tests.races.interleaving import Race, message
 
 RACES = ("launch", "own template", "partial refusal", "lost answer", "closing", "starved", "deleted pool")
@@ -120,3 +123,28 @@ def test_two_hundred_pools_that_want_instances_in_the_same_minute_have_them_at_t
     assert 97 <= (world.clock() - start).total_seconds() <= 100
     assert [*map(str, audit.violations), *map(str, laws.standing(world))] == []
     assert all(len(world.alive(name)) == 1 for name in names)
+
+
+def test_a_pool_that_is_changed_rolled_back_paused_and_resumed_in_mid_course_loses_no_job() -> None:
+    """Each change while instances boot, jobs run and jobs wait."""
+    world = busy_world()
+    audit = laws.Audit(world)
+    first = world.config.pool("cpu")
+    assert first is not None
+    changes: tuple[dict[str, Any], ...] = (
+        {"types": (facts(OTHER, 1),)},
+        {"types": first.types},
+        {"paused": True},
+        {"paused": False, "max_instances": 1},
+        {"max_instances": first.max_instances},
+    )
+    for each in changes:
+        world.run_for(70 * SECOND)
+        stored = world.config.pool("cpu")
+        assert stored is not None
+        world.apply(replace(stored, **each))
+        scenarios.send(world, seconds=30)
+    quiet = world.settle(timedelta(minutes=90))
+    assert broken(world, audit, quiet=quiet) == []
+    ended = scenarios.jobs(world, "succeeded"), scenarios.jobs(world, "failed")
+    assert ended == (len(world.sent) - 2, 1), "one message is no job, and one job fails each time"
