@@ -230,8 +230,13 @@ def test_apply_shows_the_difference_and_the_most_it_can_cost_before_it_asks(
     deployed.apply(pool())
     file = pool_file(tmp_path / "p.yaml", max_instances=8)
     asked: list[str] = []
+
+    def declined(question: str) -> bool:
+        asked.append(question)
+        return False
+
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    monkeypatch.setattr("typer.confirm", lambda question: bool(asked.append(question)))
+    monkeypatch.setattr("typer.confirm", declined)
     said = deployed.say("pools", "apply", file)
     assert (said.code, asked, current(deployed).max_instances) == (1, ["Apply?"], 3)
     assert "at most 8 instances, $0.80 per hour" in said.out

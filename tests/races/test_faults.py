@@ -1,6 +1,5 @@
 """Throttled actions, a table that fails in mid-pass, clocks that jump, a pool that EC2 refuses in every way."""
 
-import itertools
 from datetime import timedelta
 
 import pytest
@@ -99,7 +98,8 @@ class Jump:
 def test_clocks_that_jump_in_mid_pass_break_no_law(scenario: str, jump: int) -> None:
     """Before every third call of the act's passes; they are right again ten minutes later."""
     failures: list[str] = []
-    for call in itertools.count(1, 3):
+    call = 1
+    while True:
         chosen = scenarios.SCENARIOS[scenario]
         world = chosen.prepare()
         audit = laws.Audit(world)
@@ -114,6 +114,7 @@ def test_clocks_that_jump_in_mid_pass_break_no_law(scenario: str, jump: int) -> 
         world.ahead = timedelta(0)
         quiet = world.settle(timedelta(hours=1))
         failures += [f"call {call}: {why}" for why in broken(world, audit, quiet=quiet)]
+        call += 3
     assert call > 3, "the act makes calls"
     assert failures == []
 
