@@ -225,8 +225,10 @@ def covering(overrides: Sequence[Override]) -> list[Override]:
 
 
 def _unreadable(error: Exception, kind: CapacityType) -> Refusal:
-    if isinstance(error, ClientError):
-        details = error.response.get("Error", {})
-        code, message = details.get("Code", "Unknown"), details.get("Message", str(error))
+    """What EC2 said where it said something: a throttled call is Unavailable, caused by EC2's own error."""
+    said = error if isinstance(error, ClientError) else error.__cause__
+    if isinstance(said, ClientError):
+        details = said.response.get("Error", {})
+        code, message = details.get("Code", "Unknown"), details.get("Message", str(said))
         return Refusal(code=code, message=f"Launch template: {message}", capacity_type=kind)
     return Refusal(code="RequestTimeout", message=f"Launch template: {error}", capacity_type=kind)

@@ -102,7 +102,7 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     wanted = needs(snapshot, fleet, now) if may_grow(snapshot) else None
     actions: tuple[Action, ...] = (
         *returned(snapshot, fleet, now),
-        *forgotten(fleet),
+        *forgotten(snapshot, fleet, now),
         *intentions(snapshot, fleet, now),
         *(wanted.launches if wanted else ()),
         *kept(snapshot, fleet, wanted, now),

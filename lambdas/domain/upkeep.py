@@ -51,13 +51,21 @@ def _why_lost(lease: Lease, there: set[str], snapshot: Snapshot, now: datetime) 
     return None
 
 
-def forgotten(fleet: FleetView) -> list[Forget]:
-    """Gone instances, once the pass before has returned their jobs."""
+def forgotten(snapshot: Snapshot, fleet: FleetView, now: datetime) -> list[Forget]:
+    """Gone instances, once the pass before has returned their jobs. The record of one that EC2 interrupted is what its
+    offering is avoided by, so it stays for as long as that."""
     return [
         Forget(instance_id=each.instance_id, why=f"EC2 reports it {each.observed_state}")
         for each in fleet.gone
-        if not fleet.busy(each)
+        if not fleet.busy(each) and not (may_grow(snapshot) and now < _avoided_until(each, snapshot))
     ]
+
+
+def _avoided_until(instance: Instance, snapshot: Snapshot) -> datetime:
+    """Until when plans avoid the offering of an instance that EC2 ends or has ended; its launch for any other."""
+    if instance.ends_at is None:
+        return instance.launched_at
+    return instance.ends_at + snapshot.settings.interrupted_cooldown
 
 
 def intentions(snapshot: Snapshot, fleet: FleetView, now: datetime) -> list[Repeat | Close]:
@@ -199,6 +207,7 @@ def next_events(snapshot: Snapshot, fleet: FleetView, now: datetime) -> Sequence
     instants += [idle_ends(each, pool) for each in fleet.running if not fleet.busy(each)]
     instants += [each.launched_at + pool.max_agent_starting_period for each in fleet.launching]
     instants += [intention.not_after for intention in snapshot.intentions]
+    instants += [_avoided_until(each, snapshot) for each in fleet.gone]
     asked = [each.termination_requested_at for each in fleet.draining]
     instants += [at + settings.look_again * 2 for at in asked if at]
     return [at for at in instants if at > now]

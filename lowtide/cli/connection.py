@@ -28,12 +28,19 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def session() -> boto3.Session:
+    """With the Region that botocore finds (AWS_DEFAULT_REGION, the profile's); else with AWS_REGION, which the other
+    SDKs and the CLI of AWS read and botocore does not."""
+    found = boto3.Session()
+    return found if found.region_name else boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
+
+
 class Deployment:
     """Clients and outputs of one deployed stack. Nothing is asked of AWS before it is needed."""
 
-    def __init__(self, stack: str, session: boto3.Session | None = None) -> None:
+    def __init__(self, stack: str, given: boto3.Session | None = None) -> None:
         self.stack = stack
-        self._session = session or boto3.Session()
+        self._session = given or session()
 
     def client(self, service: str, **given: Any) -> Any:
         config = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=5, read_timeout=30)

@@ -184,7 +184,7 @@ class Functions:
     def invoke(self, function: Function, event: Any) -> Any:
         """The function's answer. Raises Crashed."""
         if (serve := self._processes.get(function)) is None:
-            serve = self._processes[function] = self._started(function)
+            serve = self._processes[function] = self.started(function)
         context = Context(self._cloud.clock, TIMEOUTS[function])
         crashed = True
         self._watcher.began(function)
@@ -201,7 +201,8 @@ class Functions:
             self._watcher.ended(function, crashed=crashed)
         return answer
 
-    def _started(self, function: Function) -> Serve:
+    def started(self, function: Function) -> Serve:
+        """A new process of the function. Nothing is served by it but what its caller gives it."""
         given = SimEnvironment(self._cloud, Random(self._chance.getrandbits(64)), self._pause)  # noqa: S311
         match function:
             case Function.INTAKE:

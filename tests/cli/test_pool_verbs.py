@@ -224,6 +224,27 @@ def test_a_question_answered_no_changes_nothing(deployed: Deployed, monkeypatch:
     assert "nothing was changed" in said.err
 
 
+def test_apply_shows_the_difference_and_the_most_it_can_cost_before_it_asks(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    deployed.apply(pool())
+    file = pool_file(tmp_path / "p.yaml", max_instances=8)
+    asked: list[str] = []
+
+    def declined(question: str) -> bool:
+        asked.append(question)
+        return False
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("typer.confirm", declined)
+    said = deployed.say("pools", "apply", file)
+    assert (said.code, asked, current(deployed).max_instances) == (1, ["Apply?"], 3)
+    assert "at most 8 instances, $0.80 per hour" in said.out
+    assert "max_instances: 3 -> 8" in said.out
+    assert deployed.say("pools", "apply", "--yes", file).code == 0
+    assert (len(asked), current(deployed).max_instances) == (1, 8)
+
+
 @pytest.mark.parametrize("verb", ["show", "history", "rollback", "pause", "resume", "delete"])
 def test_an_unknown_pool_is_answered_with_those_there_are(deployed: Deployed, verb: str) -> None:
     deployed.apply(pool())

@@ -417,10 +417,13 @@ def prepare_unnamed() -> World:
 
 
 def unnamed(of: World) -> None:
-    try:
-        of.call_api(instance_of(of), names.API_HEARTBEAT, {"leases": [], "notice": None})
-    except Exception:
-        of.call_api(instance_of(of), names.API_HEARTBEAT, {"leases": [], "notice": None})
+    """Its heartbeat until it has an answer; then it ends."""
+    while True:
+        try:
+            of.call_api(instance_of(of), names.API_HEARTBEAT, {"leases": [], "notice": None})
+        except Unanswered:
+            continue
+        break
     of.market.interrupt(instance_of(of), of.clock(), notice=False)
 
 

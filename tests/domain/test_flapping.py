@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -69,13 +70,24 @@ class Market:
         return replace(each, heartbeat_at=self.now) if each.state is InstanceState.RUNNING else each
 
 
-@pytest.mark.parametrize("minutes", [2, 3, 7, 12])
+SWITCHES = {2: 1, 3: 33, 7: 34, 12: 29}
+"""Changes in 12 hours, by the minutes for which the market is open and then shut."""
+DOCUMENT = Path(__file__).parents[2] / "docs" / "pools.md"
+
+
+@pytest.mark.parametrize("minutes", SWITCHES)
 def test_a_market_that_opens_and_closes_makes_few_changes_between_spot_and_on_demand(minutes: int) -> None:
-    """One that shuts 10 times an hour makes 33 changes in 12 hours; at most two in `return_after` and `after`."""
+    """At most two in `return_after` and `after`, however often it shuts."""
     market = Market(minutes)
     market.run(hours=12)
     assert len(market.runs_on) - 1 <= 2 * timedelta(hours=12) / (FALLBACK.return_after + timedelta(minutes=5))
+    assert len(market.runs_on) - 1 == SWITCHES[minutes], "docs/pools.md tells the figure"
     assert CapacityType.SPOT in market.runs_on
+
+
+def test_the_document_tells_these_figures() -> None:
+    periods, changes = (", ".join(map(str, each)) for each in (SWITCHES, SWITCHES.values()))
+    assert f"open and shut for {periods} minutes at a time: {changes} changes" in DOCUMENT.read_text()
 
 
 def test_a_market_that_stays_shut_long_enough_leads_to_on_demand_and_back() -> None:

@@ -12,7 +12,9 @@ from lambdas.domain.plan import (
     plan,
 )
 from lambdas.domain.reasons import Reason, ReasonClass
+from lambdas.domain.requests import MOST_LAUNCHES, MOST_OVERRIDES
 from lambdas.domain.settings import Settings
+from lambdas.domain.shops import MOST_CAPS
 from tests.domain.build import (
     NOW,
     ON_DEMAND,
@@ -30,6 +32,7 @@ from tests.domain.build import (
     price,
     snapshot,
 )
+from tests.domain.effects import applied
 from tests.domain.plans import (
     DRAINING,
     LARGE,
@@ -267,6 +270,28 @@ def test_one_pass_makes_few_requests_and_says_what_it_deferred() -> None:
     assert ("RequestsDeferred" in codes(decided)) == (decided.numbers.unfulfilled > asked)
 
 
+def test_one_pass_makes_eight_requests_at_most_and_the_next_one_the_rest() -> None:
+    """Eleven jobs, each under a limit of its own, take a request each."""
+    queue = tuple(job(8, spot_max_price=Decimal(2) + Decimal(n) / 100) for n in range(MOST_CAPS))
+    queue += tuple(job(8 + n, resources=None) for n in range(1, 4))
+    types = (kind(), *(kind(f"t{slots}", slots, str(slots)) for slots in (9, 10, 11)))
+    world = snapshot(pool=pool(types=types, max_instances=50, spot_max_price=Decimal(20)), queue=queue)
+    first = plan(world, NOW)
+    assert len(of(Launch, first)) == MOST_LAUNCHES == 8
+    assert "RequestsDeferred" in codes(first)
+    second = plan(applied(world, first, NOW), NOW)
+    assert sum(counts(first)) + sum(counts(second)) == len(queue)
+    assert "RequestsDeferred" not in codes(second)
+
+
+def test_a_request_names_the_cheapest_offerings_of_as_many_as_one_call_may_have() -> None:
+    types = tuple(kind(f"t{n:03d}", 8, str(Decimal(1) + Decimal(n) / 100)) for n in range(120))
+    (launch,) = of(Launch, planned(pool=pool(types=types, spot_max_price=Decimal(20)), queue=jobs(3)))
+    named = [override.instance_type for override in launch.request.overrides]
+    assert len(named) == MOST_OVERRIDES == 300
+    assert set(named) == {facts.name for facts in types[:100]}, "of each type three zones"
+
+
 # --- what cannot be had -----------------------------------------------------------------------------------------------
 
 
@@ -328,6 +353,12 @@ def test_a_hopeless_market_gets_one_real_call_in_each_probe_period() -> None:
     assert counts(planned(queue=jobs(2), prices=market("3.5"), marks=long_ago)) == [2]
     assert counts(planned(queue=jobs(2), prices=market("3.5"))) == [2]
     assert counts(planned(queue=jobs(2), prices=market("3.5"), intentions=(intention(not_after=ago(1)),))) == []
+
+
+def test_as_soon_as_the_price_has_fallen_below_the_limit_it_is_asked_again_without_waiting_for_a_probe() -> None:
+    asked_lately = (mark("SpotMaxPriceTooLow", until=ago(1), last_price=Decimal("3.5")),)
+    assert of(Launch, planned(queue=jobs(1), prices=market("3.5"), marks=asked_lately)) == []
+    assert counts(planned(queue=jobs(1), prices=market("2.9"), marks=asked_lately)) == [1]
 
 
 def test_zones_below_the_limit_are_asked_while_others_are_above() -> None:

@@ -11,9 +11,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lambdas.domain.fleet import InstanceState, Lease
-from lambdas.domain.fleet_view import counted, view
+from lambdas.domain.fleet_view import awaited, counted, view
 from lambdas.domain.jobs import QueuedJob
-from lambdas.domain.plan import Launch, Plan, Repeat, Retire, ReturnJob, Terminate, plan
+from lambdas.domain.plan import Action, Close, Drain, Launch, Plan, Repeat, Retire, ReturnJob, Terminate, plan
 from lambdas.domain.pools import OnDemandFallback
 from lambdas.domain.shops import on_demand_left
 from lambdas.domain.snapshot import Snapshot
@@ -258,13 +258,44 @@ def test_on_an_unchanged_world_nothing_is_done_twice(world: Snapshot, refusing: 
 @given(worlds())
 def test_a_second_pass_launches_nothing_for_what_the_first_one_launched(world: Snapshot) -> None:
     """Where jobs have terms of their own, or the pool falls back to on-demand, room that came is filled by size and not
-    as it was planned, so that a second pass may add to it."""
+    as it was planned, so that a second pass may add to it. So may one that finds places free which the first one had to
+    leave to an intention that it closed, or to instances that it drained."""
     assume(world.pool.on_demand_fallback is None and len({job.terms for job in world.queue}) <= 1)
     first = plan(world, NOW)
-    returns = [action for action in first.actions if isinstance(action, ReturnJob)]
     deferred = any(reason.code == "RequestsDeferred" for reason in first.reasons)
-    if launched(first) and not returns and not deferred and not ended(first):
+    if launched(first) and not deferred and not any(map(_frees_a_place, first.actions)):
         assert launched(plan(applied(world, first, NOW), NOW)) == 0
+
+
+def _frees_a_place(action: Action) -> bool:
+    if isinstance(action, Close):
+        return awaited(action.intention) > 0
+    return isinstance(action, ReturnJob | Retire | Terminate | Drain)
+
+
+def test_what_a_closed_intention_was_to_bring_is_asked_for_by_the_pass_after() -> None:
+    """Found by the test above in a longer run. One of two spot instances was never launched; the pool, which is
+    on-demand by now, has a minimum of two. While the intention is open it counts in full, so one pass launches what is
+    missing beside it and closes it, and the next one what it had kept a place for: never both at once (law 3)."""
+    lost = intention(count=2, adopted=1, not_after=ago(600), clean_observations=2)
+    owner = pool(spot=False, spot_max_price=None, min_instances=2, max_instances=2)
+    world = snapshot(pool=owner, intentions=(lost,))
+    first = plan(world, NOW)
+    assert (launched(first), [type(action) for action in first.actions]) == (1, [Close, Launch])
+    world = applied(world, first, NOW)
+    second = plan(world, NOW)
+    assert launched(second) == 1
+    assert plan(applied(world, second, NOW), NOW).actions == ()
+
+
+def test_a_drained_instance_is_replaced_by_the_pass_after_the_one_that_drained_it() -> None:
+    """Found like the one above: the first pass launches what the minimum lacks, and drains what EC2 advises to move
+    from as long as the maximum has room for its replacement."""
+    advised = instance(rebalance_at=ago(60))
+    world = snapshot(pool=pool(min_instances=2, max_instances=4), instances=(advised,))
+    first = plan(world, NOW)
+    assert (launched(first), ended(first), [type(each) for each in first.actions]) == (1, set(), [Launch, Drain])
+    assert launched(plan(applied(world, first, NOW), NOW)) == 1
 
 
 # --- a small closed loop: what the parts do to each other over time ---------------------------------------------------

@@ -46,6 +46,7 @@ from tests.domain.plans import (
     jobs,
     of,
     planned,
+    zones,
 )
 
 # --- leases -----------------------------------------------------------------------------------------------------------
@@ -63,6 +64,23 @@ def test_a_gone_instances_jobs_are_returned_and_replaced_at_once(state: str) -> 
 def test_a_gone_instance_without_leases_is_forgotten() -> None:
     decided = planned(instances=(instance(observed_state="terminated"),))
     assert [forget.instance_id for forget in of(Forget, decided)] == ["i-1"]
+
+
+def test_an_interrupted_instance_is_remembered_for_as_long_as_its_offering_is_avoided() -> None:
+    """Its record is what plans avoid the offering by, and EC2 reports it gone within seconds of its end."""
+    cooldown = Settings().interrupted_cooldown
+    over = interrupted(observed_state="terminated", ends_at=ago(60))
+    lately = planned(instances=(over,), queue=jobs(1))
+    assert of(Forget, lately) == []
+    (launch,) = of(Launch, lately)
+    assert over.zone not in zones(launch)
+    assert lately.due is not None
+    assert lately.due <= ago(60) + cooldown
+    later = planned(instances=(interrupted(observed_state="terminated", ends_at=NOW - cooldown),), queue=jobs(1))
+    assert len(of(Forget, later)) == 1
+    (launch,) = of(Launch, later)
+    assert over.zone in zones(launch)
+    assert len(of(Forget, planned(instances=(over,), pool=pool(deleted=True)))) == 1
 
 
 def test_an_instance_that_describe_omits_in_its_first_minutes_is_not_gone() -> None:

@@ -44,6 +44,7 @@ def test_a_decision_is_kept_for_as_long_as_the_settings_say() -> None:
     world.run()
     (item,) = world.table.query(keys.decisions("cpu"))
     assert item["expires_at"] == int((world.clock() + Settings().decisions_kept).timestamp())
+    assert Settings().decisions_kept == timedelta(days=35), "unless a deploy option says otherwise"
 
 
 def test_a_decision_has_what_was_done_and_why_and_the_numbers() -> None:

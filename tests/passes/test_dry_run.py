@@ -12,7 +12,7 @@ from lambdas.control.dry_run import covering
 from lambdas.domain.fleet import Override
 from lambdas.domain.machine import Machine
 from lambdas.domain.pools import OnDemandFallback, Pool
-from lowtide.sim.calls import Recorder
+from lowtide.sim.calls import FailNext, Recorder, aws_error
 from tests.passes.world import SUBNETS, World, facts, pool
 
 DENIED = (
@@ -135,6 +135,16 @@ def test_a_pool_whose_template_exists_makes_no_fuss_about_it() -> None:
     [template] = made.ec2.templates.made.values()
     named = fleet["LaunchTemplateConfigs"][0]["LaunchTemplateSpecification"]
     assert named["LaunchTemplateId"] == template["LaunchTemplateId"]
+
+
+@pytest.mark.parametrize("operation", ["describe_launch_templates", "describe_launch_template_versions"])
+def test_a_template_that_ec2_was_asked_for_too_often_is_told_as_throttling(operation: str) -> None:
+    made = world(pool(machine=Machine(root_volume_size=300)))
+    throttled = aws_error(operation, "RequestLimitExceeded", "Request limit exceeded.", status=503)
+    made.hook(FailNext(errors={f"ec2.{operation}": [throttled]}))
+    [shape] = made.dry_run()["shapes"]
+    [reason] = shape["reasons"]
+    assert (shape["works"], reason["class"], reason["code"]) == (False, "throttling", "RequestLimitExceeded")
 
 
 def test_a_pool_that_is_not_applied_may_be_asked_about_whole() -> None:

@@ -1,11 +1,12 @@
 """Hooks that make AWS's answers fail, and the course of a whole deployment that they strike."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from lowtide.sim import laws
-from lowtide.sim.calls import Request, Response, aws_error
+from lowtide.sim.calls import Hook, Request, Response, aws_error
+from lowtide.sim.functions import Function
 from lowtide.sim.hosts import command
 from lowtide.sim.world import World
 from tests.crash import scenarios
@@ -14,7 +15,10 @@ from tests.crash.scenarios import CPU, MINUTE, SECOND, cpu
 THROTTLED: Mapping[str, tuple[str, int]] = {
     "dynamodb": ("ThrottlingException", 400),
     "ec2": ("RequestLimitExceeded", 503),
+    "events": ("ThrottlingException", 400),
+    "pricing": ("ThrottlingException", 400),
     "s3": ("SlowDown", 503),
+    "service-quotas": ("TooManyRequestsException", 429),
     "sqs": ("RequestThrottled", 403),
     "ssm": ("ThrottlingException", 400),
     "sts": ("Throttling", 400),
@@ -36,18 +40,33 @@ class Seen:
 
 @dataclass
 class Throttle:
-    """One operation is refused for asking too often, until an instant."""
+    """One operation, of every function or of one, is refused for asking too often: until an instant, and at most so
+    many times."""
 
     operation: str
     until: datetime
-    now: Callable[[], datetime]
+    world: World
+    function: Function | None = None
+    most: int | None = None
+    beside: Hook | None = None
+    """A scenario's own trouble, which the calls that are not refused meet."""
     refused: int = 0
 
     def before(self, operation: str, request: Request) -> None:
-        if operation == self.operation and self.now() < self.until:
+        if self._refuses(operation):
             self.refused += 1
             code, status = THROTTLED[operation.split(".")[0]]
             raise aws_error(operation, code, "Rate exceeded", status=status)
+        if self.beside is not None:
+            self.beside.before(operation, request)
+
+    def _refuses(self, operation: str) -> bool:
+        return (
+            operation == self.operation
+            and self.function in (None, self.world.current)
+            and self.world.clock() < self.until
+            and (self.most is None or self.refused < self.most)
+        )
 
     def after(self, operation: str, request: Request, response: Response) -> None: ...
 

@@ -10,6 +10,7 @@ from lambdas.domain.refusal_table import RULES
 from lambdas.domain.refusals import rule_for
 from lowtide.sim import laws
 from lowtide.sim.calls import Request, Response, aws_error
+from lowtide.sim.functions import Function
 from lowtide.sim.hosts import command
 from lowtide.sim.world import World
 from tests.crash import scenarios
@@ -32,7 +33,7 @@ def test_throttling_of_any_action_for_minutes_breaks_no_law() -> None:
 
 def _throttled(operation: str) -> list[str]:
     world = busy_world()
-    world.hook = throttle = Throttle(operation, world.clock() + 5 * MINUTE, world.clock)
+    world.hook = throttle = Throttle(operation, world.clock() + 5 * MINUTE, world)
     audit, quiet = played(world)
     struck = [] if throttle.refused else ["was never refused"]
     return [*struck, *broken(world, audit, quiet=quiet)]
@@ -72,6 +73,50 @@ def test_clocks_that_jump_by_five_minutes_and_back_break_no_law(jump: int) -> No
     world.ahead = timedelta(0)
     quiet = world.settle(timedelta(minutes=90))
     assert broken(world, audit, quiet=quiet) == []
+
+
+class Jump:
+    """The functions' clocks jump between two calls of one pass, and stay wrong."""
+
+    def __init__(self, world: World, call: int, by: timedelta) -> None:
+        self._world = world
+        self._call = call
+        self._by = by
+        self.seen = 0
+
+    def before(self, operation: str, request: Request) -> None:
+        if self._world.current is Function.RECONCILE:
+            self.seen += 1
+            if self.seen == self._call:
+                self._world.ahead = self._by
+
+    def after(self, operation: str, request: Request, response: Response) -> None: ...
+
+
+@pytest.mark.parametrize("jump", [5, -5], ids=["ahead", "behind"])
+@pytest.mark.parametrize("scenario", ["launch", "lost answer", "closing", "interruption"])
+def test_clocks_that_jump_in_mid_pass_break_no_law(scenario: str, jump: int) -> None:
+    """Before every third call of the act's passes; they are right again ten minutes later."""
+    failures: list[str] = []
+    call = 1
+    while True:
+        chosen = scenarios.SCENARIOS[scenario]
+        world = chosen.prepare()
+        audit = laws.Audit(world)
+        world.hook = jumping = Jump(world, call, jump * MINUTE)
+        chosen.act(world)
+        world.hook = None
+        if jumping.seen < call:
+            break
+        world.held.clear()
+        chosen.afterwards(world)
+        world.run_for(10 * MINUTE)
+        world.ahead = timedelta(0)
+        quiet = world.settle(timedelta(hours=1))
+        failures += [f"call {call}: {why}" for why in broken(world, audit, quiet=quiet)]
+        call += 3
+    assert call > 3, "the act makes calls"
+    assert failures == []
 
 
 class Refuse:
