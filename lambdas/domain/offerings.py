@@ -110,7 +110,10 @@ def marks_in_force(snapshot: Snapshot, capacity_type: CapacityType, now: datetim
     return [
         mark
         for mark in snapshot.marks
-        if mark.capacity_type is capacity_type and mark.until > now and not _mended(mark, snapshot.pool)
+        if mark.capacity_type is capacity_type
+        and mark.until > now
+        and not _mended(mark, snapshot.pool)
+        and not _fallen_below_limit(mark, snapshot)
     ]
 
 
@@ -118,6 +121,21 @@ def _mended(mark: OfferingMark, pool: Pool) -> bool:
     """The owner has changed the pool since EC2 refused, in a way that may have been the remedy."""
     changed = pool.applied_at is not None and mark.marked_at < pool.applied_at
     return changed and rule_for(mark.code, mark.message).reason_class in _UNTIL_APPLIED
+
+
+def _fallen_below_limit(mark: OfferingMark, snapshot: Snapshot) -> bool:
+    """Since EC2 refused for the price, the market has moved to one that the pool pays. Its history lags: a price from
+    before the refusal says nothing."""
+    if rule_for(mark.code, mark.message).reason_class is not ReasonClass.PRICE:
+        return False
+    facts = snapshot.pool.facts(mark.instance_type)
+    limit = None if facts is None else snapshot.pool.price_limit(facts)
+    return limit is not None and any(
+        (price.instance_type, price.zone) == (mark.instance_type, mark.zone)
+        and price.seen_at > mark.marked_at
+        and price.price <= limit
+        for price in snapshot.prices
+    )
 
 
 def _covers(mark: OfferingMark, offering: Offering) -> bool:

@@ -1,5 +1,6 @@
 """What the plan asks for, and says of what it cannot ask for. What holds in every situation: test_plan_laws.py."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -359,6 +360,28 @@ def test_as_soon_as_the_price_has_fallen_below_the_limit_it_is_asked_again_witho
     asked_lately = (mark("SpotMaxPriceTooLow", until=ago(1), last_price=Decimal("3.5")),)
     assert of(Launch, planned(queue=jobs(1), prices=market("3.5"), marks=asked_lately)) == []
     assert counts(planned(queue=jobs(1), prices=market("2.9"), marks=asked_lately)) == [1]
+
+
+def test_a_price_that_fell_after_the_refusal_ends_its_rest() -> None:
+    refused = everywhere("SpotMaxPriceTooLow")
+    fell = [replace(each, seen_at=ago(5)) for each in market("2.9")]
+    assert counts(planned(queue=jobs(1), prices=tuple(fell), marks=refused)) == [1]
+
+
+def test_a_price_from_before_the_refusal_one_above_the_limit_and_one_of_another_zone_end_no_rest() -> None:
+    refused = everywhere("SpotMaxPriceTooLow")
+    assert counts(planned(queue=jobs(1), prices=market("2.9"), marks=refused)) == [], "history lags"
+    still = tuple(replace(each, seen_at=ago(5)) for each in market("3.1"))
+    assert counts(planned(queue=jobs(1), prices=still, marks=refused)) == []
+    (launch,) = of(
+        Launch, planned(queue=jobs(1), prices=(replace(price("2.9", ZONES[1]), seen_at=ago(5)),), marks=refused)
+    )
+    assert zones(launch) == {ZONES[1]}
+
+
+def test_a_fallen_price_says_nothing_of_a_lack_of_capacity() -> None:
+    fell = tuple(replace(each, seen_at=ago(5)) for each in market("2.9"))
+    assert counts(planned(queue=jobs(1), prices=fell, marks=everywhere())) == []
 
 
 def test_zones_below_the_limit_are_asked_while_others_are_above() -> None:
