@@ -13,6 +13,7 @@ from aws_cdk import aws_lambda_event_sources as sources
 from constructs import Construct
 
 from infra import permissions
+from infra.acknowledged import acknowledge
 from infra.functions import Functions
 from infra.network import Network
 from infra.queues import Queues
@@ -188,16 +189,23 @@ class ControlLoop(Construct):
             memory_mib=SMALL_MIB,
             statements=[permissions.reading_stream(stream), permissions.telling_events(stack)],
         )
-        self._follow(stream, self.job_events)
+        self._follow(stream, self.job_events, queues)
         self.intake.add_event_source(
             sources.SqsEventSource(queues.jobs, batch_size=JOB_BATCH, report_batch_item_failures=True)
         )
         self.reconcile.add_event_source(
             sources.SqsEventSource(queues.reconcile, batch_size=1, report_batch_item_failures=True)
         )
+        for function in (self.intake, self.reconcile):
+            acknowledge(
+                function,
+                "A queue keeps what its function failed on itself; a mapping of a queue takes no destination.",
+                "Serverless-LambdaEventSourceMappingDestination",
+            )
 
-    def _follow(self, stream: str, function: lambda_.Function) -> None:
-        """Calls the function with every change of a job, soon after it was written."""
+    def _follow(self, stream: str, function: lambda_.Function, queues: Queues) -> None:
+        """Calls the function with every change of a job, soon after it was written. Of what could not be told in time
+        the place in the stream goes to `undelivered`, never the records themselves."""
         of_a_job = {"Keys": {names.TABLE_SK: {"S": lambda_.FilterRule.is_equal(names.ITEM_JOB)}}}
         mapping = lambda_.EventSourceMapping(
             self,
@@ -208,6 +216,7 @@ class ControlLoop(Construct):
             batch_size=EVENT_BATCH,
             report_batch_item_failures=True,
             max_record_age=EVENTS_KEPT,
+            on_failure=sources.SqsDlq(queues.undelivered),
             filters=[
                 lambda_.FilterCriteria.filter(
                     {"eventName": lambda_.FilterRule.or_("INSERT", "MODIFY"), "dynamodb": of_a_job}

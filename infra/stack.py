@@ -71,7 +71,15 @@ class LowtideStack(Stack):
             identity=identity,
             worker=instances,
         )
-        Events(self, "Events", tick=loop.tick, news=loop.news, worker_api=api.function, catalogue=loop.catalogue)
+        Events(
+            self,
+            "Events",
+            tick=loop.tick,
+            news=loop.news,
+            worker_api=api.function,
+            catalogue=loop.catalogue,
+            undelivered=queues.undelivered,
+        )
         watch = Watch(self, "Watch", stack_name=self.stack_name, functions=code.all)
         Teardown(self, "Teardown", functions=code, storage=storage, before=list(self.node.children))
         self._outputs(
