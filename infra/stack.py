@@ -80,7 +80,7 @@ class LowtideStack(Stack):
             catalogue=loop.catalogue,
             undelivered=queues.undelivered,
         )
-        watch = Watch(self, "Watch", stack_name=self.stack_name, functions=code.all)
+        watch = Watch(self, "Watch", stack_name=self.stack_name, functions=code.all, queues=queues)
         Teardown(self, "Teardown", functions=code, storage=storage, before=list(self.node.children))
         self._outputs(
             {

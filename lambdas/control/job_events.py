@@ -1,11 +1,12 @@
 """What the table's stream says of jobs, told to EventBridge: one event for each change of a job's state.
 
 The stream holds every change that was written, whoever wrote it, and is read until it was told: no event is lost when a
-function dies, some come twice. A consumer tells repetitions by job, state and attempt.
+function dies, some come twice. A consumer tells repetitions by job, state and attempt. Ends are counted as metrics
+once they were told.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -15,8 +16,10 @@ from lambdas.adapters.attributes import decode
 from lambdas.adapters.event_bus import ENTRIES_A_CALL, Event
 from lambdas.adapters.faults import Fault
 from lambdas.adapters.job_items import job_from
+from lambdas.adapters.metrics import Metrics
 from lambdas.domain.instants import to_text
 from lambdas.domain.job_record import JobRecord
+from lambdas.domain.jobs import JobState
 
 _log = logging.getLogger(__name__)
 
@@ -27,9 +30,13 @@ class Bus(Protocol):
     def put(self, events: Sequence[Event]) -> list[int]: ...
 
 
+_ENDS = {JobState.SUCCEEDED.value: names.METRIC_SUCCEEDED, JobState.FAILED.value: names.METRIC_FAILED}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Teller:
     bus: Bus
+    metrics: Metrics
     stack: str
 
     def tell(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -43,9 +50,16 @@ class Teller:
                 _log.warning("events not told", extra={"error": str(fault)})
                 failed = [0]
             if failed:
+                self._count(event for _, event in page[: min(failed)])
                 return {"batchItemFailures": [{"itemIdentifier": page[min(failed)][0]}]}
+            self._count(event for _, event in page)
         _log.info("job events", extra={"records": len(records), "told": len(changes)})
         return {"batchItemFailures": []}
+
+    def _count(self, told: Iterable[Event]) -> None:
+        for event in told:
+            if metric := _ENDS.get(event.detail["state"]):
+                self.metrics.put(metric, 1)
 
 
 def _changes(records: Sequence[Mapping[str, Any]], stack: str) -> Iterator[tuple[str, Event]]:
