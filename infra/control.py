@@ -16,6 +16,7 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from infra import permissions
+from infra.acknowledged import acknowledge
 from infra.functions import Functions
 from infra.network import Network
 from infra.queues import Queues
@@ -203,7 +204,7 @@ class ControlLoop(Construct):
             memory_mib=SMALL_MIB,
             statements=[permissions.reading_stream(stream), permissions.telling_events(stack)],
         )
-        self._follow("Changes", stream, self.job_events, [OF_A_JOB, *OF_A_SHORTAGE])
+        self._follow("Changes", stream, self.job_events, [OF_A_JOB, *OF_A_SHORTAGE], queues)
         self.notices = functions.add(
             self,
             "Notices",
@@ -212,21 +213,35 @@ class ControlLoop(Construct):
             memory_mib=SMALL_MIB,
             statements=[permissions.reading_stream(stream)],
         )
-        self._follow("Shortages", stream, self.notices, OF_A_SHORTAGE)
+        self._follow("Shortages", stream, self.notices, OF_A_SHORTAGE, queues)
         self.intake.add_event_source(
             sources.SqsEventSource(queues.jobs, batch_size=JOB_BATCH, report_batch_item_failures=True)
         )
         self.reconcile.add_event_source(
             sources.SqsEventSource(queues.reconcile, batch_size=1, report_batch_item_failures=True)
         )
+        for function in (self.intake, self.reconcile):
+            acknowledge(
+                function,
+                "A queue keeps what its function failed on itself; a mapping of a queue takes no destination.",
+                "Serverless-LambdaEventSourceMappingDestination",
+            )
 
     def notify_on(self, topic: sns.Topic) -> None:
         """Where `notices` are published. Apart from the rest, since the topic stands with the alarms on functions."""
         self.notices.add_environment(names.ENV_ALARM_TOPIC, topic.topic_arn)
         self.notices.add_to_role_policy(permissions.publishing(topic.topic_arn))
 
-    def _follow(self, id: str, stream: str, function: lambda_.Function, wanted: Sequence[Mapping[str, object]]) -> None:
-        """Calls the function with every change that is as one of `wanted`, soon after it was written."""
+    def _follow(
+        self,
+        id: str,
+        stream: str,
+        function: lambda_.Function,
+        wanted: Sequence[Mapping[str, object]],
+        queues: Queues,
+    ) -> None:
+        """Calls the function with every change that is as one of `wanted`, soon after it was written. Of what could not
+        be told in time the place in the stream goes to `undelivered`, never the records themselves."""
         mapping = lambda_.EventSourceMapping(
             self,
             id,
@@ -236,6 +251,7 @@ class ControlLoop(Construct):
             batch_size=EVENT_BATCH,
             report_batch_item_failures=True,
             max_record_age=EVENTS_KEPT,
+            on_failure=sources.SqsDlq(queues.undelivered),
             filters=[lambda_.FilterCriteria.filter(dict(each)) for each in wanted],
         )
         mapping.node.add_dependency(function.role)  # its policy too: the stream is read as the function

@@ -10,6 +10,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
+from infra.acknowledged import acknowledge, acknowledge_wildcards
 from infra.bundling import Built
 from infra.logs import log_group
 from infra.options import Options
@@ -57,6 +58,7 @@ class Functions(Construct):
         self.log_group.grant_write(role)
         for statement in statements:
             role.add_to_policy(statement)
+        acknowledge_wildcards(role, statements)
         function = lambda_.Function(
             scope,
             id,
@@ -71,6 +73,24 @@ class Functions(Construct):
             logging_format=lambda_.LoggingFormat.JSON,
             application_log_level_v2=lambda_.ApplicationLogLevel.INFO,
             environment={**self._environment, **(environment or {})},
+        )
+        acknowledge(
+            function,
+            "The newest Python that its own dependencies and tests are run with (`-c python`).",
+            "AwsSolutions-L1",
+            "Serverless-LambdaLatestVersion",
+        )
+        acknowledge(
+            function,
+            "What is called asynchronously has a failure destination (events.py), which says more than a dead letter; "
+            "the others are called by queues, by a stream or by somebody who waits for the answer.",
+            "Serverless-LambdaDLQ",
+        )
+        acknowledge(
+            function,
+            "A tracer would take more CPU at every cold start than the function itself (docs/adr/0010); each pass says "
+            "what it did in one line of the log.",
+            "Serverless-LambdaTracing",
         )
         self.all.append(function)
         return function

@@ -7,6 +7,8 @@ from aws_cdk import Annotations
 from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
 
+from infra.acknowledged import acknowledge
+
 _LOOKUP_PENDING = "vpc-12345"
 """The id of the stand-in that CDK synthesizes with before it has looked the real VPC up."""
 
@@ -44,7 +46,7 @@ class Network(Construct):
 
         65,536 addresses in subnets of 4,096 leave room for the six zones of the largest Region. S3 and DynamoDB are
         reached through gateway endpoints, which are free."""
-        return ec2.Vpc(
+        vpc = ec2.Vpc(
             self,
             "Vpc",
             ip_addresses=ec2.IpAddresses.cidr("10.90.0.0/16"),
@@ -62,6 +64,13 @@ class Network(Construct):
                 "DynamoDb": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.DYNAMODB),
             },
         )
+        acknowledge(
+            vpc,
+            "Flow logs cost by the gigabyte and would tell of traffic that only jobs begin: nothing comes in. An owner "
+            "who must have them adds them to the VPC.",
+            "AwsSolutions-VPC7",
+        )
+        return vpc
 
     def _named(self, subnet_ids: Sequence[str]) -> list[ec2.ISubnet]:
         """The owner's subnets as the look-up found them. A wrong one fails the synthesis with its name."""

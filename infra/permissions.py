@@ -16,6 +16,25 @@ MADE_BY_A_LAUNCH = ("fleet", "instance", "volume", "network-interface", "spot-in
 PUBLIC_IMAGES = ("ami-amazon-linux-latest", "deeplearning/ami")
 """AWS's own parameters under /aws/service/ that say which image is the newest."""
 
+WILDCARDS = {
+    "MakeTagged": "What is launched has no id before the call; the condition asks for the stack's tag on it.",
+    "TagAtLaunch": "What is launched has no id before the call; only tags of the call that makes it, the stack's among "
+    "them, are let through.",
+    "LaunchFrom": "Images, their snapshots and key pairs are the pool owner's choice, in a file that may change daily.",
+    "LaunchFromTagged": "Who names a subnet, group or template in a pool tags it with the stack's name first.",
+    "MakeTemplates": "A template has no id before it is made; the condition asks for the stack's tag on it.",
+    "TagTemplates": "A template has no id before it is made; only tags of the call that makes it are let through.",
+    "DeleteOwnTemplates": "Which templates there are is known at run time; the condition asks for the stack's tag.",
+    "EndOwnInstances": "Which instances there are is known at run time; the condition asks for the stack's tag.",
+    "ReadOwnConsoles": "Which instances there are is known at run time; the condition asks for the stack's tag.",
+    "FindImages": "AWS's own public parameters, one for each kind of image and each version.",
+    "Look": "These calls know no resources: IAM takes nothing but * for them.",
+    "FetchInputs": "Inputs are named by their content.",
+    "KeepCheckpoints": "Saves are named by their job; the session's tag holds them to its pool.",
+    "WriteLog": "Streams are named by their job; the session's tag holds them to its pool.",
+    "DeleteWhatGoes": "The bucket goes with the stack, and everything in it.",
+}
+"""By statement: why a wildcard in its resources is no wider than it must be."""
 
 MAY_BE_TAGGED = ("launch-template", "subnet", "security-group")
 

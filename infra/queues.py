@@ -5,6 +5,8 @@ from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from infra.acknowledged import acknowledge
+
 MOST_BYTES = 1024 * 1024
 """The largest message that SQS takes. Lowtide's own limit for a job is lower, so that what is over it is parked with a
 reason instead of being refused where nobody looks."""
@@ -15,14 +17,27 @@ RECONCILE_TRIES = 3
 
 
 class Queues(Construct):
-    """`jobs`, `parked`, `reconcile` and its dead letters, `reconcile_failed`."""
+    """`jobs`, `parked`, `reconcile` and its dead letters, `reconcile_failed`; `undelivered`: events nobody took."""
 
     def __init__(self, scope: Construct, id: str, *, intake_timeout: Duration, reconcile_timeout: Duration) -> None:
         super().__init__(scope, id)
         self.jobs = self._queue("Jobs", visibility_timeout=_six_times(intake_timeout))
         """No dead-letter queue: what is no job is parked by intake with its reason, and what is one waits for us."""
+        acknowledge(
+            self.jobs,
+            "A redrive limit would take jobs off the queue when the fault is ours (docs/adr/0004).",
+            *("AwsSolutions-SQS3", "Serverless-SQSRedrivePolicy"),
+        )
         self.parked = self._queue("Parked")
+        acknowledge(
+            self.parked,
+            "Holds copies for people's own tools; no function reads it, so none can fail on it.",
+            *("AwsSolutions-SQS3", "Serverless-SQSRedrivePolicy"),
+        )
         self.reconcile_failed = self._queue("ReconcileFailed", fifo=True)
+        self.undelivered = self._queue("Undelivered")
+        for letters in (self.reconcile_failed, self.undelivered):
+            acknowledge(letters, "Is itself where dead letters go.", "AwsSolutions-SQS3", "Serverless-SQSRedrivePolicy")
         self.reconcile = self._queue(
             "Reconcile",
             fifo=True,

@@ -71,8 +71,16 @@ class LowtideStack(Stack):
             identity=identity,
             worker=instances,
         )
-        Events(self, "Events", tick=loop.tick, news=loop.news, worker_api=api.function, catalogue=loop.catalogue)
-        watch = Watch(self, "Watch", stack_name=self.stack_name, functions=code.all)
+        Events(
+            self,
+            "Events",
+            tick=loop.tick,
+            news=loop.news,
+            worker_api=api.function,
+            catalogue=loop.catalogue,
+            undelivered=queues.undelivered,
+        )
+        watch = Watch(self, "Watch", stack_name=self.stack_name, functions=code.all, queues=queues)
         loop.notify_on(watch.topic)
         Teardown(self, "Teardown", functions=code, storage=storage, before=list(self.node.children))
         self._outputs(

@@ -8,7 +8,9 @@ more (docs/operations.md).
 # jsii's classes do not match jsii's own interfaces structurally: the names of parameters differ.
 # pyright: reportArgumentType=false
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
 
 from aws_cdk import Aws, Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -18,6 +20,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from infra.queues import Queues
 from lambdas import names
 
 RUNBOOK = "docs/operations.md"
@@ -27,12 +30,19 @@ QUIET_MINUTES = 5
 """Without an error or a throttle, until the functions' alarm ends: a fault that comes with every event is one alarm."""
 MOST_METRICS = 10
 """That CloudWatch takes in the expression of one alarm."""
+FAULTS = ("Errors", "Throttles")
+"""As Lambda counts them of each function."""
+
+_Graph = tuple[str, Sequence[cloudwatch.IMetric], dict[str, Any]]
+"""Title, lines, and what else the widget is told."""
 
 
 class Watch(Construct):
     """`topic` and `dashboard`."""
 
-    def __init__(self, scope: Construct, id: str, *, stack_name: str, functions: Sequence[lambda_.Function]) -> None:
+    def __init__(
+        self, scope: Construct, id: str, *, stack_name: str, functions: Sequence[lambda_.Function], queues: Queues
+    ) -> None:
         """`functions`: those that run while the stack lives."""
         super().__init__(scope, id)
         self._stack_name = stack_name
@@ -63,7 +73,7 @@ class Watch(Construct):
         )
         self._silent()
         self._faults(functions)
-        self.dashboard = self._dashboard()
+        self.dashboard = self._dashboard(functions, queues)
 
     def _topic(self) -> sns.Topic:
         """Takes messages from this account's alarms, over TLS. A key of KMS would cost more than the rest of the stack
@@ -186,23 +196,81 @@ class Watch(Construct):
             period=MINUTE,
         )
 
-    def _dashboard(self) -> cloudwatch.Dashboard:
-        graphs = {
-            "Instances": [names.METRIC_DESIRED, names.METRIC_RUNNING, names.METRIC_LAUNCHING, names.METRIC_UNFULFILLED],
-            "Jobs": [names.METRIC_QUEUED_JOBS, names.METRIC_RUNNING_JOBS],
-            "Oldest queued job (s)": [names.METRIC_OLDEST_QUEUED_AGE],
-            "Interruptions and refused launches": [names.METRIC_INTERRUPTIONS, names.METRIC_LAUNCH_FAILURES],
-            "Cost (USD an hour)": [names.METRIC_HOURLY_COST, names.METRIC_ON_DEMAND_HOURLY_COST],
-            "Health": [
-                *(names.METRIC_TICKS, names.METRIC_UNFULFILLED_TOO_LONG, names.METRIC_BLOCKED),
-                *(names.METRIC_PARKED, names.METRIC_UNKNOWN_ERRORS),
-            ],
-        }
+    def _by_reason(self, name: str, statistic: str) -> cloudwatch.MathExpression:
+        """A line for each class of reasons that there was, whatever classes there are."""
+        schema = ",".join((names.NAMESPACE, names.DIMENSION_STACK, names.DIMENSION_REASON))
+        found = f'{{{schema}}} MetricName="{name}" {names.DIMENSION_STACK}="{self._stack_name}"'
+        return cloudwatch.MathExpression(
+            expression=f"SEARCH('{found}', '{statistic}', {MINUTE.to_seconds()})",
+            using_metrics={},
+            label="",
+            period=MINUTE,
+        )
+
+    def _dashboard(self, functions: Sequence[lambda_.Function], queues: Queues) -> cloudwatch.Dashboard:
+        """The stack's own metrics, and what Lambda and SQS count anyway, which costs nothing."""
         dashboard = cloudwatch.Dashboard(self, "Dashboard", default_interval=Duration.hours(3))
-        widgets = [
-            cloudwatch.GraphWidget(title=title, left=[self._metric(m, "Maximum") for m in metrics], width=12)
-            for title, metrics in graphs.items()
-        ]
-        for start in range(0, len(widgets), 2):
-            dashboard.add_widgets(*widgets[start : start + 2])
+        for title, metrics, more in self._graphs(functions, queues):
+            dashboard.add_widgets(cloudwatch.GraphWidget(title=title, left=metrics, width=12, **more))
         return dashboard
+
+    def _graphs(self, functions: Sequence[lambda_.Function], queues: Queues) -> Iterable[_Graph]:
+        now = partial(self._each, statistic="Maximum")
+        counted = partial(self._each, statistic="Sum")
+        yield (
+            "Demand against capacity",
+            now(names.METRIC_DESIRED, names.METRIC_RUNNING, names.METRIC_LAUNCHING, names.METRIC_UNFULFILLED),
+            {},
+        )
+        yield "Unfulfilled by reason", [self._by_reason(names.METRIC_UNFULFILLED, "Maximum")], {"stacked": True}
+        limit = cloudwatch.HorizontalAnnotation(value=100, label="the limit")
+        yield "Spot price by limit (%)", now(names.METRIC_PRICE_OF_LIMIT), {"left_annotations": [limit]}
+        yield (
+            "Cost against on-demand (USD an hour)",
+            now(
+                names.METRIC_HOURLY_COST,
+                names.METRIC_EQUIVALENT_HOURLY_COST,
+                names.METRIC_ON_DEMAND_HOURLY_COST,
+            ),
+            {},
+        )
+        yield (
+            "Interruptions, launches, ends",
+            counted(names.METRIC_INTERRUPTIONS, names.METRIC_LAUNCHED, names.METRIC_TERMINATED),
+            {},
+        )
+        yield "Refused launches by reason", [self._by_reason(names.METRIC_LAUNCH_FAILURES, "Sum")], {"stacked": True}
+        yield (
+            "Jobs",
+            [
+                *now(names.METRIC_QUEUED_JOBS, names.METRIC_RUNNING_JOBS),
+                *counted(names.METRIC_SUCCEEDED, names.METRIC_FAILED),
+            ],
+            {},
+        )
+        yield (
+            "Age of the oldest (s): queued job, message, pass asked for",
+            [
+                self._metric(names.METRIC_OLDEST_QUEUED_AGE, "Maximum"),
+                *(q.metric_approximate_age_of_oldest_message(period=MINUTE) for q in (queues.jobs, queues.reconcile)),
+            ],
+            {},
+        )
+        yield (
+            "Control loop",
+            [
+                *counted(names.METRIC_TICKS, names.METRIC_PASSES_FAILED, names.METRIC_UNKNOWN_ERRORS),
+                *now(names.METRIC_UNFULFILLED_TOO_LONG, names.METRIC_BLOCKED, names.METRIC_PARKED),
+                *(
+                    q.metric_approximate_number_of_messages_visible(period=MINUTE, statistic="Maximum")
+                    for q in (queues.undelivered, queues.reconcile_failed)
+                ),
+            ],
+            {},
+        )
+        for fault in FAULTS:
+            counts = [function.metric(fault, statistic="Sum", period=MINUTE) for function in functions]
+            yield f"{fault} of functions", counts, {"stacked": True}
+
+    def _each(self, *metrics: str, statistic: str) -> list[cloudwatch.IMetric]:
+        return [self._metric(name, statistic) for name in metrics]

@@ -23,6 +23,7 @@ from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
 from infra import permissions
+from infra.acknowledged import acknowledge_wildcards
 from infra.bundling import Built
 from lambdas import names
 
@@ -69,8 +70,10 @@ class DataRole(Construct):
         assert lender.role is not None
         principal = iam.ArnPrincipal(lender.role.role_arn).with_session_tags()
         self.role = iam.Role(self, "Role", assumed_by=principal)
-        for statement in permissions.keeping_jobs_data(bucket, log_group):
+        statements = permissions.keeping_jobs_data(bucket, log_group)
+        for statement in statements:
             self.role.add_to_policy(statement)
+        acknowledge_wildcards(self.role, statements)
         lender.add_to_role_policy(permissions.assuming("LendDataRole", self.role.role_arn))
         lender.add_environment(names.ENV_DATA_ROLE, self.role.role_arn)
         lender.add_environment(names.ENV_BUCKET, bucket.bucket_name)

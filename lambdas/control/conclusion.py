@@ -17,7 +17,7 @@ from lambdas.domain.pools import CapacityType
 from lambdas.domain.reasons import Reason, ReasonClass, merge_reasons
 from lambdas.domain.shortages import alarm_at, alarmed, remembered
 from lambdas.domain.snapshot import Snapshot
-from lambdas.domain.spending import cost_of
+from lambdas.domain.spending import cost_of, on_demand_cost_of, price_of_limit
 
 _NOT_ABOUT_LAUNCHES = {ReasonClass.LIMIT, ReasonClass.STARTING, ReasonClass.NEVER_FITS, ReasonClass.PAUSED}
 """Reasons that still hold when everything asked for came."""
@@ -125,6 +125,7 @@ def _summary(
     headline = reasons[0] if reasons else None
     present = view(snapshot, now).present
     spending = {kind: _hourly_cost(present, kind, snapshot) for kind in CapacityType}
+    price = price_of_limit(snapshot)
     told: dict[str, Any] = {
         **{f.name: getattr(numbers, f.name) for f in fields(numbers)},
         "oldest_queued_at": numbers.oldest_queued_at and to_text(numbers.oldest_queued_at),
@@ -135,6 +136,8 @@ def _summary(
         "blocked": any(reason.reason_class in BLOCKING for reason in reasons),
         "hourly_cost_usd": str(sum(spending.values(), Decimal(0))),
         "on_demand_hourly_cost_usd": str(spending[CapacityType.ON_DEMAND]),
+        "on_demand_equivalent_hourly_usd": str(on_demand_cost_of(present, snapshot)),
+        "price_of_limit": price and str(round(price, 3)),
     }
     return {name: value for name, value in told.items() if value is not None}
 

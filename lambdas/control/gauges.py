@@ -15,7 +15,9 @@ from lambdas.domain.instants import from_text
 Summary = Mapping[str, Any]
 """As a pass stores it (conclusion.py): `{"desired": 2, "running": 1, "launching": 0, "draining": 0, "idle": 0,
 "unfulfilled": 1, "unfulfilled_alarm_at": instant, "queued_jobs": 3, "running_jobs": 1, "oldest_queued_at": instant,
-"blocked": false, "hourly_cost_usd": "0.35", "on_demand_hourly_cost_usd": "0.98"}`. What is absent counts as nothing."""
+"blocked": false, "hourly_cost_usd": "0.35", "on_demand_hourly_cost_usd": "0.12",
+"on_demand_equivalent_hourly_usd": "0.98", "price_of_limit": "0.83", "reason": {"class": "capacity", ...}}`. What is
+absent counts as nothing."""
 
 _COUNTS = (
     (names.METRIC_DESIRED, "desired"),
@@ -28,17 +30,24 @@ _COUNTS = (
 _COSTS = (
     (names.METRIC_HOURLY_COST, "hourly_cost_usd"),
     (names.METRIC_ON_DEMAND_HOURLY_COST, "on_demand_hourly_cost_usd"),
+    (names.METRIC_EQUIVALENT_HOURLY_COST, "on_demand_equivalent_hourly_usd"),
 )
 
 
 def publish_totals(metrics: Metrics, summaries: Collection[Summary], now: datetime) -> None:
-    """The stack's gauges, summed over its pools; zeros without any."""
+    """The stack's gauges, summed over its pools; zeros without any. What is unfulfilled also by the class of each
+    pool's first reason, and the price by its limit where one is known: both only while there is something to say."""
     for metric, key in _COUNTS:
         metrics.put(metric, sum(_number(summary, key) for summary in summaries))
     oldest = max((_oldest_age(summary, now) for summary in summaries), default=0.0)
     metrics.put(names.METRIC_OLDEST_QUEUED_AGE, oldest, "Seconds")
     for metric, key in _COSTS:
         metrics.put(metric, sum(_number(summary, key) for summary in summaries), "None")
+    for reason_class, missing in _unfulfilled_by_class(summaries).items():
+        metrics.put(names.METRIC_UNFULFILLED, missing, reason=reason_class)
+    shares = [_number(summary, "price_of_limit") for summary in summaries if "price_of_limit" in summary]
+    if shares:
+        metrics.put(names.METRIC_PRICE_OF_LIMIT, 100 * max(shares), "Percent")
 
 
 def publish_for_alarms(metrics: Metrics, active: Iterable[Summary], *, parked: int, now: datetime) -> None:
@@ -48,6 +57,16 @@ def publish_for_alarms(metrics: Metrics, active: Iterable[Summary], *, parked: i
     metrics.put(names.METRIC_BLOCKED, sum(bool(summary.get("blocked")) for summary in told))
     metrics.put(names.METRIC_PARKED, parked)
     metrics.put(names.METRIC_UNKNOWN_ERRORS, 0)  # a pass that meets one adds to it
+
+
+def _unfulfilled_by_class(summaries: Collection[Summary]) -> Mapping[str, Decimal]:
+    """Of pools that miss instances; each pool counts under the class of the reason to act on."""
+    found: dict[str, Decimal] = {}
+    for summary in summaries:
+        missing, reason = _number(summary, "unfulfilled"), summary.get("reason")
+        if missing and reason is not None:
+            found[reason["class"]] = found.get(reason["class"], Decimal()) + missing
+    return found
 
 
 def _unfulfilled_too_long(summary: Summary, now: datetime) -> bool:

@@ -3,10 +3,11 @@ job's state, and for each turn of a shortage (shortage_news.py).
 
 The stream holds every change that was written, whoever wrote it, and is read until it was told: no event is lost when a
 function dies, some come twice. A consumer tells repetitions by job, state and attempt; by pool, since, status and code.
+Ends of jobs are counted as metrics once they were told.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -16,9 +17,11 @@ from lambdas.adapters.attributes import decode
 from lambdas.adapters.event_bus import ENTRIES_A_CALL, Event
 from lambdas.adapters.faults import Fault
 from lambdas.adapters.job_items import job_from
+from lambdas.adapters.metrics import Metrics
 from lambdas.control.shortage_news import shortage_news
 from lambdas.domain.instants import to_text
 from lambdas.domain.job_record import JobRecord
+from lambdas.domain.jobs import JobState
 
 _log = logging.getLogger(__name__)
 
@@ -29,9 +32,13 @@ class Bus(Protocol):
     def put(self, events: Sequence[Event]) -> list[int]: ...
 
 
+_ENDS = {JobState.SUCCEEDED.value: names.METRIC_SUCCEEDED, JobState.FAILED.value: names.METRIC_FAILED}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Teller:
     bus: Bus
+    metrics: Metrics
     stack: str
 
     def tell(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -45,9 +52,16 @@ class Teller:
                 _log.warning("events not told", extra={"error": str(fault)})
                 failed = [0]
             if failed:
+                self._count(event for _, event in page[: min(failed)])
                 return {"batchItemFailures": [{"itemIdentifier": page[min(failed)][0]}]}
+            self._count(event for _, event in page)
         _log.info("events", extra={"records": len(records), "told": len(changes)})
         return {"batchItemFailures": []}
+
+    def _count(self, told: Iterable[Event]) -> None:
+        for event in told:
+            if metric := _ENDS.get(event.detail.get("state", "")):
+                self.metrics.put(metric, 1)
 
 
 def _changes(records: Sequence[Mapping[str, Any]], stack: str) -> Iterator[tuple[str, Event]]:

@@ -47,6 +47,28 @@ def _price(instance: Instance, snapshot: Snapshot, market: Mapping[tuple[str, st
     return next((each for each in prices if each is not None), Decimal())
 
 
+def on_demand_cost_of(instances: Iterable[Instance], snapshot: Snapshot) -> Decimal:
+    """What these would cost an hour on demand, with their volumes and addresses. A type whose on-demand price is not
+    known counts at what it costs now, so that it saves nothing."""
+    market = snapshot.market()
+    return sum((_on_demand(each, snapshot, market) + beside(snapshot.pool) for each in instances), Decimal())
+
+
+def _on_demand(instance: Instance, snapshot: Snapshot, market: Mapping[tuple[str, str], MarketPrice]) -> Decimal:
+    facts = snapshot.pool.facts(instance.instance_type)
+    known = facts and facts.on_demand_price
+    return _price(instance, snapshot, market) if known is None else known
+
+
+def price_of_limit(snapshot: Snapshot) -> Decimal | None:
+    """The spot price of the pool's cheapest offering by its limit, as a share of that limit: above 1 nothing of the
+    pool can be had. None for a pool of which no price or no limit is known."""
+    pool = snapshot.pool
+    known = ((each.price, pool.facts(each.instance_type)) for each in snapshot.prices if pool.spot)
+    limited = ((price, pool.price_limit(facts)) for price, facts in known if facts is not None)
+    return min((price / limit for price, limit in limited if limit), default=None)
+
+
 def unit_cost(facts: TypeFacts, capacity_type: CapacityType, limit: Decimal | None, pool: Pool) -> Decimal | None:
     """The most that a new instance costs an hour; None: not known."""
     most = facts.on_demand_price if capacity_type is CapacityType.ON_DEMAND or limit is None else limit

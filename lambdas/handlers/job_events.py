@@ -10,7 +10,7 @@ from lambdas.handlers.environment import Environment, environment
 
 
 def teller(given: Environment) -> Teller:
-    return Teller(bus=EventBus(given.events), stack=given.stack)
+    return Teller(bus=EventBus(given.events), metrics=given.metrics, stack=given.stack)
 
 
 @cache
@@ -23,4 +23,7 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
 
 
 def serve(function: Teller, event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - what Lambda calls
-    return function.tell(event["Records"])
+    try:
+        return function.tell(event["Records"])
+    finally:
+        function.metrics.flush()

@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from infra import options
+from lambdas import names
 from lowtide.cli.app import app
 from lowtide.demo.workload import WAVES
 
@@ -27,17 +28,27 @@ def _name(document: Path) -> str:
 
 def _typed(document: Path) -> Iterator[list[str]]:
     """Every command line of the shell examples and every one quoted in the text, in words, comments left out."""
-    text = document.read_text(encoding="utf-8")
-    for block in _FENCED.findall(text):
+    yield from _copied(document)
+    for quoted in re.findall(r"`((?:lowtide|make) [^`]+)`", document.read_text(encoding="utf-8")):
+        yield shlex.split(quoted)
+
+
+def _copied(document: Path) -> Iterator[list[str]]:
+    """The lines of the shell examples: what people copy."""
+    for block in _FENCED.findall(document.read_text(encoding="utf-8")):
         for line in filter(str.strip, block.splitlines()):
             yield shlex.split(line, comments=True)
-    for quoted in re.findall(r"`((?:lowtide|make) [^`]+)`", text):
-        yield shlex.split(quoted)
 
 
 ALL_TYPED = [(_name(document), words) for document in DOCUMENTS for words in _typed(document)]
 LOWTIDE = [
     pytest.param(words[1:], id=f"{name}: {' '.join(words)}") for name, words in ALL_TYPED if words[:1] == ["lowtide"]
+]
+COPIED = [
+    pytest.param(words[1:], id=f"{_name(document)}: {' '.join(words)}")
+    for document in DOCUMENTS
+    for words in _copied(document)
+    if words[:1] == ["lowtide"]
 ]
 MAKE = [pytest.param(words[1], id=f"{name}: {' '.join(words)}") for name, words in ALL_TYPED if words[:1] == ["make"]]
 LINKS = [
@@ -64,6 +75,19 @@ def test_a_command_in_the_documents_is_one_that_there_is(words: list[str]) -> No
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     own = left[: left.index("--")] if "--" in left else left
     assert {word.partition("=")[0] for word in own if word.startswith("-")} <= {*known, "--help"}
+
+
+@pytest.mark.parametrize("words", COPIED)
+def test_a_command_in_the_documents_is_taken_by_the_command_lines_own_parser(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every value that it needs, and each one that may be; nothing is run. Files that it names are there."""
+    monkeypatch.chdir(tmp_path)
+    command, left = _verb(words)
+    for word in left:
+        if word.endswith((".yaml", ".json", ".jsonl")):
+            (tmp_path / word).touch()
+    command.make_context(" ".join(words), left)
 
 
 @pytest.mark.parametrize("recipe", MAKE)
@@ -120,3 +144,10 @@ def test_there_is_something_to_check() -> None:
     assert len(LOWTIDE) > 10
     assert len(MAKE) > 5
     assert len(LINKS) > 15
+
+
+def test_the_runbook_has_every_metric_and_no_other() -> None:
+    operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    (_, _, table) = operations.partition("| metric | what it counts |\n")
+    told = [name for row in table.split("\n\n")[0].splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(told) == sorted(value for name, value in vars(names).items() if name.startswith("METRIC_"))

@@ -16,6 +16,8 @@ NO_RESOURCES = {
     *("ec2:DescribeInstanceTypes", "pricing:GetProducts", "servicequotas:GetServiceQuota"),
 }
 """Actions that know no resources: IAM takes nothing but `*`."""
+LEAVE_A_LETTER = {"sqs:SendMessage", "sqs:GetQueueUrl", "sqs:GetQueueAttributes"}
+"""What CDK lets a function do with the queue of what it failed on."""
 
 
 def mappings(template: Template) -> dict[str, dict[str, Any]]:
@@ -194,6 +196,7 @@ def test_the_types_facts_and_prices_are_read_once_a_day_by_a_function_that_may_d
         *("ec2:DescribeInstanceTypes", "pricing:GetProducts"),
         *("dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem"),
         *("logs:CreateLogStream", "logs:PutLogEvents"),
+        *LEAVE_A_LETTER,
     }
 
 
@@ -238,7 +241,7 @@ def test_every_change_of_a_job_goes_to_a_function_that_may_tell_events_and_nothi
     stream = template.resources[table]["Properties"]["StreamSpecification"]
     assert stream == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
     may = {action for s in template.statements("job_events") for action in actions(s)}
-    assert may == {*READS, *LOGS, "events:PutEvents"}
+    assert may == {*READS, *LOGS, *LEAVE_A_LETTER, "events:PutEvents"}
     telling = template.statement("job_events", "TellEvents")
     assert telling["Condition"] == {"ForAllValues:StringEquals": {"events:source": "lowtide"}}
 
@@ -284,7 +287,36 @@ def test_a_failed_tick_or_beat_is_not_repeated_and_failed_news_twice(template: T
         template.function("tick")[0]: (0, 60),
         template.function("worker_api")[0]: (0, 60),
         template.function("news")[0]: (2, 600),
+        template.function("catalogue")[0]: (2, 21600),
     }
+
+
+def test_whatever_comes_asynchronously_and_is_not_taken_is_kept(template: Template) -> None:
+    undelivered = {"Fn::GetAtt": [queue(template, "Undelivered")[0], "Arn"]}
+    targets = [target for rule in template.properties("AWS::Events::Rule") for target in rule["Targets"]]
+    assert [target["DeadLetterConfig"]["Arn"] for target in targets] == [undelivered] * len(targets)
+    configured = template.properties("AWS::Lambda::EventInvokeConfig")
+    assert {config["FunctionName"]["Ref"] for config in configured} == {t["Arn"]["Fn::GetAtt"][0] for t in targets}
+    stream = [m for m in template.properties("AWS::Lambda::EventSourceMapping") if "StartingPosition" in m]
+    for taking in [*configured, *stream]:
+        assert taking["DestinationConfig"] == {"OnFailure": {"Destination": undelivered}}
+
+
+def test_who_may_fail_may_leave_a_letter_and_of_eventbridge_only_the_stacks_own_rules(template: Template) -> None:
+    name, _ = queue(template, "Undelivered")
+    arn = f"{{{name}.Arn}}"
+    writing = {
+        handler
+        for handler in HANDLERS
+        for s in template.statements(handler)
+        if "sqs:SendMessage" in actions(s) and arn in {text(r) for r in as_list(s["Resource"])}
+    }
+    assert writing == {"tick", "worker_api", "news", "catalogue", "job_events"}
+    (policy,) = (p for p in template.properties("AWS::SQS::QueuePolicy") if {"Ref": name} in p["Queues"])
+    allowed = [s for s in policy["PolicyDocument"]["Statement"] if s["Effect"] == "Allow"]
+    assert {s["Principal"]["Service"] for s in allowed} == {"events.amazonaws.com"}
+    sources = {s["Condition"]["ArnEquals"]["aws:SourceArn"]["Fn::GetAtt"][0] for s in allowed}
+    assert sources == set(template.of_type("AWS::Events::Rule"))
 
 
 def test_a_tick_ends_before_the_next_begins(template: Template) -> None:

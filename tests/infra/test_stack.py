@@ -8,7 +8,7 @@ import pytest
 from aws_cdk import assertions
 
 from lambdas import names
-from tests.infra.template import ACCOUNT, REGION, ROOT, ZONES, Template, actions, stack, synthesized, text
+from tests.infra.template import ACCOUNT, REGION, ROOT, ZONES, Template, actions, as_list, stack, synthesized, text
 
 # --- storage ---
 
@@ -268,6 +268,28 @@ def test_nothing_has_a_name_of_its_own_so_that_several_stacks_can_stand_in_one_a
         for name, r in template.resources.items()
         if r["Type"] not in named_by_another and fixed & r.get("Properties", {}).keys()
     ] == []
+
+
+def test_nothing_is_exported_since_an_exports_name_is_the_accounts(template: Template) -> None:
+    assert [name for name, output in template.content["Outputs"].items() if "Export" in output] == []
+
+
+def test_of_two_stacks_in_one_account_neither_may_touch_what_is_the_others() -> None:
+    """What a statement says of the account's resources by wildcard, it says of those with the stack's own tag."""
+    template = synthesized(stack="Night")
+    wide = [
+        statement
+        for _, statement in template.policies()
+        if any(re.fullmatch(rf"arn:aws:ec2:{REGION}:{ACCOUNT}:.*\*", text(r)) for r in as_list(statement["Resource"]))
+    ]
+    assert len(wide) > 8
+    for statement in wide:
+        tags = {k.rpartition("/")[2]: v for k, v in statement.get("Condition", {}).get("StringEquals", {}).items()}
+        if statement["Sid"] == "LaunchFrom":
+            kinds = {text(r).split(":")[5] for r in as_list(statement["Resource"]) if text(r).endswith("*")}
+            assert kinds == {"key-pair/*", "image/*", "snapshot/*"}, "the owner's, whatever stack"
+        else:
+            assert tags[names.TAG_STACK] == "Night", statement["Sid"]
 
 
 # --- going away ---

@@ -1,6 +1,8 @@
 """Events of jobs: one for each change of state, from what the table's stream holds, until it was told."""
 
+import io
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from lambdas import names
 from lambdas.adapters import keys
 from lambdas.adapters.attributes import encode
 from lambdas.adapters.event_bus import EventBus
+from lambdas.adapters.metrics import Metrics
 from lambdas.control.job_events import Teller
 from lowtide.sim.calls import FailNext, aws_error
 from lowtide.sim.events import FakeEvents
@@ -45,6 +48,11 @@ def stream(world: World) -> Stream:
     return Stream(world)
 
 
+def teller(bus: FakeEvents, stack: str = "s", out: io.StringIO | None = None) -> Teller:
+    metrics = Metrics(stack, out or io.StringIO(), now=lambda: datetime(2026, 11, 23, tzinfo=UTC))
+    return Teller(bus=EventBus(bus), metrics=metrics, stack=stack)  # type: ignore[arg-type]
+
+
 def told(bus: FakeEvents) -> list[dict[str, Any]]:
     return [json.loads(entry["Detail"]) for entry in bus.told]
 
@@ -64,7 +72,7 @@ def course(world: World, stream: Stream) -> None:
 def test_each_change_of_state_is_an_event_of_our_own_source(world: World, stream: Stream) -> None:
     course(world, stream)
     bus = FakeEvents()
-    assert Teller(bus=EventBus(bus), stack="Night").tell(stream.records) == {"batchItemFailures": []}  # type: ignore[arg-type]
+    assert teller(bus, "Night").tell(stream.records) == {"batchItemFailures": []}
     assert {(entry["Source"], entry["DetailType"]) for entry in bus.told} == {("lowtide", names.EVENT_JOB_STATE)}
     assert [(each["previous_state"], each["state"], each["attempt"]) for each in told(bus)] == [
         (None, "queued", 0),
@@ -85,7 +93,7 @@ def test_nothing_that_the_job_was_given_or_wrote_is_in_an_event(world: World, st
     world.finish(instance, exit_code=1, error="the last words: hunter2")
     stream.look()
     bus = FakeEvents()
-    Teller(bus=EventBus(bus), stack="s").tell(stream.records)  # type: ignore[arg-type]
+    teller(bus).tell(stream.records)
     assert bus.told
     assert "hunter2" not in json.dumps(bus.told, default=str)
 
@@ -96,7 +104,7 @@ def test_a_change_that_is_none_of_the_state_is_no_event(world: World, stream: St
     world.table.update("JOB#job", keys.JOB, "SET expires_at = :then", values={":then": 1})
     stream.look()
     bus = FakeEvents()
-    Teller(bus=EventBus(bus), stack="s").tell(stream.records)  # type: ignore[arg-type]
+    teller(bus).tell(stream.records)
     assert len(bus.told) == 1
 
 
@@ -106,7 +114,7 @@ def test_an_item_that_went_by_itself_is_no_event() -> None:
         "eventName": "REMOVE",
         "dynamodb": {"SequenceNumber": "1", "Keys": {"sk": {"S": keys.JOB}}, "OldImage": {}},
     }
-    assert Teller(bus=EventBus(bus), stack="s").tell([removed]) == {"batchItemFailures": []}  # type: ignore[arg-type]
+    assert teller(bus).tell([removed]) == {"batchItemFailures": []}
     assert bus.told == []
 
 
@@ -114,7 +122,7 @@ def test_a_bus_that_does_not_answer_has_the_stream_read_again_from_there(world: 
     course(world, stream)
     sorry = aws_error("PutEvents", "InternalException", "sorry", status=500)
     bus = FakeEvents(hook=FailNext({"events.put_events": [sorry]}))
-    answer = Teller(bus=EventBus(bus), stack="s").tell(stream.records)  # type: ignore[arg-type]
+    answer = teller(bus).tell(stream.records)
     assert answer == {"batchItemFailures": [{"itemIdentifier": stream.records[0]["dynamodb"]["SequenceNumber"]}]}
 
 
@@ -129,5 +137,16 @@ class Choosy(FakeEvents):
 
 def test_an_event_that_was_not_taken_comes_again_with_those_after_it(world: World, stream: Stream) -> None:
     course(world, stream)
-    answer = Teller(bus=EventBus(Choosy()), stack="s").tell(stream.records)  # type: ignore[arg-type]
+    answer = teller(Choosy()).tell(stream.records)
     assert answer == {"batchItemFailures": [{"itemIdentifier": stream.records[2]["dynamodb"]["SequenceNumber"]}]}
+
+
+def test_the_ends_of_jobs_that_were_told_are_counted(world: World, stream: Stream) -> None:
+    course(world, stream)
+    out = io.StringIO()
+    function = teller(FakeEvents(), out=out)
+    function.tell(stream.records)
+    function.metrics.flush()
+    (line,) = (json.loads(text) for text in out.getvalue().splitlines())
+    assert line[names.METRIC_SUCCEEDED] == [1]
+    assert names.METRIC_FAILED not in line

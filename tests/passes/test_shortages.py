@@ -1,5 +1,6 @@
 """A shortage is told of once when it lasts, once for another reason, once at its end: to people and on the bus."""
 
+import io
 import json
 from datetime import timedelta
 from decimal import Decimal
@@ -12,6 +13,7 @@ from lambdas import names
 from lambdas.adapters import keys
 from lambdas.adapters.attributes import encode
 from lambdas.adapters.event_bus import EventBus
+from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.topic import Topic
 from lambdas.control.job_events import Teller
 from lambdas.control.notices import Notifier
@@ -34,7 +36,8 @@ class Told(World):
         self.before: dict[str, Any] = {}
         self.records: list[dict[str, Any]] = []
         self._notifier = Notifier(topic=Topic(self.sns, "arn:aws:sns:us-west-2:1:alarms"), stack=stack)  # type: ignore[arg-type]
-        self._teller = Teller(bus=EventBus(self.bus), stack=stack)  # type: ignore[arg-type]
+        metrics = Metrics(stack, io.StringIO(), now=self.clock)
+        self._teller = Teller(bus=EventBus(self.bus), metrics=metrics, stack=stack)  # type: ignore[arg-type]
 
     def refuse(self, error: tuple[str, str] | None) -> None:
         for subnet in ("subnet-a", "subnet-b"):

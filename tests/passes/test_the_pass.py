@@ -177,6 +177,8 @@ def test_the_hourly_cost_adds_spot_at_the_market_with_its_volumes_and_addresses(
     summary = world.state()["summary"]
     beside = Decimal("0.08") * 200 / 730 + Decimal("0.005")
     assert Decimal(summary["hourly_cost_usd"]) == 2 * (Decimal("0.031") + beside)
+    assert Decimal(summary["on_demand_equivalent_hourly_usd"]) == 2 * (Decimal("0.10") + beside)
+    assert 0 < Decimal(summary["price_of_limit"]) < 1
     assert summary["on_demand_hourly_cost_usd"] == "0"
 
 
