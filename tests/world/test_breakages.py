@@ -15,6 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import yaml
 from botocore import xform_name
@@ -206,7 +207,14 @@ def _worker_policy(stack: Stack) -> dict[str, str]:
 @contextmanager
 def _noisy_neighbour(stack: Stack) -> Iterator[None]:
     """Somebody else in the account calls EC2 as fast as EC2 lets them: the bucket of launches stays empty."""
-    ec2 = stack.aws.world.client("ec2", config=Config(retries={"total_max_attempts": 1}))
+    given = stack.aws.world.environment()
+    session: Any = boto3.session.Session(given["AWS_ACCESS_KEY_ID"], given["AWS_SECRET_ACCESS_KEY"])
+    ec2 = session.client(
+        "ec2",
+        region_name=stack.aws.world.region,
+        endpoint_url=stack.aws.world.endpoint,
+        config=Config(retries={"total_max_attempts": 1}),
+    )
     over = threading.Event()
 
     def call() -> None:
