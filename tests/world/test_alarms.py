@@ -16,11 +16,15 @@ def letters(stack: Stack) -> str:
     sqs, sns = stack.aws.world.client("sqs"), stack.aws.world.client("sns")
     url = sqs.create_queue(QueueName="subscriber")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    allow = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage"}
-    policy = {"Version": "2012-10-17", "Statement": [{**allow, "Resource": arn}]}
-    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
+    may_send(stack, "sns", url, arn)
     sns.subscribe(TopicArn=stack.outputs[names.OUTPUT_ALARM_TOPIC_ARN], Protocol="sqs", Endpoint=arn)
     return url
+
+
+def may_send(stack: Stack, service: str, url: str, arn: str) -> None:
+    allow = {"Effect": "Allow", "Principal": {"Service": f"{service}.amazonaws.com"}, "Action": "sqs:SendMessage"}
+    policy = {"Version": "2012-10-17", "Statement": [{**allow, "Resource": arn}]}
+    stack.aws.world.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
 
 
 class Told:
@@ -52,6 +56,7 @@ def bus(stack: Stack) -> str:
     sqs, events = stack.aws.world.client("sqs"), stack.aws.world.client("events")
     url = sqs.create_queue(QueueName="shortages")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    may_send(stack, "events", url, arn)
     pattern = {"source": [names.EVENT_SOURCE], "detail-type": [names.EVENT_POOL_SHORTAGE]}
     events.put_rule(Name="shortages", EventPattern=json.dumps(pattern))
     events.put_targets(Rule="shortages", Targets=[{"Id": "queue", "Arn": arn}])
