@@ -104,7 +104,7 @@ def told(stack: Stack, owned: Owned) -> Told:
         stack.send({**given, "command": 'test -n "$TOKEN$PASSWORD"', "image": "registry.example/train:1"}),
         stack.send({**given, "command": used, "secrets": {"HIDDEN": owned.hidden}}),
     ]
-    waiting = stack.send({**given, "command": "true", "pool": "scarce"})
+    waiting = stack.send({"env": given["env"], "command": "true", "pool": "scarce"})
     wrong = stack.send({**given, "command": "true", "env": {"PASSWORD": {"of": VALUES[2]}}})
     assert [stack.ended(job_id).state for job_id in ended] == [
         *(JobState.SUCCEEDED, JobState.FAILED, JobState.SUCCEEDED, JobState.FAILED)
