@@ -46,7 +46,7 @@ def owned(stack: Stack) -> Iterator[Owned]:
     ]
     policy = json.dumps({"Version": "2012-10-17", "Statement": allowed})
     client("iam").put_role_policy(RoleName=JOB_ROLE, PolicyName="secrets", PolicyDocument=policy)
-    stack.apply(steady(pool_name=POOL, min_instances=0, job_role_arn=role["Arn"]))
+    stack.apply(steady(pool_name=POOL, min_instances=0, max_idle_agent_period="10m", job_role_arn=role["Arn"]))
     yield Owned(arn=role["Arn"], token=token, password=password, hidden=hidden)
     stack.lowtide("pools", "delete", POOL, "--drain", "--yes")
 
