@@ -38,6 +38,9 @@ PACE = 20.0
 """A minute of AWS lasts three seconds; a two-minute notice six."""
 CHECKPOINT = timedelta(seconds=60) / PACE
 """A running job is saved this often, more often than a deployment's default, so that jobs of seconds see several."""
+RESERVE = timedelta(seconds=3)
+"""For the last save and for saying so, before an announced end; a twentieth of the default is nothing to a machine that
+has other things to do."""
 SPOT_TYPE, STEADY_TYPE, SCARCE_TYPE = "m7i.large", "c7i.large", "m6i.large"
 JOB_ROLE = "world-jobs"
 """The one role that pools may name for their jobs."""
@@ -194,7 +197,13 @@ def scarce(**more: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    settings = replace(Settings().paced(PACE), idle_power_off=Settings().idle_power_off / 180, checkpoint=CHECKPOINT)
+    settings = replace(
+        Settings().paced(PACE),
+        idle_power_off=Settings().idle_power_off / 180,
+        checkpoint=CHECKPOINT,
+        save_reserve_least=RESERVE,
+        save_reserve_most=RESERVE * 4 / 3,
+    )
     with LocalAws(pace=PACE, random=Random(11)) as aws:
         for instance_type in (SPOT_TYPE, STEADY_TYPE, SCARCE_TYPE):
             aws.market.set_price(instance_type, "*", SPOT_PRICE)

@@ -65,6 +65,8 @@ def test_a_job_whose_instance_went_with_little_or_no_notice_runs_again(
 
 # --- what an attempt's end after a notice means -----------------------------------------------------------------------
 
+NOTICE = timedelta(seconds=20)
+"""More than a scaled two minutes: seven workers have to say how their jobs ended before it is over."""
 DONE = 'echo done >"$LOWTIDE_DONE_FILE"'
 ON_SIGTERM = {
     "0": "exit 0",
@@ -86,7 +88,7 @@ def told(reaction: str) -> str:
 
 @pytest.fixture(scope="module")
 def noticed(stack: Stack) -> Mapping[str, dict[str, Any]]:
-    """The ended jobs as `jobs show` has them, all of which ran when their instances got a full notice."""
+    """The ended jobs as `jobs show` has them, all of which ran when their instances got their notice."""
     stack.apply(spot(pool_name="noticed", max_instances=len(ON_SIGTERM)))
     ids = {name: stack.send({"pool": "noticed", "command": told(how)}) for name, how in ON_SIGTERM.items()}
     for job_id in ids.values():
@@ -94,7 +96,7 @@ def noticed(stack: Stack) -> Mapping[str, dict[str, Any]]:
     for job_id in ids.values():
         instance_id = stack.in_state(job_id, JobState.RUNNING).instance_id
         assert instance_id is not None
-        stack.aws.market.interrupt(instance_id)
+        stack.aws.market.interrupt(instance_id, lead=NOTICE)
     for job_id in ids.values():
         stack.ended(job_id)
     return {name: stack.shown(job_id) for name, job_id in ids.items()}

@@ -46,7 +46,7 @@ def owned(stack: Stack) -> Iterator[Owned]:
     ]
     policy = json.dumps({"Version": "2012-10-17", "Statement": allowed})
     client("iam").put_role_policy(RoleName=JOB_ROLE, PolicyName="secrets", PolicyDocument=policy)
-    stack.apply(steady(pool_name=POOL, min_instances=0, job_role_arn=role["Arn"]))
+    stack.apply(steady(pool_name=POOL, min_instances=0, max_idle_agent_period="10m", job_role_arn=role["Arn"]))
     yield Owned(arn=role["Arn"], token=token, password=password, hidden=hidden)
     stack.lowtide("pools", "delete", POOL, "--drain", "--yes")
 
@@ -104,7 +104,7 @@ def told(stack: Stack, owned: Owned) -> Told:
         stack.send({**given, "command": 'test -n "$TOKEN$PASSWORD"', "image": "registry.example/train:1"}),
         stack.send({**given, "command": used, "secrets": {"HIDDEN": owned.hidden}}),
     ]
-    waiting = stack.send({**given, "command": "true", "pool": "scarce"})
+    waiting = stack.send({"env": given["env"], "command": "true", "pool": "scarce"})
     wrong = stack.send({**given, "command": "true", "env": {"PASSWORD": {"of": VALUES[2]}}})
     assert [stack.ended(job_id).state for job_id in ended] == [
         *(JobState.SUCCEEDED, JobState.FAILED, JobState.SUCCEEDED, JobState.FAILED)
