@@ -7,9 +7,10 @@ too many patterns to list, so the linear programme starts with few and is given 
 there are none (Gilmore and Gomory 1961). Its dual prices then say which patterns a solution cheaper than a known one
 can have at all; of these the integer optimum is made.
 
-The pattern that is worth most on a type is found by branch and bound: what is left of each of the three resources bounds
-what more can come in, by a knapsack of that resource alone, counted in so few levels that its table is small. Where that
-takes too long the bound stands in for the worth, and the linear bound is made smaller in proportion (Farley 1990).
+The pattern that is worth most on a type is found by branch and bound: what is left of each of the three resources
+bounds what more can come in, by a knapsack of that resource alone, counted in so few levels that its table is small.
+Where that takes too long the bound stands in for the worth, and the linear bound is made smaller in proportion (Farley
+1990).
 """
 
 from collections import Counter
@@ -52,7 +53,9 @@ class Kind:
     def beats(self, other: "Kind") -> bool:
         """Whatever the other holds, this holds for no more money."""
         pairs = zip(self.loads, other.loads, strict=True)
-        no_worse = all(theirs is None or (ours is not None and self._less(ours, other, theirs)) for ours, theirs in pairs)
+        no_worse = all(
+            theirs is None or (ours is not None and self._less(ours, other, theirs)) for ours, theirs in pairs
+        )
         return no_worse and self.price <= other.price
 
     def _less(self, ours: Load, other: "Kind", theirs: Load) -> bool:
@@ -62,8 +65,8 @@ class Kind:
 
     def places(self, size: int) -> int:
         """How many jobs of the size an empty instance takes."""
-        load = self.loads[size]
-        return 0 if load is None else load.times_in(self.whole)
+        taken = self.loads[size]
+        return 0 if taken is None else taken.times_in(self.whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,9 @@ def problem_of(mix: Mix) -> Problem:
     kinds = list(dict.fromkeys(kinds))
     useful: list[Kind] = []
     for kind in kinds:
-        if not any(other.beats(kind) and (other in useful or not kind.beats(other)) for other in kinds if other != kind):
+        if not any(
+            other.beats(kind) and (other in useful or not kind.beats(other)) for other in kinds if other != kind
+        ):
             useful.append(kind)
     return Problem(tuple(useful), tuple(sizes.values()), aux_jobs, mix.aux)
 
@@ -238,8 +243,8 @@ class _Search:
         What a job takes is rounded down to levels, and so is what is free."""
         room = self.kind.whole[part]
         tables: list[Vector] = [np.zeros(LEVELS + 1)]
-        for worth, most, load in zip(self.worth[::-1], self.most[::-1], self.loads[::-1], strict=True):
-            level, best, left, batch = load[part] * LEVELS // room, tables[-1].copy(), most, 1
+        for worth, most, taken in zip(self.worth[::-1], self.most[::-1], self.loads[::-1], strict=True):
+            level, best, left, batch = taken[part] * LEVELS // room, tables[-1].copy(), most, 1
             while left:
                 several = min(batch, left)
                 left, batch = left - several, 2 * batch

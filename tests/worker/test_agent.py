@@ -234,7 +234,11 @@ def test_a_claim_tells_of_a_job_whose_lease_is_over_until_it_has_ended(world: Wo
 
 def test_a_worker_without_a_free_vcpu_does_not_claim() -> None:
     world = World(slots=2)
-    world.queued = [lease("a", **asked("2.5")), lease("b", **asked("1.5")), *(lease(f"x-{n}", slots=0) for n in range(3))]
+    world.queued = [
+        lease("a", **asked("2.5")),
+        lease("b", **asked("1.5")),
+        *(lease(f"x-{n}", slots=0) for n in range(3)),
+    ]
     world.run(1.0)
     before = len(world.bodies("/v1/claim"))
     world.run(600.0)
