@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 from decimal import Decimal
 
 from hypothesis import given
@@ -8,7 +9,7 @@ from lambdas.domain.fit import sum_of, taken
 from lambdas.domain.jobs import Resources
 from lambdas.domain.packing import Candidate, Demand, Packing, Room, pack
 from lambdas.domain.pools import TypeFacts
-from lowtide.bench.mixes import Mix
+from lowtide.bench.mixes import Mix, mix
 from lowtide.bench.optimum import cut_bound, problem_of
 from tests.domain.build import kind
 from tests.domain.properties import steadily
@@ -143,6 +144,19 @@ def test_packing_a_long_backlog_costs_what_the_capacity_is() -> None:
 
 
 SLOTS = st.integers(0, 8)
+
+
+def test_two_thousand_jobs_of_many_sizes_on_some_thirty_types_are_packed_within_a_second() -> None:
+    given = mix(125)
+    sizes = list({job.size: job for job in given.jobs}.values())
+    jobs = [replace(sizes[n % len(sizes)], job_id=str(n)) for n in range(2000)]
+    assert (len(sizes), len(given.candidates)) >= (15, 27)
+    began = time.process_time()
+    packing = pack(jobs, (), given.candidates, aux=10, most=2000)
+    assert time.process_time() - began < 1
+    assert not packing.left
+
+
 ASKED = st.builds(
     lambda milli, memory, gpus: asks(str(Decimal(milli) / 1000), memory, gpus),
     st.integers(1, 100_000),
