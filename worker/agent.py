@@ -14,12 +14,13 @@ import random
 import threading
 import uuid
 from datetime import datetime
+from fractions import Fraction
 from typing import Any, Callable
 
 from worker.api import LeaseLost, Refused, Unanswered
 from worker.imds import Notice
 from worker.job import STOP_GRACE_SECONDS
-from worker.leases import Ended, Key, Lease, NeverStarted, Outcome, Stop
+from worker.leases import Ended, Key, Lease, NeverStarted, Outcome, Stop, Used, used_by
 from worker.log import Log
 from worker.pace import Due, Reserve
 from worker.ports import Calls, Clock, Machine, Notices, Running, Starts, Switch, Terms
@@ -233,16 +234,10 @@ class Agent:
     # --- claims -------------------------------------------------------------------------------------------------------
 
     def _claim(self) -> None:
-        free, free_aux = self._free()
-        if not self._may_claim(free, free_aux) or self._clock.monotonic() < self._claim_due.at:
+        if not self._may_claim() or self._clock.monotonic() < self._claim_due.at:
             return
         self._request_id = self._request_id or str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
-        body = {
-            "request_id": self._request_id,
-            "free_slots": free,
-            "free_aux_slots": free_aux,
-            "most": min(CLAIM_AT_MOST, free + free_aux),
-        }
+        body = {"request_id": self._request_id, "most": CLAIM_AT_MOST, **self._room()}
         answer = self._call("/v1/claim", body, self._claim_due)
         if answer is None:
             return
@@ -257,16 +252,34 @@ class Agent:
         if not answer["leases"] and answer["power_off"] and self.idle:
             self._end("the control plane said so")
 
-    def _may_claim(self, free: int, free_aux: int) -> bool:
+    def _may_claim(self) -> bool:
         """A draining instance without leases goes on asking: the answer tells it to power off."""
         if self._leaving or self._ending or self._interrupted():
             return False
-        return self.idle if self._draining else free + free_aux > 0
+        if self._draining:
+            return self.idle
+        used = self._used()
+        vcpus = Fraction(used.slots, max(1, self._terms.slots)) + Fraction(used.vcpus) / max(1, self._machine.vcpus)
+        return used.aux < self._terms.aux_slots or (self._terms.slots > 0 and vcpus < 1)
 
-    def _free(self) -> tuple[int, int]:
+    def _room(self) -> dict[str, Any]:
+        """What it runs, also under leases that are over and that it stops: the control plane sees to it that nothing is
+        given beyond what is free beside that. Whole slots are for a control plane from before `running`."""
         with self._lock:
-            held = [attempt.lease.slots for attempt in self._attempts.values()]
-        return self._terms.slots - sum(held), self._terms.aux_slots - held.count(0)
+            covered = sum(attempt.lease.slots for attempt in self._attempts.values())
+        used = self._used()
+        return {
+            "free_slots": max(0, self._terms.slots - covered),
+            "free_aux_slots": max(0, self._terms.aux_slots - used.aux),
+            "running": {
+                **{"slots": used.slots, "vcpus": str(used.vcpus), "memory_mib": used.memory_mib, "gpus": used.gpus},
+                "aux_slots": used.aux,
+            },
+        }
+
+    def _used(self) -> Used:
+        with self._lock:
+            return used_by([attempt.lease for attempt in self._attempts.values()])
 
     def _take(self, given: dict[str, Any]) -> None:
         """Starts a lease, or owes its release when a notice came while it was being claimed."""
@@ -282,7 +295,7 @@ class Agent:
             self._give_back(key, "the instance is about to end")
             return
         self._log("start", job_id=key.job_id, fence=key.fence, attempt=lease.attempt)
-        self._attempts[key] = self._runner.start(lease, self._devices(lease.slots), self._terms)
+        self._attempts[key] = self._runner.start(lease, self._devices(lease.gpus), self._terms)
         if self._notice is not None:
             self._attempts[key].warn(self._notice, self._seconds_left(self._notice))
 
@@ -290,10 +303,10 @@ class Agent:
         self._owed[key] = NeverStarted(reason)
         self._report_due.now()
 
-    def _devices(self, slots: int) -> tuple[int, ...]:
-        """The lowest free GPUs, one a slot; none where the instance has none."""
+    def _devices(self, count: int) -> tuple[int, ...]:
+        """The lowest free GPUs; none where the instance has none."""
         taken = {device for attempt in self._attempts.values() for device in attempt.devices}
-        return tuple(device for device in range(self._machine.gpus) if device not in taken)[:slots]
+        return tuple(device for device in range(self._machine.gpus) if device not in taken)[:count]
 
     # --- notices ------------------------------------------------------------------------------------------------------
 
@@ -374,7 +387,7 @@ class Agent:
                 dues.append(self._beat_due.at)
             if self._owed:
                 dues.append(self._report_due.at)
-        if self._may_claim(*self._free()):
+        if self._may_claim():
             dues.append(self._claim_due.at)
         return max(0.0, min(dues) - now)
 

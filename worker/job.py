@@ -27,7 +27,7 @@ from worker.job_rights import NoRights, Rights
 from worker.joblog import JobLog, Spool, stream_name
 from worker.keeping import Keeper
 from worker.leases import Ended, Key, Lease, NeverStarted, Outcome, Stop
-from worker.limits import Group
+from worker.limits import Allotment, Group
 from worker.log import to_text
 from worker.pace import seconds_until_kill
 from worker.ports import Terms
@@ -272,14 +272,16 @@ class Attempt:
             self._joblog.say(f"{files} files of the checkpoint are there again.")
         return checkpoint
 
-    def _share(self) -> float:
-        """Of the instance: the attempt's slots of the pool's."""
-        return self.lease.slots / max(1, self._terms.slots)
+    def _allotment(self) -> Allotment:
+        """Of the instance: what the attempt names, else its slots of the pool's."""
+        if (asked := self.lease.resources) is not None:
+            return self._runner.limits.named(float(asked.vcpus), asked.memory_mib)
+        return self._runner.limits.share(self.lease.slots / max(1, self._terms.slots))
 
     def _limited(self) -> Group | None:
         name = f"job-{self.key.fence}-{self.key.job_id}"
         try:
-            return self._runner.limits.group(name, self._share())
+            return self._runner.limits.group(name, self._allotment())
         except OSError as error:
             self._told("job-without-limits", error=str(error))
             return None
@@ -344,7 +346,7 @@ class Attempt:
             place=self._place,
             environment=self._environment(),
             account=self._runner.account,
-            allotment=self._runner.limits.allotment(self._share()),
+            allotment=self._allotment(),
             devices=self.devices,
         )
 

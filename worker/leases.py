@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import Enum
 from typing import Any, NamedTuple, Union
 
@@ -29,6 +30,12 @@ class Input:
     sha256: str | None
 
 
+class Resources(NamedTuple):
+    vcpus: Decimal
+    memory_mib: int
+    gpus: int
+
+
 @dataclass(frozen=True)
 class Lease:
     key: Key
@@ -47,6 +54,10 @@ class Lease:
     """Variable -> ARN of the secret or parameter that holds its value."""
     job_role: bool = False
     """The pool's jobs have a role of their own."""
+    resources: Resources | None = None
+    """What it takes of the instance; None: its slots' share."""
+    gpus: int = 0
+    """GPUs that are its alone."""
 
     @classmethod
     def parse(cls, given: dict[str, Any]) -> Lease:
@@ -64,7 +75,36 @@ class Lease:
             image=given.get("image"),
             secrets=dict(given.get("secrets") or {}),
             job_role=bool(given.get("job_role")),
+            resources=_resources(given.get("resources")),
+            gpus=int(given.get("gpus", given["slots"])),
         )
+
+
+class Used(NamedTuple):
+    """What several leases take together: slots of those without resources, and what the others name."""
+
+    slots: int
+    vcpus: Decimal
+    memory_mib: int
+    gpus: int
+    aux: int
+
+
+def used_by(leases: list[Lease]) -> Used:
+    asked = [lease.resources for lease in leases if lease.resources is not None]
+    return Used(
+        slots=sum(lease.slots for lease in leases if lease.resources is None),
+        vcpus=sum((each.vcpus for each in asked), Decimal(0)),
+        memory_mib=sum(each.memory_mib for each in asked),
+        gpus=sum(each.gpus for each in asked),
+        aux=sum(lease.slots == 0 for lease in leases),
+    )
+
+
+def _resources(given: dict[str, Any] | None) -> Resources | None:
+    if given is None:
+        return None
+    return Resources(Decimal(given["vcpus"]), int(given["memory_mib"]), int(given["gpus"]))
 
 
 def _input(given: dict[str, Any]) -> Input:

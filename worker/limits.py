@@ -2,7 +2,8 @@
 
 The worker's unit owns its part of the tree (`Delegate=yes`, boot.py). The worker moves itself into a leaf, `worker`,
 since a group with processes of its own cannot divide; each attempt gets a group beside that. A job gets its share of
-the instance: CPU time in that proportion when others want it too, and no more memory than that share.
+the instance, by its slots or by the resources that it names: CPU time in that proportion when others want it too, and
+no more memory than its own.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from worker.log import Log
 WANTED = ("cpu", "memory")
 ROOT = Path("/sys/fs/cgroup")
 LEAST_SHARE = 0.01
-"""Of an auxiliary job, which takes no slot: as of a hundredth of the instance's CPU."""
+"""As an auxiliary job, which takes nothing, or one that names less: a hundredth of the instance's CPU."""
 WEIGHT = 10_000
 """cpu.weight of the whole instance; the kernel takes 1 to 10,000."""
 
@@ -61,23 +62,26 @@ class Limits:
         self._memory_bytes = memory_mib * 2**20
         self._vcpus = vcpus
 
-    def allotment(self, share: float) -> Allotment:
-        """`share` as for `group`."""
+    def share(self, share: float) -> Allotment:
+        """`share`: of the instance, 0 to 1; 0 is an auxiliary job's, whose memory has no bound but the instance's."""
         part = min(1.0, share)
         return Allotment(self._vcpus * part, round(self._memory_bytes * part) if share > 0 else None)
 
-    def group(self, name: str, share: float) -> Group | None:
-        """`share`: of the instance, 0 to 1; 0 is an auxiliary job's, whose memory has no bound but the instance's.
+    def named(self, vcpus: float, memory_mib: int) -> Allotment:
+        """Never more than there is: an instance has a little less memory than its type is said to have."""
+        return Allotment(min(float(self._vcpus), vcpus), min(self._memory_bytes, memory_mib * 2**20))
 
-        Memory: the kernel ends the whole group at its bound, rather than one process of it. Raises OSError."""
+    def group(self, name: str, allotment: Allotment) -> Group | None:
+        """Memory: the kernel ends the whole group at its bound, rather than one process of it. Raises OSError."""
         if self._base is None:
             return None
         place = self._base / name
         place.mkdir(exist_ok=True)
-        weight = max(1, round(WEIGHT * min(1.0, max(share, LEAST_SHARE))))
+        share = allotment.cpus / max(1, self._vcpus)
+        weight = max(1, round(WEIGHT * max(share, LEAST_SHARE)))
         (place / "cpu.weight").write_text(str(weight), encoding="ascii")
-        if share > 0:
-            (place / "memory.max").write_text(str(round(self._memory_bytes * min(1.0, share))), encoding="ascii")
+        if allotment.memory_bytes is not None:
+            (place / "memory.max").write_text(str(allotment.memory_bytes), encoding="ascii")
         (place / "memory.oom.group").write_text("1", encoding="ascii")
         return Group(place)
 

@@ -16,6 +16,7 @@ from lambdas.adapters.attributes import Item
 from lambdas.adapters.bill_items import tariff_attributes
 from lambdas.adapters.flat import read, stored, written
 from lambdas.domain.bills import Tariff
+from lambdas.domain.fit import Used
 from lambdas.domain.fleet import (
     BootFailure,
     Instance,
@@ -33,14 +34,29 @@ from lambdas.domain.shortages import Alarmed, Past
 
 
 def instance_item(instance: Instance, tariff: Tariff | None = None) -> Item:
-    """A new instance's item. `leases` and `used_slots` are the ledger's counters; they begin at 0. Without a tariff
-    here, the pool's next pass gives it one."""
+    """A new instance's item. `leases` and those of `used_from` are the ledger's counters; they begin at 0. Without a
+    tariff here, the pool's next pass gives it one."""
     return {
         **written(instance),
         **(tariff_attributes(tariff) if tariff else {}),
         **{"pk": keys.pool(instance.pool), "sk": keys.instance(instance.instance_id)},
-        **{"gpk": keys.FLEET, "gsk": instance.instance_id, "leases": 0, "used_slots": 0, "used_aux": 0},
+        **{"gpk": keys.FLEET, "gsk": instance.instance_id, "leases": 0, **used_attributes(Used())},
     }
+
+
+def used_attributes(used: Used) -> Item:
+    return {f"used_{each.name}": getattr(used, each.name) for each in fields(Used)}
+
+
+def used_from(instance: Mapping[str, Any]) -> Used:
+    """Of an INSTANCE item. One from before jobs took resources counts slots and auxiliary jobs alone."""
+    return Used(
+        slots=instance["used_slots"],
+        vcpus=Decimal(instance.get("used_vcpus", 0)),
+        memory_mib=instance.get("used_memory_mib", 0),
+        gpus=instance.get("used_gpus", 0),
+        aux=instance["used_aux"],
+    )
 
 
 def instance_from(item: Mapping[str, Any]) -> Instance:

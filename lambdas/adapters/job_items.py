@@ -15,7 +15,7 @@ from lambdas.adapters.attributes import Item
 from lambdas.adapters.bill_items import tariff_from
 from lambdas.adapters.flat import read, written
 from lambdas.adapters.table import Table
-from lambdas.domain.bills import attempt_charge, end_of
+from lambdas.domain.bills import attempt_charge, charged_slots, end_of
 from lambdas.domain.fleet import Instance, Lease
 from lambdas.domain.job_record import Attempt, JobRecord
 from lambdas.domain.jobs import JobSpec, JobState, QueuedJob
@@ -83,7 +83,8 @@ def with_cost(attempt: Attempt, lease: Lease, instance: Item, until: datetime) -
     if (tariff := tariff_from(instance)) is None:
         return attempt
     end = end_of(of, until)
-    if (charge := attempt_charge(tariff, slots=lease.slots, of=of.slots, begin=lease.claimed_at, end=end)) is None:
+    slots = charged_slots(lease, of.slots)
+    if (charge := attempt_charge(tariff, slots=slots, of=of.slots, begin=lease.claimed_at, end=end)) is None:
         return attempt
     return replace(
         attempt, cost_usd=charge.usd, on_demand_cost_usd=charge.on_demand_usd, cost_estimated=charge.estimated

@@ -14,7 +14,8 @@ from lambdas.adapters import items, job_items, keys
 from lambdas.adapters.attributes import Item
 from lambdas.adapters.bill_items import counted
 from lambdas.adapters.table import Conflict, Fault, Table, Unavailable
-from lambdas.domain.bills import end_of, slot_seconds
+from lambdas.domain.bills import charged_slots, end_of, slot_seconds
+from lambdas.domain.fit import Part, Used
 from lambdas.domain.fleet import Instance, InstanceState, Lease
 from lambdas.domain.instants import to_text
 from lambdas.domain.job_record import Attempt, JobRecord, Outcome, Result, Settlement, cancelled, charged, lost, settle
@@ -69,10 +70,18 @@ class Leases:
         return (job, job_items.spec_from(found[keys.SPEC])) if job.state == JobState.QUEUED else None
 
     def grant(
-        self, job: JobRecord, instance: Instance, *, slots: int, most_aux: int, request_id: str, now: datetime
+        self,
+        job: JobRecord,
+        instance: Instance,
+        *,
+        part: Part,
+        beside: Used,
+        most_aux: int,
+        request_id: str,
+        now: datetime,
     ) -> tuple[Lease, JobRecord]:
-        """The lease of a queued job, the job as it now runs. It takes `slots` of the instance (0: an auxiliary
-        job, of which the instance takes `most_aux`).
+        """The lease of a queued job, the job as it now runs. It takes `part` of the instance, which holds it beside
+        what was used when that was read; of auxiliary jobs the instance takes `most_aux`.
 
         Raises Conflict: `failed(GRANT_INSTANCE)` where the instance is draining, full or gone, else somebody was
         quicker with the job."""
@@ -84,29 +93,34 @@ class Leases:
             instance_id=instance.instance_id,
             started_at=job.started_at or now,
         )
-        lease = _lease(running, instance, slots, request_id, now)
+        lease = _lease(running, instance, part, request_id, now)
         self._table.transact(
             [
                 self._put_job(running, now, expected=job),
                 self._table.delete_op(*job_items.entry_key(job), condition="attribute_exists(pk)"),
                 self._table.put_op(items.lease_item(lease), condition="attribute_not_exists(pk)"),
-                self._seat(instance, slots, most_aux, now),
+                self._seat(instance, part, beside, most_aux, now),
             ]
         )
         return lease, running
 
-    def _seat(self, instance: Instance, slots: int, most_aux: int, now: datetime) -> Item:
-        counter, room = ("used_slots", instance.slots - slots) if slots else ("used_aux", most_aux - 1)
+    def _seat(self, instance: Instance, part: Part, beside: Used, most_aux: int, now: datetime) -> Item:
+        """What fits beside what was used fits wherever no counter has grown since; one that fell only gave room."""
+        taken = _counters(part)
+        seen = {name: count for name, count in items.used_attributes(beside).items() if name != "used_aux"}
+        bounds = {"used_aux": most_aux - 1} if part.auxiliary else seen
+        sums = "".join(f", {name} = if_not_exists({name}, :none) + :add_{name}" for name in taken)
+        within = "".join(f" AND (attribute_not_exists({name}) OR {name} <= :most_{name})" for name in bounds)
         return self._table.update_op(
             keys.pool(instance.pool),
             keys.instance(instance.instance_id),
-            f"SET leases = leases + :one, {counter} = {counter} + :taken, heartbeat_at = :now, turned_at = :now "
-            "REMOVE idle_since",
-            condition=f"#state <> :draining AND leases >= :none AND {counter} <= :room",
+            f"SET leases = leases + :one, heartbeat_at = :now, turned_at = :now{sums} REMOVE idle_since",
+            condition=f"#state <> :draining AND leases >= :none{within}",
             names={"#state": "state"},
             values={
-                **{":one": 1, ":taken": slots or 1, ":room": room, ":none": 0, ":now": to_text(now)},
-                ":draining": InstanceState.DRAINING.value,
+                **{":one": 1, ":none": 0, ":now": to_text(now), ":draining": InstanceState.DRAINING.value},
+                **{f":add_{name}": each for name, each in taken.items()},
+                **{f":most_{name}": bound for name, bound in bounds.items()},
             },
         )
 
@@ -270,17 +284,19 @@ class Leases:
     def _unseat(self, lease: Lease, instance: Item, attempt: Attempt | None, now: datetime) -> Item:
         """The instance without the lease, and with what the attempt adds to its counters. The time of a lease that was
         given back is nobody's: the instance was idle."""
-        counter = "used_slots" if lease.slots else "used_aux"
+        freed = _counters(lease.part)
+        less = "".join(f", {name} = {name} - :less_{name}" for name in freed)
         idle = ", idle_since = :now" if instance["leases"] == 1 else ""
         added = {} if attempt is None else _counted(lease, instance, attempt, now)
         sums = "".join(f", {name} = if_not_exists({name}, :zero) + :{name}" for name in added)
         return self._table.update_op(
             instance["pk"],
             instance["sk"],
-            f"SET leases = leases - :one, {counter} = {counter} - :freed, turned_at = :now{idle}{sums}",
+            f"SET leases = leases - :one, turned_at = :now{less}{idle}{sums}",
             condition="leases = :leases",
             values={
-                **{":one": 1, ":freed": lease.slots or 1, ":leases": instance["leases"], ":now": to_text(now)},
+                **{":one": 1, ":leases": instance["leases"], ":now": to_text(now)},
+                **{f":less_{name}": each for name, each in freed.items()},
                 **({":zero": 0} if added else {}),
                 **{f":{name}": value for name, value in added.items()},
             },
@@ -301,13 +317,20 @@ GRANT_INSTANCE = 3
 """Place of the instance's operation in the transaction of `Leases.grant`."""
 
 
-def _lease(job: JobRecord, instance: Instance, slots: int, request_id: str, now: datetime) -> Lease:
+def _counters(part: Part) -> Item:
+    """What it adds to its instance's counters."""
+    return {name: each for name, each in items.used_attributes(Used().with_(part)).items() if each}
+
+
+def _lease(job: JobRecord, instance: Instance, part: Part, request_id: str, now: datetime) -> Lease:
     return Lease(
         job_id=job.job_id,
         pool=job.pool,
         instance_id=instance.instance_id,
         fence=job.fence,
-        slots=slots,
+        slots=part.slots,
+        resources=part.resources,
+        share=part.share,
         claimed_at=now,
         request_id=request_id,
         renewed_at=now,
@@ -366,5 +389,6 @@ def _charged(held: Held, attempt: Attempt, job: JobRecord, now: datetime) -> tup
 
 
 def _counted(lease: Lease, instance: Item, attempt: Attempt, now: datetime) -> dict[str, Decimal]:
-    taken = slot_seconds(lease.slots, lease.claimed_at, end_of(items.instance_from(instance), now))
-    return counted(attempt.cost_usd, taken, interrupted=attempt.outcome is Outcome.INTERRUPTED)
+    of = items.instance_from(instance)
+    seconds = slot_seconds(charged_slots(lease, of.slots), lease.claimed_at, end_of(of, now))
+    return counted(attempt.cost_usd, seconds, interrupted=attempt.outcome is Outcome.INTERRUPTED)

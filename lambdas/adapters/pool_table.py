@@ -6,10 +6,11 @@ STATE holds the epoch, `dirty` (a cause, while somebody has asked for a pass), w
 in the list DUE (`gpk`, `gsk`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 from lambdas import names
@@ -21,15 +22,19 @@ from lambdas.adapters.pool_config import pool_from
 from lambdas.adapters.table import Conflict, Item, Table
 from lambdas.domain.bills import Tariff
 from lambdas.domain.decision import Mark
+from lambdas.domain.fit import least_share
 from lambdas.domain.fleet import BootFailure, Instance, Intention, Lease, OfferingMark
 from lambdas.domain.instants import from_text, to_text
-from lambdas.domain.jobs import QueuedJob
+from lambdas.domain.jobs import QueuedJob, Resources
 from lambdas.domain.pools import Pool
 from lambdas.domain.reasons import Reason
 from lambdas.domain.shortages import Alarmed, Past
 
 QUEUE_LOOK = 200
 """Queued jobs that are read even when the pool cannot grow, so that `queued_jobs` is exact up to here. Some 60 KB."""
+SHARE_LEAST = Fraction(1, 100)
+"""Of an instance: smaller jobs count as this, as auxiliary jobs do by default. It keeps what is read in bounds where
+jobs are tiny; what is cut off then, claims still find, and the next pass reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,17 +151,16 @@ class PoolTable:
 
     def queue_head(self, pool: Pool, room: int) -> tuple[tuple[QueuedJob, ...], bool]:
         """The first jobs in rank order, until they need more than `room` slots, and at least QUEUE_LOOK of them if
-        there are so many; and whether that is the whole queue. A job that names resources counts as one slot, an
-        auxiliary job as its share of an instance: the cut errs towards reading too much."""
-        most_slots = max((facts.slots for facts in pool.types), default=1)
-        auxiliary = Fraction(max(1, most_slots), max(1, pool.max_aux_containers_per_agent))
+        there are so many; and whether that is the whole queue. A job that names resources or is auxiliary counts as its
+        least share of an instance, but no less than SHARE_LEAST of it: the cut errs towards reading too much."""
+        slots = _slots_counted(pool)
         taken: list[QueuedJob] = []
         needed = Fraction(0)
         for job in map(items.queued_from, ranked_entries(self._table, pool.name)):
             if needed > room and len(taken) >= QUEUE_LOOK:
                 return tuple(taken), False
             taken.append(job)
-            needed += auxiliary if job.slots == 0 and job.resources is None else max(1, job.slots)
+            needed += slots(job.slots, job.resources)
         return tuple(taken), True
 
     def put_images(self, pool: str, images: Mapping[str, str], now: datetime) -> None:
@@ -241,6 +245,20 @@ class PoolTable:
 
 def _of(found: Mapping[str, Sequence[Item]], prefix: str) -> Sequence[Item]:
     return found.get(prefix.removesuffix("#"), ())
+
+
+def _slots_counted(pool: Pool) -> Callable[[int, Resources | None], Fraction]:
+    """What a job counts as, in slots of the pool's largest type; one that fits nowhere as one slot."""
+    most_slots = max(1, max((facts.slots for facts in pool.types), default=1))
+
+    @cache
+    def counted(slots: int, resources: Resources | None) -> Fraction:
+        if resources is None:
+            return Fraction(slots or Fraction(most_slots, max(1, pool.max_aux_containers_per_agent)))
+        share = least_share(resources, pool)
+        return Fraction(1) if share is None else most_slots * max(Fraction(share), SHARE_LEAST)
+
+    return counted
 
 
 def _place(due: datetime | None) -> Item:

@@ -7,6 +7,7 @@ from lambdas.adapters import items, keys
 from lambdas.adapters.attributes import Item
 from lambdas.adapters.pool_config import pool_from
 from lambdas.adapters.table import Conflict, Table, Unavailable
+from lambdas.domain.fit import Used
 from lambdas.domain.fleet import Instance, InstanceState
 from lambdas.domain.instants import from_text, to_text
 from lambdas.domain.pools import Pool
@@ -19,8 +20,7 @@ class Seat:
     instance: Instance
     pool: Pool
     leases: int
-    used_slots: int
-    used_aux: int
+    used: Used
     turned_at: datetime
     """When it last got or gave back a lease, or first called."""
     fleet: int
@@ -95,8 +95,7 @@ def _seat(instance: Item, pool: Pool, state: Item) -> Seat:
         instance=items.instance_from(instance),
         pool=pool,
         leases=instance["leases"],
-        used_slots=instance["used_slots"],
-        used_aux=instance["used_aux"],
+        used=items.used_from(instance),
         turned_at=from_text(turned),
         fleet=state.get("summary", {}).get("running", 0),
     )

@@ -13,8 +13,8 @@ from lambdas.adapters.leases import GRANT_INSTANCE, Granted, Leases
 from lambdas.adapters.table import Conflict, Table
 from lambdas.adapters.workers import Seat
 from lambdas.control.worker_calls import Claim
-from lambdas.domain.fit import slots_taken
-from lambdas.domain.fleet import InstanceState, Lease
+from lambdas.domain.fit import Part, Used, free_beside, part_of, whole
+from lambdas.domain.fleet import InstanceState, Lease, facts_of
 from lambdas.domain.jobs import QueuedJob
 from lambdas.domain.pools import TypeFacts
 from lambdas.domain.terms import market_of
@@ -34,19 +34,42 @@ class Claimed:
     """Others were quicker with a job that would have fitted: asking again at once is worth it."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Room:
-    slots: int
-    aux: int
+    """What is free of an instance, by the table and by its worker: the less of both."""
 
-    def takes(self, slots: int) -> bool:
-        return self.aux > 0 if slots == 0 else slots <= self.slots
+    facts: TypeFacts
+    used: Used
+    """By the table: what the next grant is made beside."""
+    running: Used
+    """By the worker."""
+    free_slots: int | None
+    """For a worker that counts slots alone; None: any other."""
+    free_aux: int
 
-    def take(self, slots: int) -> None:
-        if slots == 0:
-            self.aux -= 1
-        else:
-            self.slots -= slots
+    def part(self, job: QueuedJob) -> Part | None:
+        """What the job would take; None: it never fits here."""
+        return part_of(job.slots, job.resources, self.facts, in_slots=self.free_slots is not None)
+
+    def takes(self, part: Part) -> bool:
+        if part.auxiliary:
+            return self.free_aux > 0
+        if self.free_slots is not None and part.slots > self.free_slots:
+            return False
+        return all(each.with_(part).load(self.facts).within(whole(self.facts)) for each in (self.used, self.running))
+
+    @property
+    def full(self) -> bool:
+        """Nothing at all fits any more, were it ever so small."""
+        rooms = [free_beside(each.load(self.facts), self.facts) for each in (self.used, self.running)]
+        spent = self.free_slots == 0 or any(each.vcpus == 0 or each.memory == 0 for each in rooms)
+        return spent and self.free_aux <= 0
+
+    def take(self, part: Part) -> None:
+        self.used, self.running = self.used.with_(part), self.running.with_(part)
+        self.free_aux -= part.auxiliary
+        if self.free_slots is not None:
+            self.free_slots -= part.slots
 
 
 class Claims:
@@ -59,10 +82,10 @@ class Claims:
         """The leases of this request: those it was given before, else new ones."""
         if repeated := self._given(seat, asked.request_id):
             return Claimed(granted=tuple(self._leases.details(repeated)), raced=False)
-        facts = seat.pool.facts(seat.instance.instance_type)
+        facts = facts_of(seat.instance, seat.pool)
         if facts is None or not _may_claim(seat):
             return Claimed(granted=(), raced=False)
-        return self._new(seat, facts, asked, now)
+        return self._new(seat, _room(seat, facts, asked), asked, now)
 
     def _given(self, seat: Seat, request_id: str) -> list[Lease]:
         if not seat.leases:
@@ -70,43 +93,44 @@ class Claims:
         held = self._leases.of(seat.pool.name, seat.instance.instance_id)
         return [lease for lease in held if lease.request_id == request_id]
 
-    def _new(self, seat: Seat, facts: TypeFacts, asked: Claim, now: datetime) -> Claimed:
-        room = _room(seat, asked)
-        waiting = self._fitting(seat, facts, room)
+    def _new(self, seat: Seat, room: _Room, asked: Claim, now: datetime) -> Claimed:
+        waiting = self._fitting(seat, room)
         near = deque(islice(waiting, LEAP))
         granted: list[Granted] = []
         races = 0
         while near and len(granted) < asked.most and races < RACES_MOST:
-            job, slots = near.popleft()
+            job, part = near.popleft()
             near.extend(islice(waiting, 1))
-            if not room.takes(slots):
+            if not room.takes(part):
                 continue
             try:
-                won = self._grant(seat, job, slots, asked.request_id, now)
+                won = self._grant(seat, job, part, room.used, asked.request_id, now)
             except _SeatTaken:
                 break
             if won is None:
                 races += 1
                 near.rotate(-self._random.randrange(LEAP))
                 continue
-            room.take(slots)
+            room.take(part)
             granted.append(won)
         return Claimed(granted=tuple(granted), raced=races > 0)
 
-    def _fitting(self, seat: Seat, facts: TypeFacts, room: _Room) -> Iterator[tuple[QueuedJob, int]]:
+    def _fitting(self, seat: Seat, room: _Room) -> Iterator[tuple[QueuedJob, Part]]:
         """In rank order, what the instance has room for and what may run on one of its lifecycle and price limit;
         behind the job that it is kept for, auxiliary jobs alone."""
-        if room.slots <= 0 and room.aux <= 0:
+        if room.full:
             return
-        market = market_of(seat.instance.capacity_type, seat.instance.price_limit, facts)
+        market = market_of(seat.instance.capacity_type, seat.instance.price_limit, room.facts)
         behind = False
         for job in map(queued_from, islice(ranked_entries(self._table, seat.pool.name), LOOK)):
-            slots = slots_taken(job.slots, job.resources, facts)
-            if slots is not None and room.takes(slots) and job.terms.accept(market) and not (behind and slots):
-                yield job, slots
+            part = room.part(job)
+            if part and room.takes(part) and job.terms.accept(market) and not (behind and not part.auxiliary):
+                yield job, part
             behind = behind or job.job_id == seat.instance.kept_for
 
-    def _grant(self, seat: Seat, entry: QueuedJob, slots: int, request_id: str, now: datetime) -> Granted | None:
+    def _grant(
+        self, seat: Seat, entry: QueuedJob, part: Part, beside: Used, request_id: str, now: datetime
+    ) -> Granted | None:
         """None: somebody else was quicker."""
         if (found := self._leases.waiting(entry.job_id)) is None:
             return None
@@ -114,7 +138,7 @@ class Claims:
         most_aux = seat.pool.max_aux_containers_per_agent
         try:
             lease, running = self._leases.grant(
-                job, seat.instance, slots=slots, most_aux=most_aux, request_id=request_id, now=now
+                job, seat.instance, part=part, beside=beside, most_aux=most_aux, request_id=request_id, now=now
             )
         except Conflict as conflict:
             if conflict.failed(GRANT_INSTANCE) and not conflict.contended:
@@ -132,9 +156,11 @@ def _may_claim(seat: Seat) -> bool:
     return not paused and seat.instance.state != InstanceState.DRAINING
 
 
-def _room(seat: Seat, asked: Claim) -> _Room:
-    """What the worker says is free, never more than the table says."""
+def _room(seat: Seat, facts: TypeFacts, asked: Claim) -> _Room:
     return _Room(
-        slots=min(asked.free_slots, seat.instance.slots - seat.used_slots),
-        aux=min(asked.free_aux_slots, seat.pool.max_aux_containers_per_agent - seat.used_aux),
+        facts=facts,
+        used=seat.used,
+        running=asked.running or Used(),
+        free_slots=asked.free_slots if asked.running is None else None,
+        free_aux=min(asked.free_aux_slots, seat.pool.max_aux_containers_per_agent - seat.used.aux),
     )

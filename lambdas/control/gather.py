@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 from lambdas.adapters.pool_table import Begun, PoolTable, Records
 from lambdas.adapters.stack_table import Shared, StackTable
 from lambdas.adapters.table import Fault
+from lambdas.domain.bills import charged_slots
 from lambdas.domain.observed import OVER
 from lambdas.domain.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.reasons import Reason, ReasonClass
@@ -166,8 +167,9 @@ def _known_images(records: Records) -> tuple[tuple[str, str], ...]:
 
 
 def _room(records: Records) -> int:
-    """Slots that the pool could still fill at its maximum: what it may grow by, and what its instances have free."""
+    """Slots that the pool could still fill at its maximum: what it may grow by, and what its instances have free, of
+    which a job of resources has its share, rounded down."""
     pool = records.pool
     most_slots = max((facts.slots for facts in pool.types), default=1)
     most = max([pool.max_instances, *(each.max_instances or 0 for each in pool.schedules)])
-    return max(0, most * most_slots - sum(lease.slots for lease in records.leases))
+    return max(0, most * most_slots - int(sum(charged_slots(lease, most_slots) for lease in records.leases)))

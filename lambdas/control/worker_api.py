@@ -11,9 +11,9 @@ from lambdas.adapters.leases import Granted, Leases
 from lambdas.adapters.workers import Seat, Workers
 from lambdas.control.claiming import Claimed, Claims
 from lambdas.control.worker_calls import Claim, Finish, Heartbeat, Hello, Release
-from lambdas.domain.fleet import InstanceState
+from lambdas.domain.fit import devices
+from lambdas.domain.fleet import InstanceState, facts_of
 from lambdas.domain.instants import to_text
-from lambdas.domain.pools import Pool
 from lambdas.domain.settings import Settings
 
 Answer = dict[str, Any]
@@ -54,7 +54,7 @@ class WorkerApi:
             "slots": seat.instance.slots,
             "aux_slots": seat.pool.max_aux_containers_per_agent,
             "settings": self._settings(),
-            "leases": [_lease(granted, seat.pool) for granted in self.leases.details(held)],
+            "leases": [_lease(granted, seat) for granted in self.leases.details(held)],
         }
 
     def _settings(self) -> Answer:
@@ -75,7 +75,7 @@ class WorkerApi:
         claimed = self.claims.claim(seat, call, now)
         draining = seat.instance.state == InstanceState.DRAINING
         return {
-            "leases": [_lease(granted, seat.pool) for granted in claimed.granted],
+            "leases": [_lease(granted, seat) for granted in claimed.granted],
             "next_call_seconds": self._wait(seat, claimed, now).total_seconds(),
             "drain": draining,
             "power_off": draining and not seat.leases and not claimed.granted,
@@ -125,12 +125,15 @@ class WorkerApi:
         return {"state": state.value}
 
 
-def _lease(granted: Granted, pool: Pool) -> Answer:
-    spec, job = granted.spec, granted.job
+def _lease(granted: Granted, seat: Seat) -> Answer:
+    spec, job, lease = granted.spec, granted.job, granted.lease
+    facts = facts_of(seat.instance, seat.pool)
     return {
-        **{"job_id": job.job_id, "fence": granted.lease.fence, "attempt": job.attempts, "pool": job.pool},
-        **{"slots": granted.lease.slots, "command": list(spec.command), "env": dict(spec.env)},
-        **{"image": spec.image, "secrets": dict(spec.secrets), "job_role": pool.job_role_arn is not None},
+        **{"job_id": job.job_id, "fence": lease.fence, "attempt": job.attempts, "pool": job.pool},
+        **{"slots": lease.slots, "resources": lease.resources and lease.resources.to_document()},
+        "gpus": lease.slots if facts is None else devices(lease.slots, lease.resources, facts),
+        **{"command": list(spec.command), "env": dict(spec.env)},
+        **{"image": spec.image, "secrets": dict(spec.secrets), "job_role": seat.pool.job_role_arn is not None},
         "inputs": [each.to_document() for each in spec.inputs],
         "timeout_seconds": None if spec.timeout is None else spec.timeout.total_seconds(),
         "used_seconds": float(job.used_seconds),

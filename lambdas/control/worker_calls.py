@@ -4,9 +4,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
 from lambdas.adapters.heartbeats import Notice, NoticeKind
+from lambdas.domain.fit import Used
 from lambdas.domain.instants import from_text
 from lambdas.domain.job_record import Result
 
@@ -37,6 +39,9 @@ class Claim:
     free_slots: int
     free_aux_slots: int
     most: int
+    running: Used | None = None
+    """What its running jobs take together, of leases too that are over unknown to it; None: a worker that counts slots
+    alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +91,7 @@ def claim(body: Mapping[str, Any]) -> Claim:
         free_slots=_count(body, "free_slots"),
         free_aux_slots=_count(body, "free_aux_slots"),
         most=min(_count(body, "most"), _MOST_LEASES),
+        running=_optional(body, "running", _used),
     )
 
 
@@ -122,6 +128,28 @@ def job_credentials(body: Mapping[str, Any]) -> JobCredentialsCall:
     return JobCredentialsCall(job_id=_text(body, "job_id"), fence=_count(body, "fence"))
 
 
+def _used(value: Any) -> Used:
+    given = _object(value)
+    return Used(
+        slots=_count(given, "slots"),
+        vcpus=_decimal(given, "vcpus"),
+        memory_mib=_count(given, "memory_mib"),
+        gpus=_count(given, "gpus"),
+        aux=_count(given, "aux_slots"),
+    )
+
+
+def _decimal(body: Mapping[str, Any], field: str) -> Decimal:
+    """Sent as text, as every exact number is."""
+    try:
+        value = Decimal(_text(body, field))
+    except InvalidOperation as error:
+        raise BadCall(field, "is not a decimal number") from error
+    if not value.is_finite() or value < 0 or value * 1000 % 1:
+        raise BadCall(field, "is not a number from 0 with at most three decimals")
+    return value
+
+
 def _notice(value: Any) -> Notice:
     given = _object(value)
     try:
@@ -133,7 +161,7 @@ def _notice(value: Any) -> Notice:
 
 def _object(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise BadCall("leases or notice", "holds something that is not a JSON object")
+        raise BadCall("leases, running or notice", "holds something that is not a JSON object")
     return value
 
 

@@ -2,8 +2,8 @@
 
 AWS charges a spot instance, to the second, the price that was in force at the beginning of each of its instance-hours;
 an on-demand instance the price list's. Its root volume and public address come on top (spending.beside). An attempt is
-charged its slots' share of its instance from its claim to its end; what nobody is charged was idle, so that attempts
-and idle time add up to the instance.
+charged its share of its instance from its claim to its end: its slots', or the mean of its parts of vCPUs, memory and
+GPUs (fit.charged_share). What nobody is charged was idle, so that attempts and idle time add up to the instance.
 """
 
 from collections.abc import Mapping, Sequence
@@ -201,14 +201,19 @@ def cost(tariff: Tariff, begin: datetime, end: datetime) -> Charge | None:
     )
 
 
-def attempt_charge(tariff: Tariff, *, slots: int, of: int, begin: datetime, end: datetime) -> Charge | None:
+def charged_slots(lease: Lease, of: int) -> Decimal:
+    """What the lease is charged of an instance with `of` slots; of a job of resources not a whole number."""
+    return Decimal(lease.slots) if lease.share is None else lease.share * of
+
+
+def attempt_charge(tariff: Tariff, *, slots: int | Decimal, of: int, begin: datetime, end: datetime) -> Charge | None:
     """The charge of an attempt that held `slots` of the instance's `of`; None: no price is known.
 
     An auxiliary job takes no slot and is charged nothing: the slots beside it, used or idle, carry the instance."""
     whole = cost(tariff, begin, end)
     if whole is None or of == 0:
         return whole and replace(whole, usd=Decimal(), on_demand_usd=Decimal())
-    share = Decimal(min(slots, of)) / of
+    share = min(Decimal(slots), Decimal(of)) / of
     return replace(whole, usd=_rounded(whole.usd * share), on_demand_usd=_rounded(whole.on_demand_usd * share))
 
 
@@ -244,14 +249,17 @@ def bill_of(
         on_demand_cost_usd=charge and charge.on_demand_usd,
         cost_estimated=charge is None or charge.estimated,
         leased_slot_seconds=counted.leased_slot_seconds
-        + sum((slot_seconds(lease.slots, lease.claimed_at, ended_at) for lease in leases), Decimal(0)),
+        + sum(
+            (slot_seconds(charged_slots(each, instance.slots), each.claimed_at, ended_at) for each in leases), Decimal()
+        ),
         leased_usd=counted.leased_usd + sum(running, Decimal(0)),
         interrupted_usd=counted.interrupted_usd,
     )
 
 
 def _so_far(lease: Lease, instance: Instance, tariff: Tariff, ended_at: datetime) -> Decimal:
-    charge = attempt_charge(tariff, slots=lease.slots, of=instance.slots, begin=lease.claimed_at, end=ended_at)
+    slots = charged_slots(lease, instance.slots)
+    charge = attempt_charge(tariff, slots=slots, of=instance.slots, begin=lease.claimed_at, end=ended_at)
     return charge.usd if charge else Decimal(0)
 
 
@@ -276,7 +284,7 @@ def share_since(begin: datetime, end: datetime, since: datetime) -> Decimal:
     return _hours(since, end) / _hours(begin, end) if end > begin else Decimal(0)
 
 
-def slot_seconds(slots: int, begin: datetime, end: datetime) -> Decimal:
+def slot_seconds(slots: Decimal, begin: datetime, end: datetime) -> Decimal:
     return slots * _hours(begin, end) * 3600
 
 

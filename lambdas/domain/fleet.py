@@ -1,11 +1,13 @@
 """What a pool has and has asked for: instances, intentions to launch, leases, offerings. Facts only, no decisions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from lambdas.domain.pools import CapacityType
+from lambdas.domain.fit import Part
+from lambdas.domain.jobs import Resources
+from lambdas.domain.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.terms import OnDemand, Terms
 
 
@@ -55,6 +57,12 @@ class Instance:
     """Id of the job that it is kept free for: nothing that ranks behind it is given slots here while it waits."""
 
 
+def facts_of(instance: Instance, pool: Pool) -> TypeFacts | None:
+    """What the instance's type has, in the slots that it was launched with; None: the pool no longer names its type."""
+    facts = pool.facts(instance.instance_type)
+    return facts if facts is None or facts.slots == instance.slots else replace(facts, slots=instance.slots)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """A running job's claim on an instance. It expires with its instance's silence, not on a clock of its own."""
@@ -65,6 +73,7 @@ class Lease:
     fence: int
     """Rises with every lease of the job, from 1; what carries an older one is refused."""
     slots: int
+    """0: an auxiliary job. Of one that takes `resources`, the whole slots that cover them: told, not counted."""
     claimed_at: datetime
     request_id: str
     """The claim's idempotency key: repeating the claim returns this lease."""
@@ -79,6 +88,15 @@ class Lease:
     on_demand: OnDemand = OnDemand.AUTO
     spot_max_price: Decimal | None = None
     """Its job's own limit, USD per hour."""
+    resources: Resources | None = None
+    """What it takes of its instance; None: its slots' share, also of a job that names resources where the worker knows
+    slots alone."""
+    share: Decimal | None = None
+    """The part of its instance's cost that it is charged; None: its slots' share."""
+
+    @property
+    def part(self) -> Part:
+        return Part(slots=self.slots, resources=self.resources, share=self.share)
 
     @property
     def terms(self) -> Terms:

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from lambdas.domain.fit import slots_taken
-from lambdas.domain.fleet import Instance, InstanceState, Intention, Lease
+from lambdas.domain.fit import NOTHING, Load, free_beside, load, sum_of, whole
+from lambdas.domain.fleet import Instance, InstanceState, Intention, Lease, facts_of
 from lambdas.domain.jobs import QueuedJob
 from lambdas.domain.packing import TO_STAY_WARM, Room
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools import Pool, TypeFacts
 from lambdas.domain.settings import Settings
 from lambdas.domain.snapshot import Snapshot
 from lambdas.domain.terms import market_of
@@ -35,8 +35,10 @@ class FleetView:
     def busy(self, instance: Instance) -> bool:
         return bool(self.leases.get(instance.instance_id))
 
-    def used_slots(self, instance: Instance) -> int:
-        return sum(lease.slots for lease in self.leases.get(instance.instance_id, ()))
+    def free(self, instance: Instance, facts: TypeFacts) -> Load:
+        """`facts`: those of the instance (fleet.facts_of)."""
+        held = self.leases.get(instance.instance_id, ())
+        return free_beside(sum_of(lease.part.load(facts) for lease in held), facts)
 
     @property
     def present(self) -> tuple[Instance, ...]:
@@ -102,10 +104,10 @@ def _ought_to_have_called(instance: Instance, called: datetime, snapshot: Snapsh
 
 def suits(job: QueuedJob, instance: Instance, pool: Pool) -> bool:
     """Whether the job may run on the instance, were it empty."""
-    if (facts := pool.facts(instance.instance_type)) is None:
+    if (facts := facts_of(instance, pool)) is None:
         return False
     market = market_of(instance.capacity_type, instance.price_limit, facts)
-    return slots_taken(job.slots, job.resources, facts) is not None and job.terms.accept(market)
+    return load(job.slots, job.resources, facts) is not None and job.terms.accept(market)
 
 
 def last_call(instance: Instance, snapshot: Snapshot) -> datetime | None:
@@ -147,7 +149,7 @@ def _staying_warm(found: tuple[Room, ...], fleet: FleetView, pool: Pool) -> tupl
     would spread the jobs over an instance that came to be warm, and the next pass would launch another. They are the
     smallest so that whatever fitted before it came still fits without it."""
     latest = [room for room in reversed(found) if not fleet.leases.get(room.name)]
-    latest.sort(key=lambda room: (room.facts.slots, -room.tier))
+    latest.sort(key=lambda room: (room.facts.slots, room.facts.vcpus, room.facts.memory_mib, -room.tier))
     warm = {room.name for room in latest[: pool.warm_instances]}
     return tuple(replace(room, tier=TO_STAY_WARM) if room.name in warm else room for room in found)
 
@@ -159,14 +161,14 @@ def _rooms_of(
     waiting job has none until that job fits."""
     for instance in instances:
         held = fleet.leases.get(instance.instance_id, ())
-        if (facts := pool.facts(instance.instance_type)) is not None:
-            free = max(0, instance.slots - fleet.used_slots(instance))
+        if (facts := facts_of(instance, pool)) is not None:
+            free = fleet.free(instance, facts)
             first = waiting.get(instance.kept_for) if instance.kept_for else None
-            taken = slots_taken(first.slots, first.resources, facts) if first else None
+            needed = load(first.slots, first.resources, facts) if first else None
             yield Room(
                 name=instance.instance_id,
                 facts=facts,
-                free_slots=0 if taken is not None and taken > free else free,
+                free=free if needed is None or needed.within(free) else NOTHING,
                 free_aux=max(0, pool.max_aux_containers_per_agent - sum(lease.slots == 0 for lease in held)),
                 tier=tier,
                 market=market_of(instance.capacity_type, instance.price_limit, facts),
@@ -186,7 +188,7 @@ def _awaited_rooms(intention: Intention, pool: Pool) -> list[Room]:
         Room(
             name=f"{intention.intention_id}/{number}",
             facts=smallest,
-            free_slots=smallest.slots,
+            free=whole(smallest),
             free_aux=pool.max_aux_containers_per_agent,
             tier=2,
             market=dearest,

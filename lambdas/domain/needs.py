@@ -133,6 +133,7 @@ def _demand(snapshot: Snapshot, fleet: FleetView, now: datetime) -> list[Demand]
         Demand(
             job_id=lease.job_id,
             slots=lease.slots,
+            resources=lease.resources,
             replaces=True,
             terms=lease.terms,
             buys=buys_of_lease(lease, snapshot, may_buy=may_buy),

@@ -1,6 +1,6 @@
 """Wide jobs that narrow ones pass over: after `starvation_after` an instance is kept free for each of them.
 
-An instance is *kept* for a job: until that job has its room there, nothing that ranks behind it takes slots (jobs that
+An instance is *kept* for a job: until that job has its room there, nothing that ranks behind it takes any (jobs that
 rank before it, and auxiliary jobs, do as always). What it runs goes on, so the room comes as its jobs end. The pass
 chooses the instance and writes it down (`Instance.kept_for`); claims obey (control/claiming.py), and so does packing.
 """
@@ -10,11 +10,12 @@ from datetime import datetime
 
 from lambdas.domain.actions import Keep
 from lambdas.domain.durations import format_duration
-from lambdas.domain.fit import slots_taken
-from lambdas.domain.fleet import Instance
+from lambdas.domain.fit import NOTHING, Load, taken, whole
+from lambdas.domain.fleet import Instance, facts_of
 from lambdas.domain.fleet_view import FleetView, suits
 from lambdas.domain.jobs import QueuedJob
 from lambdas.domain.needs import Needs
+from lambdas.domain.pools import TypeFacts
 from lambdas.domain.snapshot import Snapshot
 
 
@@ -40,27 +41,35 @@ def _starving(snapshot: Snapshot, fleet: FleetView, wanted: Needs, now: datetime
             yield job
 
 
-def _place(job: QueuedJob, taken: Iterable[str], fleet: FleetView, snapshot: Snapshot) -> Instance | None:
-    places = [each for each in fleet.running if each.instance_id not in taken and _holds(each, job, snapshot)]
+def _place(job: QueuedJob, chosen: Iterable[str], fleet: FleetView, snapshot: Snapshot) -> Instance | None:
+    places = [each for each in fleet.running if each.instance_id not in chosen and _holds(each, job, fleet, snapshot)]
     return min(
         places, key=lambda each: (each.kept_for != job.job_id, _lacking(each, job, fleet, snapshot)), default=None
     )
 
 
-def _holds(instance: Instance, job: QueuedJob, snapshot: Snapshot) -> bool:
-    """A job of one slot is passed over by nobody: whatever becomes free is offered to it first."""
-    staying = instance.rebalance_at is None and suits(job, instance, snapshot.pool)
-    return staying and _taken(job, instance, snapshot) > 1
-
-
-def _taken(job: QueuedJob, instance: Instance, snapshot: Snapshot) -> int:
-    facts = snapshot.pool.facts(instance.instance_type)
-    return (slots_taken(job.slots, job.resources, facts) or 0) if facts else 0
+def _holds(instance: Instance, job: QueuedJob, fleet: FleetView, snapshot: Snapshot) -> bool:
+    """Where all that runs is at least as large as the job, nothing smaller has passed it over: what becomes free there
+    suffices, and is offered to it first."""
+    if instance.rebalance_at is not None or not suits(job, instance, snapshot.pool):
+        return False
+    facts, needed = _needed(instance, job, snapshot)
+    running = [lease.part.load(facts) for lease in fleet.leases.get(instance.instance_id, ())]
+    return any(not needed.within(each) for each in running if each != NOTHING)
 
 
 def _lacking(instance: Instance, job: QueuedJob, fleet: FleetView, snapshot: Snapshot) -> int:
-    """Slots that have to become free first."""
-    return _taken(job, instance, snapshot) - (instance.slots - fleet.used_slots(instance))
+    """The largest part of the instance that has to become free first, in PARTS."""
+    facts, needed = _needed(instance, job, snapshot)
+    pairs = zip(needed, fleet.free(instance, facts), strict=True)
+    return Load(*(max(0, want - free) for want, free in pairs)).largest_share(whole(facts))
+
+
+def _needed(instance: Instance, job: QueuedJob, snapshot: Snapshot) -> tuple[TypeFacts, Load]:
+    """What a job takes of an instance that suits it."""
+    facts = facts_of(instance, snapshot.pool)
+    assert facts is not None
+    return facts, taken(job.slots, job.resources, facts)
 
 
 def _changed(fleet: FleetView, chosen: dict[str, QueuedJob]) -> list[Instance]:

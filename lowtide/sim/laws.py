@@ -15,6 +15,8 @@ from typing import Any
 from lambdas import names
 from lambdas.adapters import items, job_items, keys
 from lambdas.adapters.table import Item
+from lambdas.domain.fit import used_by, whole
+from lambdas.domain.fleet import facts_of
 from lambdas.domain.instants import from_text
 from lambdas.domain.jobs import JobState
 from lowtide.market.instances import Instance
@@ -61,7 +63,8 @@ class Ledger:
 
 def standing(world: World) -> list[Violation]:
     ledger = Ledger(world)
-    return [*_no_job_lost(world, ledger), *_one_lease(ledger), *_one_result(ledger), *_has_reason(ledger)]
+    laws = (_no_job_lost(world, ledger), _one_lease(ledger), _in_its_place(world, ledger))
+    return [*(each for law in laws for each in law), *_one_result(ledger), *_has_reason(ledger)]
 
 
 def _no_job_lost(world: World, ledger: Ledger) -> Iterator[Violation]:
@@ -103,10 +106,23 @@ def _one_lease(ledger: Ledger) -> Iterator[Violation]:
             yield Violation(law=2, evidence=f"the lease of {lease.job_id} on {lease.instance_id} is not its job's")
     for instance_id, item in ledger.instances.items():
         leases = [lease for lease in ledger.leases if lease.instance_id == instance_id]
-        counted = (item["leases"], item["used_slots"], item["used_aux"])
-        real = (len(leases), sum(lease.slots for lease in leases), sum(lease.slots == 0 for lease in leases))
+        counted, real = (item["leases"], items.used_from(item)), (len(leases), used_by(lease.part for lease in leases))
         if counted != real:
-            yield Violation(law=2, evidence=f"{instance_id} counts {counted} leases, slots and aux; it has {real}")
+            yield Violation(law=2, evidence=f"{instance_id} counts {counted} leases and parts; it has {real}")
+
+
+def _in_its_place(world: World, ledger: Ledger) -> Iterator[Violation]:
+    """Law 2: what an instance's leases take is there, and what really runs has GPUs of its own."""
+    for instance_id, item in ledger.instances.items():
+        instance, pool = items.instance_from(item), world.config.pool(item["pool"])
+        facts = pool and facts_of(instance, pool)
+        taken = [lease.part for lease in ledger.leases if lease.instance_id == instance_id]
+        if facts and not used_by(taken).load(facts).within(whole(facts)):
+            yield Violation(law=2, evidence=f"{instance_id}, a {facts.name}, holds more than it has: {used_by(taken)}")
+    for instance_id, host in world.hosts.items():
+        devices = Counter(device for each in host.attempts if each.outcome is None for device in each.devices)
+        if any(count > 1 for count in devices.values()):
+            yield Violation(law=2, evidence=f"jobs on {instance_id} share GPUs: {devices}")
 
 
 def _one_result(ledger: Ledger) -> Iterator[Violation]:

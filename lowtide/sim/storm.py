@@ -174,8 +174,10 @@ def _act(world: World, conditions: Held, told: Incident) -> Callable[[], object]
 
 def _job(world: World, _: Held, told: Incident) -> None:
     count = told.number if told.kind == "jobs" else 1
-    slots = 2 if told.number == 4 and told.pool == "cpu" else 1
-    body = {"pool": told.pool, "command": command(30.0 * told.number, int(told.number == 3)), "slots": slots}
+    part: dict[str, Any] = {"slots": 2 if told.number == 4 and told.pool == "cpu" else 1}
+    if told.number == 2:
+        part = {"resources": {"vcpus": 0.3, "memory_mib": 700 if told.kind == "jobs" else 1500}}
+    body = {"pool": told.pool, "command": command(30.0 * told.number, int(told.number == 3)), **part}
     for _number in range(count):
         world.send({**body, "max_attempts": told.number})
 

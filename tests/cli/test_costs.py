@@ -14,6 +14,7 @@ from lambdas.adapters.launch_table import LaunchTable
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.ledger import Ledger
 from lambdas.domain.bills import Tariff
+from lambdas.domain.fit import Part
 from lambdas.domain.instants import to_text
 from lambdas.domain.job_record import Result
 from lambdas.domain.jobs import JobSpec
@@ -55,9 +56,10 @@ class Runs:
         self.begun[job_id] = self.clock()
         waiting = self.leases.waiting(job_id)
         assert waiting is not None
-        self.leases.grant(
-            waiting[0], self._instance(on), slots=slots, most_aux=1, request_id=f"r-{job_id}", now=self.clock()
-        )
+        given: dict[str, Any] = {"part": Part(slots=slots), "most_aux": 1, "request_id": f"r-{job_id}"}
+        item = self._item(on)
+        beside = items.used_from(item)
+        self.leases.grant(waiting[0], items.instance_from(item), beside=beside, now=self.clock(), **given)
 
     def end(self, job_id: str, on: str = "i-1", *, interrupted: bool = False) -> None:
         job, now = self.ledger.job(job_id), self.clock()
@@ -74,10 +76,10 @@ class Runs:
     def later(self, hours: float) -> None:
         self.clock.advance(hours * HOUR)
 
-    def _instance(self, name: str) -> Any:
+    def _item(self, name: str) -> dict[str, Any]:
         item = self.table.get(keys.pool("cpu"), keys.instance(name))
         assert item is not None
-        return items.instance_from(item)
+        return item
 
     def say(self, *words: str) -> Any:
         said = self.deployed.say(*words, "--json")

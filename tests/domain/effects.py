@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import count
 
-from lambdas.domain.fit import slots_taken
-from lambdas.domain.fleet import Instance, InstanceState, LaunchRequest, Lease
+from lambdas.domain.fit import Part, Used, part_of, used_by, whole
+from lambdas.domain.fleet import Instance, InstanceState, LaunchRequest, Lease, facts_of
 from lambdas.domain.jobs import QueuedJob
 from lambdas.domain.plan import (
     Action,
@@ -22,6 +22,7 @@ from lambdas.domain.plan import (
     ReturnJob,
     Terminate,
 )
+from lambdas.domain.pools import TypeFacts
 from lambdas.domain.refusals import Refusal, consequences
 from lambdas.domain.snapshot import Snapshot
 from lambdas.domain.terms import market_of
@@ -123,7 +124,7 @@ def _returned(world: Snapshot, action: ReturnJob, now: datetime) -> Snapshot:
     job = QueuedJob(
         job_id=lease.job_id,
         slots=lease.slots,
-        resources=None,
+        resources=lease.resources,
         priority=lease.priority,
         submitted_at=lease.submitted_at or lease.claimed_at,
         queued_at=now,
@@ -149,35 +150,41 @@ def _freed(world: Snapshot, instance_id: str, now: datetime) -> Snapshot:
 
 def claimed(world: Snapshot, instance: Instance, now: datetime) -> Snapshot:
     """The instance takes what fits, in rank order, as the ledger hands it out."""
-    facts = world.pool.facts(instance.instance_type)
+    facts = facts_of(instance, world.pool)
     if facts is None or instance.state is InstanceState.DRAINING or world.pool.paused or world.pool.deleted:
         return world
     behind = False
     for job in world.queue:
         hindered, behind = behind, behind or job.job_id == instance.kept_for
-        taken = slots_taken(job.slots, job.resources, facts)
+        part = part_of(job.slots, job.resources, facts, in_slots=False)
         held = [lease for lease in world.leases if lease.instance_id == instance.instance_id]
-        aux = sum(lease.slots == 0 for lease in held) < world.pool.max_aux_containers_per_agent
+        used = used_by(lease.part for lease in held)
         market = market_of(instance.capacity_type, instance.price_limit, facts)
-        if not job.terms.accept(market) or (hindered and taken):
+        if part is None or not job.terms.accept(market) or (hindered and not part.auxiliary):
             continue
-        if taken is None or (not aux if taken == 0 else taken > instance.slots - sum(lease.slots for lease in held)):
+        if used.aux >= world.pool.max_aux_containers_per_agent if part.auxiliary else not fits(part, used, facts):
             continue
         world = replace(
             world,
             queue=tuple(each for each in world.queue if each is not job),
-            leases=(*world.leases, _lease(job, instance, taken, now)),
+            leases=(*world.leases, _lease(job, instance, part, now)),
         )
     return world
 
 
-def _lease(job: QueuedJob, instance: Instance, slots: int, now: datetime) -> Lease:
+def fits(part: Part, used: Used, facts: TypeFacts) -> bool:
+    return used.with_(part).load(facts).within(whole(facts))
+
+
+def _lease(job: QueuedJob, instance: Instance, part: Part, now: datetime) -> Lease:
     return Lease(
         job_id=job.job_id,
         pool=instance.pool,
         instance_id=instance.instance_id,
         fence=next(_numbers),
-        slots=slots,
+        slots=part.slots,
+        resources=part.resources,
+        share=part.share,
         claimed_at=now,
         request_id="r",
         renewed_at=now,

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
+from lambdas.domain.jobs import Resources
 from lambdas.domain.plan import Keep, plan
 from lambdas.domain.snapshot import Snapshot
 from tests.domain.build import NOW, ago, instance, job, lease, pool, snapshot
@@ -61,6 +63,24 @@ def test_where_ec2_has_no_capacity_one_is_kept_although_the_pool_may_grow() -> N
 
 def test_a_job_of_one_slot_is_passed_over_by_nobody() -> None:
     assert keeps(pool=FULL, queue=(job(1, **LONG), job(1)), **busy(0, 0)) == []
+
+
+def asks(vcpus: int) -> Resources:
+    return Resources(vcpus=Decimal(vcpus), memory_mib=1024)
+
+
+def test_a_job_of_one_slot_among_smaller_ones_of_resources_starves_like_a_wide_one() -> None:
+    one = job(1, **LONG)
+    running = tuple(lease(f"run-{n}", f"i-{n % 2}", slots=1, resources=asks(6)) for n in range(32))
+    here = tuple(instance(f"i-{n}", idle_since=None) for n in range(2))
+    assert keeps(pool=FULL, queue=(one,), instances=here, leases=running) == [("i-0", one.job_id)]
+
+
+def test_a_job_of_resources_among_its_like_is_passed_over_by_nobody() -> None:
+    waiting = job(1, resources=asks(6), **LONG)
+    running = tuple(lease(f"run-{n}", f"i-{n % 2}", slots=1, resources=asks(6)) for n in range(32))
+    here = tuple(instance(f"i-{n}", idle_since=None) for n in range(2))
+    assert keeps(pool=FULL, queue=(waiting,), instances=here, leases=running) == []
 
 
 def test_each_of_several_gets_an_instance_of_its_own_in_rank_order() -> None:

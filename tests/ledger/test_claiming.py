@@ -10,10 +10,12 @@ import pytest
 
 from lambdas.adapters import keys
 from lambdas.adapters.faults import Conflict
+from lambdas.adapters.leases import GRANT_INSTANCE
 from lambdas.control.worker_calls import Claim
+from lambdas.domain.fit import Part, Used, part_of
 from lambdas.domain.jobs import JobState, Resources
 from lambdas.domain.pools import CapacityType, OnDemandFallback
-from tests.ledger.world import World, pool
+from tests.ledger.world import GPU, World, pool
 
 
 def claimed(answer: dict[str, Any]) -> list[str]:
@@ -28,6 +30,8 @@ def test_a_claim_runs_the_job_under_a_lease(world: World) -> None:
     assert lease == {
         **{"job_id": "job", "fence": 1, "attempt": 1, "pool": "gpu", "slots": 1, "command": ["python3", "train.py"]},
         **{
+            "resources": None,
+            "gpus": 1,
             "image": "python:3.13",
             "secrets": {},
             "job_role": False,
@@ -93,11 +97,120 @@ def test_a_claim_takes_no_more_than_the_table_says_is_free(world: World) -> None
     assert claimed(world.claim(instance, "r-2", free=8, most=3)) == []
 
 
-def test_a_job_of_resources_takes_the_slots_that_cover_them(world: World) -> None:
-    world.job("job", resources=Resources(vcpus=Decimal(24), memory_mib=1024, gpus=1))
+def asks(vcpus: str, memory_mib: int = 1024, gpus: int = 0) -> Resources:
+    return Resources(vcpus=Decimal(vcpus), memory_mib=memory_mib, gpus=gpus)
+
+
+def used(world: World, instance: str) -> dict[str, Any]:
+    stored = world.stored_instance(instance)
+    return {name: stored[name] for name in ("used_slots", "used_vcpus", "used_memory_mib", "used_gpus", "used_aux")}
+
+
+def counted(slots: int = 0, vcpus: object = 0, memory_mib: int = 0, gpus: int = 0, aux: int = 0) -> dict[str, Any]:
+    names = ("used_slots", "used_vcpus", "used_memory_mib", "used_gpus", "used_aux")
+    return dict(zip(names, (slots, vcpus, memory_mib, gpus, aux), strict=True))
+
+
+def test_a_job_of_resources_takes_just_those(world: World) -> None:
+    world.job("job", resources=asks("24.5", gpus=1))
     instance = world.instance()
-    (lease,) = world.claim(instance)["leases"]
-    assert (lease["slots"], world.stored_instance(instance)["used_slots"]) == (2, 2)
+    (lease,) = world.claim(instance, running={})["leases"]
+    assert (lease["resources"], lease["gpus"]) == ({"vcpus": "24.5", "memory_mib": 1024, "gpus": 1}, 1)
+    assert used(world, instance) == counted(vcpus=Decimal("24.5"), memory_mib=1024, gpus=1)
+
+
+def test_what_a_job_of_resources_took_is_free_again_when_it_ends(world: World) -> None:
+    world.job("job", resources=asks("24.5", gpus=1))
+    instance = world.instance()
+    world.claim(instance, running={})
+    world.finish(instance, exit_code=0)
+    assert used(world, instance) == counted()
+
+
+def test_jobs_share_an_instance_while_each_of_the_three_suffices(world: World) -> None:
+    """Of 96 vCPUs, 393,216 MiB and 8 GPUs."""
+    for name, job in [
+        ("vcpus", asks("60", 1024)),
+        ("too many vcpus", asks("36.001", 1024)),
+        ("memory", asks("1", 300_000)),
+        ("too much memory", asks("1", 100_000)),
+        ("gpus", asks("1", 1024, 7)),
+        ("too many gpus", asks("1", 1024, 2)),
+    ]:
+        world.job(name.replace(" ", "-"), resources=job)
+    world.job("slot", slots=1)
+    assert claimed(world.claim(world.instance(), running={}, most=9)) == ["vcpus", "memory", "gpus", "slot"]
+
+
+def test_slots_and_resources_share_an_instance_exactly(world: World) -> None:
+    world.job("seven", slots=7)
+    world.job("eighth", resources=asks("12", 49_152, 1))
+    world.job("more", resources=asks("0.001", 1))
+    assert claimed(world.claim(world.instance(), running={}, most=9)) == ["seven", "eighth"]
+
+
+def test_a_worker_that_knows_slots_alone_is_given_whole_slots(world: World) -> None:
+    for n in range(5):
+        world.job(f"job-{n}", resources=asks("20", gpus=1))
+    instance = world.instance()
+    answer = world.claim(instance, free=8, most=9)
+    assert claimed(answer) == [f"job-{n}" for n in range(4)]
+    assert {lease["slots"] for lease in answer["leases"]} == {2}
+    assert used(world, instance) == counted(slots=8)
+
+
+@pytest.mark.parametrize("running", [None, {}])
+def test_an_instance_from_before_resources_were_counted_is_read_by_its_slots(
+    world: World, running: dict[str, Any] | None
+) -> None:
+    instance = world.instance()
+    world.table.update(
+        *(
+            keys.pool("gpu"),
+            keys.instance(instance),
+            "SET used_slots = :five REMOVE used_vcpus, used_memory_mib, used_gpus",
+        ),
+        values={":five": 5},
+    )
+    world.job("too-large", resources=asks("36.001"))
+    world.job("three", resources=asks("36"))
+    assert claimed(world.claim(instance, free=3, running=running, most=9)) == ["three"]
+
+
+def test_what_a_worker_still_runs_under_a_lease_that_is_over_is_not_given_again(world: World) -> None:
+    world.job("large", resources=asks("50"))
+    world.job("small", resources=asks("46"))
+    answer = world.claim(world.instance(), running={"vcpus": "50", "memory_mib": 1024}, most=9)
+    assert claimed(answer) == ["small"]
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [{"slots": 1}, {"resources": asks("0.001", 1)}, {"resources": asks("1", 1, 1)}],
+    ids=["slots", "resources", "gpus"],
+)
+def test_a_grant_is_refused_once_more_is_used_than_it_was_reckoned_beside(world: World, taken: dict[str, Any]) -> None:
+    wide, other = world.job("wide", slots=8), world.job("other", **taken)
+    seat = world.workers.seat(world.instance())
+    part = part_of(other.slots, other.resources, GPU, in_slots=False)
+    assert part is not None
+    given: dict[str, Any] = {"most_aux": 0, "request_id": "r", "now": world.clock()}
+    world.leases.grant(other, seat.instance, part=part, beside=seat.used, **given)
+    with pytest.raises(Conflict) as refused:
+        world.leases.grant(wide, seat.instance, part=Part(slots=8), beside=seat.used, **given)
+    assert refused.value.failed(GRANT_INSTANCE)
+    assert world.record("wide").state == JobState.QUEUED
+
+
+def test_a_grant_goes_through_where_less_is_used_than_it_was_reckoned_beside(world: World) -> None:
+    world.job("first", resources=asks("48"))
+    instance = world.instance()
+    world.claim(instance, running={})
+    seat, second = world.workers.seat(instance), world.job("second", slots=4)
+    world.finish(instance, "first", exit_code=0)
+    given: dict[str, Any] = {"most_aux": 0, "request_id": "r", "now": world.clock()}
+    world.leases.grant(second, seat.instance, part=Part(slots=4), beside=seat.used, **given)
+    assert used(world, instance) == counted(slots=4)
 
 
 def test_auxiliary_jobs_are_packed_beside_slots(world: World) -> None:
@@ -170,7 +283,9 @@ def test_a_job_that_ran_and_came_back_since_it_was_read_is_not_granted_under_an_
     world.claim(quick)
     world.finish(quick, exit_code=1, interrupted=True)
     with pytest.raises(Conflict):
-        world.leases.grant(job, slow.instance, slots=1, most_aux=0, request_id="r", now=world.clock())
+        world.leases.grant(
+            job, slow.instance, part=Part(slots=1), beside=Used(), most_aux=0, request_id="r", now=world.clock()
+        )
     assert (world.record().state, world.record().fence) == (JobState.QUEUED, 1)
 
 

@@ -70,7 +70,8 @@ def test_a_bill() -> None:
     assert stored["expires_at"] == int((bill.ended_at + timedelta(days=90)).timestamp())
 
 
-def test_a_lease() -> None:
+@pytest.mark.parametrize("resources", [None, RESOURCES])
+def test_a_lease(resources: Resources | None) -> None:
     lease = Lease(
         job_id="job",
         pool="gpu",
@@ -82,6 +83,8 @@ def test_a_lease() -> None:
         renewed_at=START,
         priority=-5,
         submitted_at=START,
+        resources=resources,
+        share=resources and Decimal("0.041666666"),
     )
     assert items.lease_from(through_dynamodb(items.lease_item(lease))) == lease
 

@@ -15,6 +15,7 @@ from lowtide.sim.calls import FailNext, aws_error
 from tests.ledger.world import ACCOUNT, JOB_ROLE, World, event, pool
 
 CLAIM = {"request_id": "r", "free_slots": 1, "free_aux_slots": 0, "most": 1}
+RUNNING = {"slots": 0, "vcpus": "0.5", "memory_mib": 1, "gpus": 0, "aux_slots": 0}
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,11 @@ BAD: list[tuple[str, Any, str]] = [
     (names.API_CLAIM, "not JSON", "body"),
     (names.API_CLAIM, "[]", "body"),
     (names.API_CLAIM, {**CLAIM, "free_slots": "1"}, "free_slots"),
+    (names.API_CLAIM, {**CLAIM, "running": {**RUNNING, "gpus": -1}}, "gpus"),
+    (names.API_CLAIM, {**CLAIM, "running": {**RUNNING, "vcpus": "NaN"}}, "vcpus"),
+    (names.API_CLAIM, {**CLAIM, "running": {**RUNNING, "vcpus": "a lot"}}, "vcpus"),
+    (names.API_CLAIM, {**CLAIM, "running": {**RUNNING, "vcpus": "0.0001"}}, "vcpus"),
+    (names.API_CLAIM, {**CLAIM, "running": [1]}, "leases, running or notice"),
     (names.API_CLAIM, {**CLAIM, "most": -1}, "most"),
     (names.API_CLAIM, {**CLAIM, "most": True}, "most"),
     (names.API_CLAIM, {**CLAIM, "request_id": ""}, "request_id"),

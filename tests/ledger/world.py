@@ -213,8 +213,20 @@ class World:
 
     # --- what workers say ---
 
-    def claim(self, instance_id: str, request_id: str = "r-1", *, free: int = 8, most: int = 1) -> dict[str, Any]:
+    def claim(
+        self,
+        instance_id: str,
+        request_id: str = "r-1",
+        *,
+        free: int = 8,
+        most: int = 1,
+        running: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """`running`: what the worker runs, where that is something; None: it is one that counts slots alone."""
         body = {"request_id": request_id, "free_slots": free, "free_aux_slots": 10, "most": most}
+        if running is not None:
+            none = {"slots": 0, "vcpus": "0", "memory_mib": 0, "gpus": 0, "aux_slots": 0}
+            body["running"] = {**none, **running}
         return self.call(names.API_CLAIM, instance_id, body)
 
     def heartbeat(self, instance_id: str, *leases: tuple[str, int], notice: Any = None) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def lease(job_id: str = "job-1", fence: int = 1, **changes: Any) -> dict[str, An
         "attempt": 1,
         "pool": "cpu",
         "slots": 1,
+        "resources": None,
         "command": ["true"],
         "env": {},
         "image": None,
@@ -74,6 +75,7 @@ def lease(job_id: str = "job-1", fence: int = 1, **changes: Any) -> dict[str, An
         "inputs": [],
         "timeout_seconds": None,
         "used_seconds": 0.0,
+        "gpus": changes.get("slots", 1),
     } | changes
 
 

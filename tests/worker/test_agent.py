@@ -205,7 +205,44 @@ def test_claims_tell_the_slots_that_are_left(world: World) -> None:
     world.queued = [lease("a"), lease("aux", slots=0)]
     world.run(5.0)
     last = world.bodies("/v1/claim")[-1]
-    assert (last["free_slots"], last["free_aux_slots"], last["most"]) == (1, 2, 3)
+    assert (last["free_slots"], last["free_aux_slots"], last["most"]) == (1, 2, 10)
+    assert last["running"] == {"slots": 1, "vcpus": "0", "memory_mib": 0, "gpus": 0, "aux_slots": 1}
+
+
+def asked(vcpus: str, memory_mib: int = 1024, gpus: int = 0) -> dict[str, Any]:
+    """A lease's part of a job of resources that takes half of two slots and more."""
+    return {"slots": 2, "gpus": gpus, "resources": {"vcpus": vcpus, "memory_mib": memory_mib, "gpus": gpus}}
+
+
+def test_claims_tell_the_resources_that_run(world: World) -> None:
+    world.queued = [lease("a", **asked("1.5", 2048)), lease("b", **asked("2.25", 512)), lease("c", slots=0)]
+    world.run(5.0)
+    last = world.bodies("/v1/claim")[-1]
+    assert last["running"] == {"slots": 0, "vcpus": "3.75", "memory_mib": 2560, "gpus": 0, "aux_slots": 1}
+    assert last["free_slots"] == 0
+
+
+def test_a_claim_tells_of_a_job_whose_lease_is_over_until_it_has_ended(world: World) -> None:
+    attempt = world.with_job(**asked("1.5"))
+    world.stop = [{"job_id": "job-1", "fence": 1, "reason": "lease-lost"}]
+    world.run(60.0)
+    assert world.bodies("/v1/claim")[-1]["running"]["vcpus"] == "1.5"
+    attempt.end(0)
+    world.run(60.0)
+    assert world.bodies("/v1/claim")[-1]["running"]["vcpus"] == "0"
+
+
+def test_a_worker_without_a_free_vcpu_does_not_claim() -> None:
+    world = World(slots=2)
+    world.queued = [
+        lease("a", **asked("2.5")),
+        lease("b", **asked("1.5")),
+        *(lease(f"x-{n}", slots=0) for n in range(3)),
+    ]
+    world.run(1.0)
+    before = len(world.bodies("/v1/claim"))
+    world.run(600.0)
+    assert len(world.bodies("/v1/claim")) == before
 
 
 def test_a_worker_without_free_slots_does_not_claim() -> None:
@@ -222,6 +259,25 @@ def test_each_job_gets_gpus_of_its_own() -> None:
     world.queued = [lease("a", slots=1), lease("b", slots=2), lease("c", slots=0)]
     world.run(5.0)
     assert [attempt.devices for attempt in world.attempts] == [(0,), (1, 2), ()]
+
+
+def test_a_job_of_resources_gets_the_gpus_that_it_names_and_no_other_jobs() -> None:
+    world = World(slots=4, gpus=4)
+    world.queued = [lease("a", **asked("2", gpus=1)), lease("b", **asked("0.5")), lease("c", **asked("0.5", gpus=2))]
+    world.run(5.0)
+    assert [attempt.devices for attempt in world.attempts] == [(0,), (), (1, 2)]
+    world.attempts[0].end(0)
+    world.queued = [lease("d", **asked("1", gpus=2))]
+    world.run(5.0)
+    assert world.attempts[-1].devices == (0, 3)
+
+
+def test_a_control_plane_that_tells_no_gpus_means_one_a_slot() -> None:
+    given = lease("a", slots=2)
+    del given["gpus"]
+    del given["resources"]
+    parsed = Lease.parse(given)
+    assert (parsed.gpus, parsed.resources) == (2, None)
 
 
 def test_one_heartbeat_names_every_lease(world: World) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.worker.bench import Bench
-from worker.limits import Limits, limits
+from worker.limits import Allotment, Limits, limits
 
 
 def tree(place: Path, controllers: str = "cpuset cpu io memory pids") -> tuple[Path, Path]:
@@ -26,7 +26,7 @@ def test_the_worker_moves_into_a_leaf_and_divides_its_own_group(tmp_path: Path) 
     assert (unit / "worker" / "cgroup.procs").read_text().isdigit()
     own.write_text("0::/system.slice/lowtide-worker.service/worker\n")
     made = limits(lambda event, **_: None, memory_mib=1024, vcpus=4, root=root, own=own)
-    assert made.group("job", 0.5) is not None, "a restarted worker finds its unit's group again"
+    assert made.group("job", made.share(0.5)) is not None, "a restarted worker finds its unit's group again"
     assert (unit / "job" / "memory.max").exists()
 
 
@@ -45,18 +45,30 @@ def test_where_there_are_no_limits_the_log_says_why_and_jobs_run(tmp_path: Path,
     )
     assert said["event"] == "jobs-without-limits"
     assert said["why"]
-    assert found.group("job", 1.0) is None
+    assert found.group("job", found.share(1.0)) is None
 
 
 def test_a_share_bounds_memory_and_weighs_cpu(tmp_path: Path) -> None:
     made = Limits(tmp_path, memory_mib=1024, vcpus=4)
-    made.group("half", 0.5)
-    made.group("auxiliary", 0.0)
+    made.group("half", made.share(0.5))
+    made.group("auxiliary", made.share(0.0))
     assert (tmp_path / "half/memory.max").read_text() == str(512 * 2**20)
     assert (tmp_path / "half/cpu.weight").read_text() == "5000"
     assert (tmp_path / "half/memory.oom.group").read_text() == "1"
     assert (tmp_path / "auxiliary/cpu.weight").read_text() == "100"
     assert not (tmp_path / "auxiliary/memory.max").exists()
+
+
+def test_named_resources_bound_memory_and_weigh_cpu_each_by_itself(tmp_path: Path) -> None:
+    made = Limits(tmp_path, memory_mib=1024, vcpus=4)
+    made.group("job", made.named(3.0, 256))
+    assert (tmp_path / "job/memory.max").read_text() == str(256 * 2**20)
+    assert (tmp_path / "job/cpu.weight").read_text() == "7500"
+
+
+def test_nothing_is_given_beyond_what_the_instance_really_has(tmp_path: Path) -> None:
+    made = Limits(tmp_path, memory_mib=1000, vcpus=4)
+    assert made.named(8.0, 1024) == Allotment(4.0, 1000 * 2**20)
 
 
 def test_a_job_is_in_its_group_before_its_first_instruction(tmp_path: Path) -> None:
