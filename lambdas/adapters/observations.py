@@ -103,7 +103,7 @@ class Observations:
             "attribute_exists(pk) AND (attribute_not_exists(observed_state) OR NOT observed_state IN "
             f"({', '.join(stated)})){newer}",
             values={":observed": state, ":at": to_text(at), **stated},
-            draining=_draining(f"EC2 reports it {state}", now) if lost else None,
+            draining=_draining(observed.reported(state), now) if lost else None,
         )
 
     def announce_end(self, known: Known, ends_at: datetime, *, why: str, now: datetime) -> Changed | None:

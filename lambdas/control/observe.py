@@ -294,7 +294,7 @@ def _why_drained(found: Described, *, useful: bool, warned: bool) -> str | None:
     if warned:
         return observed.INTERRUPTED
     if found.state in observed.LOST:
-        return f"EC2 reports it {found.state}"
+        return observed.reported(found.state)
     return None if useful else f"the pool does not use {found.instance_type}"
 
 

@@ -26,6 +26,8 @@ LOST = frozenset({STOPPING, STOPPED, SHUTTING_DOWN, TERMINATED, GONE})
 INTERRUPTED = "EC2 announced that it takes the spot instance back"
 """Why such an instance drains, as people read it."""
 
+_REPORTED = "EC2 reports it"
+
 _KEPT: dict[str, frozenset[str]] = {
     SHUTTING_DOWN: frozenset({SHUTTING_DOWN, TERMINATED, GONE}),
     TERMINATED: frozenset({TERMINATED, GONE}),
@@ -70,3 +72,18 @@ def was_interrupted(instance: Instance, *, was_draining: bool) -> bool:
         and instance.ends_at is None
         and instance.termination_requested_at is None
     )
+
+
+def reported(state: str) -> str:
+    """Why an instance drains whose end nobody here asked for and EC2 never announced."""
+    return f"{_REPORTED} {state}"
+
+
+def taken_at(instance: Instance) -> datetime | None:
+    """When EC2 ends, or was first seen to have ended, a spot instance by its own will; None: it does not, or the end
+    was asked for here."""
+    if instance.ends_at is not None:
+        return instance.ends_at
+    unasked = (instance.drain_reason or "").startswith(_REPORTED) and instance.termination_requested_at is None
+    took = instance.capacity_type is CapacityType.SPOT and instance.observed_state in ENDING | OVER
+    return instance.observed_at if unasked and took else None

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from lambdas.domain.fleet import OfferingMark, Override
+from lambdas.domain.observed import taken_at
 from lambdas.domain.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.reasons import OwnCode, Reason, ReasonClass
 from lambdas.domain.refusal_table import PRICE_REMEDY
@@ -151,10 +152,12 @@ def _probe_at(snapshot: Snapshot, capacity_type: CapacityType) -> datetime | Non
 
 
 def _calmer(found: Sequence[Offering], snapshot: Snapshot, now: datetime) -> Sequence[Offering]:
-    """Without those from which EC2 takes an instance back just now, while others remain."""
+    """Without those from which EC2 takes an instance back just now, announced or not, while others remain."""
     period = snapshot.settings.interrupted_cooldown
     taken = {
-        (each.instance_type, each.zone) for each in snapshot.instances if each.ends_at and now < each.ends_at + period
+        (each.instance_type, each.zone)
+        for each in snapshot.instances
+        if (at := taken_at(each)) is not None and now < at + period
     }
     calm = [each for each in found if (each.facts.name, each.zone) not in taken]
     return calm or found

@@ -10,6 +10,7 @@ from lambdas.domain.durations import format_duration
 from lambdas.domain.fleet import Instance, Intention, Lease
 from lambdas.domain.fleet_view import FleetView, counted, last_call, lease_expiry
 from lambdas.domain.needs import Needs
+from lambdas.domain.observed import taken_at
 from lambdas.domain.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.shops import on_demand_instances
 from lambdas.domain.snapshot import Snapshot
@@ -63,9 +64,8 @@ def forgotten(snapshot: Snapshot, fleet: FleetView, now: datetime) -> list[Forge
 
 def _avoided_until(instance: Instance, snapshot: Snapshot) -> datetime:
     """Until when plans avoid the offering of an instance that EC2 ends or has ended; its launch for any other."""
-    if instance.ends_at is None:
-        return instance.launched_at
-    return instance.ends_at + snapshot.settings.interrupted_cooldown
+    at = taken_at(instance)
+    return instance.launched_at if at is None else at + snapshot.settings.interrupted_cooldown
 
 
 def intentions(snapshot: Snapshot, fleet: FleetView, now: datetime) -> list[Repeat | Close]:

@@ -1,11 +1,14 @@
 """What the plan does about leases, instances and intentions, and when it looks again."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from lambdas.domain.fleet import InstanceState
+from lambdas.domain.observed import reported
 from lambdas.domain.plan import (
     Close,
     Forget,
@@ -17,6 +20,7 @@ from lambdas.domain.plan import (
     Terminate,
     plan,
 )
+from lambdas.domain.pools import CapacityType
 from lambdas.domain.settings import Settings
 from lambdas.domain.snapshot import Snapshot
 from tests.domain.build import (
@@ -81,6 +85,28 @@ def test_an_interrupted_instance_is_remembered_for_as_long_as_its_offering_is_av
     (launch,) = of(Launch, later)
     assert over.zone in zones(launch)
     assert len(of(Forget, planned(instances=(over,), pool=pool(deleted=True)))) == 1
+
+
+def test_an_instance_that_was_taken_without_a_word_is_remembered_as_long() -> None:
+    lost = {
+        **{"state": InstanceState.DRAINING, "drain_reason": reported("shutting-down"), "draining_since": ago(30)},
+        **{"observed_state": "terminated", "observed_at": ago(20)},
+    }
+    taken = instance(**lost)
+    decided = planned(instances=(taken,), queue=jobs(1))
+    assert of(Forget, decided) == []
+    (launch,) = of(Launch, decided)
+    assert taken.zone not in zones(launch)
+    for asked_for in (
+        {"termination_requested_at": ago(40)},
+        {"drain_reason": "idle"},
+        {"capacity_type": CapacityType.ON_DEMAND},
+        {"observed_at": NOW - Settings().interrupted_cooldown},
+    ):
+        decided = planned(instances=(replace(taken, **asked_for),), queue=jobs(1))
+        assert len(of(Forget, decided)) == 1, asked_for
+        (launch,) = of(Launch, decided)
+        assert taken.zone in zones(launch), asked_for
 
 
 def test_an_instance_that_describe_omits_in_its_first_minutes_is_not_gone() -> None:
