@@ -81,6 +81,7 @@ def test_unfulfilled_capacity_is_told_and_so_is_its_end(stack: Stack, letters: s
     job_id = stack.send({"pool": "short", "command": "true"})
     until("ALARM", told, lambda states: states[-1:] == ["ALARM"])
     assert stack.reasons("short")[0]["class"] == "capacity"
+    until("a beginning in words", lambda: (told(), about("short", told))[1])
     stack.aws.market.set_capacity(SCARCE_TYPE, "*", 40, lifecycle=None)
     try:
         assert stack.ended(job_id).state is JobState.SUCCEEDED
