@@ -259,7 +259,12 @@ class Watch(Construct):
         yield (
             "Control loop",
             [
-                *counted(names.METRIC_TICKS, names.METRIC_PASSES_FAILED, names.METRIC_UNKNOWN_ERRORS),
+                *counted(
+                    names.METRIC_TICKS,
+                    names.METRIC_PASSES_FAILED,
+                    names.METRIC_UNKNOWN_ERRORS,
+                    names.METRIC_REFUSED_CALLS,
+                ),
                 *now(names.METRIC_UNFULFILLED_TOO_LONG, names.METRIC_BLOCKED, names.METRIC_PARKED),
                 *(
                     q.metric_approximate_number_of_messages_visible(period=MINUTE, statistic="Maximum")

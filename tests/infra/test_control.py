@@ -227,7 +227,10 @@ def test_every_turn_of_a_shortage_goes_to_a_function_that_may_publish_on_the_ala
     wanted = followed(template, "notices")
     assert wanted == OF_A_SHORTAGE
     (topic,) = template.of_type("AWS::SNS::Topic")
-    assert {action for s in template.statements("notices") for action in actions(s)} == READS | LOGS | {"sns:Publish"}
+    assert {action for s in template.statements("notices") for action in actions(s)} == {
+        *(READS | LOGS | LEAVE_A_LETTER),
+        "sns:Publish",
+    }
     assert template.statement("notices", "TellPeople")["Resource"] == {"Ref": topic}
     _, function = template.function("notices")
     assert function["Environment"]["Variables"][names.ENV_ALARM_TOPIC] == {"Ref": topic}
@@ -311,7 +314,7 @@ def test_who_may_fail_may_leave_a_letter_and_of_eventbridge_only_the_stacks_own_
         for s in template.statements(handler)
         if "sqs:SendMessage" in actions(s) and arn in {text(r) for r in as_list(s["Resource"])}
     }
-    assert writing == {"tick", "worker_api", "news", "catalogue", "job_events"}
+    assert writing == {"tick", "worker_api", "news", "catalogue", "job_events", "notices"}
     (policy,) = (p for p in template.properties("AWS::SQS::QueuePolicy") if {"Ref": name} in p["Queues"])
     allowed = [s for s in policy["PolicyDocument"]["Statement"] if s["Effect"] == "Allow"]
     assert {s["Principal"]["Service"] for s in allowed} == {"events.amazonaws.com"}

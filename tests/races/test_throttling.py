@@ -32,7 +32,7 @@ AT_ONCE = 2
 GIVE_UP = frozenset({"daily facts", "dry run", "create stack", "delete stack"})
 """Acts that end without what they were for when a call was refused too often. They are made again later, as EventBridge
 or a person does."""
-ASK_AT_ONCE = GIVE_UP | {"credentials", "job credentials", "unnamed lease", "job events"}
+ASK_AT_ONCE = GIVE_UP | {"credentials", "job credentials", "unnamed lease", "job events", "lasting shortage"}
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ EXPECTED: Mapping[str, Expected] = {
     "subnet": expected("capacity", "InsufficientFreeAddressesInSubnet", capacity_type="on-demand", zone=ZONE),
     "boot": expected("configuration", "InstancesNeverReport"),
     "paused": expected("paused", "PoolPaused"),
-    "throttling": expected("throttling", "RequestLimitExceeded"),
+    "throttling": expected("throttling", "RequestLimitExceeded", "RequestRateShared"),
 }
 
 
