@@ -14,7 +14,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export UV_SYSTEM_CERTS := 1
 export NODE_USE_SYSTEM_CA := 1
 
-.PHONY: help setup demo test check lint types layers mutants bench lock clean
+.PHONY: help setup demo test long check lint types layers mutants bench lock clean
 
 help: ## list the recipes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ demo: setup ## deploy Lowtide into the local AWS and run real jobs on (local) sp
 test: setup ## run the whole test suite
 	@$(BIN)/python tools/prebuild.py
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+long: setup ## run the tests of the deployed whole that take minutes each
+	@$(BIN)/python tools/prebuild.py
+	@$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
 check: setup lint types layers ## lint, types and import layers
 

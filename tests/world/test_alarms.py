@@ -75,7 +75,8 @@ def heard(stack: Stack, url: str, pool: str) -> list[str]:
     return found
 
 
-def test_unfulfilled_capacity_is_told_and_so_is_its_end(stack: Stack, letters: str, bus: str) -> None:
+@pytest.mark.long
+def test_a_shortage_is_told_in_words_and_so_is_its_end(stack: Stack, letters: str, bus: str) -> None:
     told = Told(stack, letters, names.ALARM_UNFULFILLED)
     stack.apply(scarce(pool_name="short", unfulfilled_alarm_after="5s"))
     job_id = stack.send({"pool": "short", "command": "true"})
@@ -117,3 +118,17 @@ def test_a_parked_message_is_told_until_it_is_dealt_with(stack: Stack, letters: 
     for record in stack.parked():
         Parked(stack.table).delete(record.parked_id)
     until("OK", told, lambda states: states[-1:] == ["OK"])
+
+
+def test_unfulfilled_capacity_is_told_and_so_is_its_end(stack: Stack, letters: str) -> None:
+    told = Told(stack, letters, names.ALARM_UNFULFILLED)
+    stack.apply(scarce(pool_name="short", unfulfilled_alarm_after="1s"))
+    job_id = stack.send({"pool": "short", "command": "true"})
+    until("ALARM", told, lambda states: states[-1:] == ["ALARM"])
+    assert stack.reasons("short")[0]["class"] == "capacity"
+    stack.aws.market.set_capacity(SCARCE_TYPE, "*", 40, lifecycle=None)
+    try:
+        assert stack.ended(job_id).state is JobState.SUCCEEDED
+        until("OK", told, lambda states: states[-1:] == ["OK"])
+    finally:
+        stack.aws.market.set_capacity(SCARCE_TYPE, "*", 0, lifecycle=None)

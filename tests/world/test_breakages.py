@@ -30,6 +30,8 @@ from lowtide.local.world import utc_now
 from tests.world.conftest import SCARCE_TYPE, STEADY_TYPE, Stack, spot, steady, until
 from tests.world.said import essence, written
 
+pytestmark = pytest.mark.long
+
 OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 ZONE = "us-east-1a"
 DEAR_TYPE, DEAR_PRICE = "r7i.large", Decimal("2.00")

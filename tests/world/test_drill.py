@@ -2,9 +2,13 @@
 
 import json
 
+import pytest
+
 from lambdas.domain.jobs import JobState
 from tests.world.conftest import SPOT_TYPE, Stack, spot, until
 from tests.world.test_interruptions import SECOND_TIME_LUCKY
+
+pytestmark = pytest.mark.long
 
 
 def test_an_interruption_is_made_and_its_recovery_timed(stack: Stack) -> None:

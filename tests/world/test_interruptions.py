@@ -108,6 +108,7 @@ def log_of(stack: Stack, job_id: str, attempt: int) -> list[str]:
     return list(logs.lines("noticed", job_id, attempt))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("code", [0, 1, 143])
 def test_after_a_notice_an_attempt_is_interrupted_whatever_its_exit_code(
     noticed: Mapping[str, dict[str, Any]], code: int
@@ -117,18 +118,21 @@ def test_after_a_notice_an_attempt_is_interrupted_whatever_its_exit_code(
     assert (noticed[str(code)]["state"], noticed[str(code)]["interruptions"]) == ("succeeded", 1)
 
 
+@pytest.mark.long
 def test_one_that_says_it_is_done_and_exits_0_has_succeeded(noticed: Mapping[str, dict[str, Any]]) -> None:
     (attempt,) = noticed["0-done"]["attempts"]
     assert (attempt["outcome"], attempt["exit_code"]) == ("succeeded", 0)
     assert (noticed["0-done"]["state"], noticed["0-done"]["interruptions"]) == ("succeeded", 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("code", [1, 143])
 def test_one_that_says_it_is_done_and_exits_otherwise_is_not(noticed: Mapping[str, dict[str, Any]], code: int) -> None:
     first, second = noticed[f"{code}-done"]["attempts"]
     assert (first["outcome"], first["exit_code"], second["outcome"]) == ("interrupted", code, "succeeded")
 
 
+@pytest.mark.long
 def test_one_that_ignores_sigterm_is_killed_before_the_announced_end_and_runs_again(
     stack: Stack, noticed: Mapping[str, dict[str, Any]]
 ) -> None:

@@ -10,6 +10,8 @@ from lambdas import names
 from lambdas.domain.jobs import JobState
 from tests.world.conftest import JOB_ROLE, Stack, steady, until
 
+pytestmark = pytest.mark.long
+
 POOL = "with-role"
 
 

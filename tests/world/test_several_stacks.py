@@ -25,6 +25,8 @@ from lambdas.domain.jobs import JobState
 from lowtide.local.deploy import SOURCES, Deployment, stack_context
 from tests.world.conftest import PACE, Stack, steady, until
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "Evening"
 

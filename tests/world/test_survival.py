@@ -19,7 +19,7 @@ from lowtide.joblogs import JobLogs
 from lowtide.market.fleet import Refused
 from tests.world.conftest import CHECKPOINT, ENDED, PACE, Stack, spot, until
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 """The first test waits for all forty jobs; on a machine that is busy with other things that takes its time."""
 POOL = "survival"
 JOBS, INSTANCES = 40, 10
