@@ -22,10 +22,10 @@ def test_a_plain_message_becomes_a_job_that_an_instance_runs(stack: Stack) -> No
     job_id = stack.send({"pool": "steady", "command": ["/bin/sh", "-c", 'test "$LOWTIDE_ATTEMPT" = 1']})
     assert stack.ended(job_id).state is JobState.SUCCEEDED
     shown = stack.shown(job_id)
-    assert shown.keys() == SHOWN
+    assert shown.keys() >= SHOWN
     assert (shown["id"], shown["pool"], shown["state"], shown["slots"]) == (job_id, "steady", "succeeded", 1)
     (attempt,) = shown["attempts"]
-    assert attempt.keys() == ATTEMPT
+    assert attempt.keys() >= ATTEMPT
     assert (attempt["n"], attempt["instance_type"], attempt["lifecycle"]) == (1, STEADY_TYPE, "on-demand")
     assert (attempt["outcome"], attempt["exit_code"], shown["exit_code"]) == ("succeeded", 0, 0)
     assert shown["submitted_at"] <= attempt["started_at"] <= attempt["ended_at"] <= shown["finished_at"]
