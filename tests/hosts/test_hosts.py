@@ -227,7 +227,7 @@ def test_a_busy_instance_is_one_with_a_jobs_process(make_hosts: Make) -> None:
     launch(hosts, "until [ -e /opt/go ]; do sleep 0.02; done; LOWTIDE_JOB_ID=j sleep 1000")
     until(lambda: hosts.processes(ID))
     assert not hosts.busy(ID)
-    next(iter(hosts._data_dir.glob("*/root/opt"))).joinpath("go").touch()  # pyright: ignore[reportPrivateUsage]
+    next(iter(hosts._data_dir.rglob("opt"))).joinpath("go").touch()  # pyright: ignore[reportPrivateUsage]
     until(lambda: hosts.busy(ID))
 
 

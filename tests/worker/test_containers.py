@@ -149,7 +149,7 @@ def test_values_of_variables_are_on_no_command_line_and_in_no_file(bench: Bench,
     bench.run('printf %s "$PASSWORD" > seen', image=IMAGE, env={"PASSWORD": value})
     assert bench.file("work/seen") == value
     assert "hunter2" not in json.dumps(engines.calls)
-    work = next(bench.state.glob("jobs/*/*/work/seen"))
+    work = next(bench.state.rglob("seen"))
     holding = [p for p in (*bench.state.rglob("*"), *engines.place.rglob("*")) if p.is_file() and p != work]
     assert not [p for p in holding if b"hunter2" in p.read_bytes()]
 
@@ -157,7 +157,7 @@ def test_values_of_variables_are_on_no_command_line_and_in_no_file(bench: Bench,
 @pytest.mark.parametrize("value", ["two\nlines\n", "carriage\r", "x" * 100_000])
 def test_values_that_no_line_of_a_file_can_hold_arrive_whole(bench: Bench, value: str) -> None:
     bench.run('printf %s "$VALUE" > seen', image=IMAGE, env={"VALUE": value})
-    assert next(bench.state.glob("jobs/*/*/work/seen")).read_bytes() == value.encode()
+    assert next(bench.state.rglob("seen")).read_bytes() == value.encode()
 
 
 HEEDED = ["DOCKER_HOST", "PATH", "LD_PRELOAD"]
@@ -341,7 +341,7 @@ def test_such_an_attempt_never_had_a_process(tmp_path: Path, engines: Engines) -
     bench.runner.engine = lambda: fetching.engine
     found = bench.run("touch ran", image="gone:1")
     assert (found.exit_code, found.signal, found.stopped) == (None, None, None)
-    assert not list(bench.state.glob("jobs/*/*/work/ran"))
+    assert not list(bench.state.rglob("ran"))
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def test_a_bad_input_is_the_jobs_failure_and_its_command_never_runs(bench: Bench
     found = bench.run("touch ran", inputs=[{"s3": "s3://b/k", "path": "k", "sha256": "0" * 64}])
     assert found.exit_code is None
     assert found.error.startswith("input: s3://b/k")
-    assert not list(bench.state.glob("jobs/*/*/work/ran"))
+    assert not list(bench.state.rglob("ran"))
 
 
 def test_what_an_attempt_leaves_on_the_instance_is_removed(bench: Bench) -> None:

@@ -86,7 +86,7 @@ def test_a_role_that_cannot_be_had_is_the_attempts_failure_with_the_remedy(bench
     control.job_credentials = (403, {"error": "no-job-role", "remedy": "deploy it with -c job_roles=ARN"})
     found = bench.run("touch ran", job_role=True)
     assert (found.exit_code, found.error) == (None, "the job's role: deploy it with -c job_roles=ARN")
-    assert not list(bench.state.glob("jobs/*/*/work/ran"))
+    assert not list(bench.state.rglob("ran"))
 
 
 @pytest.mark.parametrize("status", [503, 429, 403, 409])
@@ -181,7 +181,7 @@ def test_a_secret_that_the_role_may_not_read_or_that_is_not_there_fails_the_atte
     assert found.exit_code is None
     assert found.error.startswith(f"secret PASSWORD: {arn}: {code}: ")
     assert right in found.error
-    assert not list(bench.state.glob("jobs/*/*/work/ran"))
+    assert not list(bench.state.rglob("ran"))
 
 
 @pytest.mark.parametrize(
