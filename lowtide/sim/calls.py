@@ -23,6 +23,10 @@ class Hook(Protocol):
     def after(self, operation: str, request: Request, response: Response) -> None: ...
 
 
+class NotModelled(Exception):
+    """A client was asked something that it would have to ignore: a test must not pass on what nobody plays."""
+
+
 class Killed(BaseException):
     """The process that made the call is gone."""
 
@@ -86,7 +90,7 @@ class SimClient:
     ) -> Response:
         """One call: refuses parameters that the fake does not honour, rather than pass over them."""
         if unknown := set(request) - known:
-            raise NotImplementedError(f"{self.service}.{method} in memory does not know {sorted(unknown)}")
+            raise NotModelled(f"{self.service}.{method} in memory does not know {sorted(unknown)}")
         operation, hook = f"{self.service}.{method}", self.hook
         if hook is not None:
             hook.before(operation, request)

@@ -18,7 +18,7 @@ from lowtide.market.fleet import Request as FleetRequest
 from lowtide.market.instances import STATE_CODES, Instance
 from lowtide.market.market import Answer, Market
 from lowtide.market.model import Lifecycle, Offering
-from lowtide.sim.calls import Hook, Request, Response, SimClient, aws_error
+from lowtide.sim.calls import Hook, NotModelled, Request, Response, SimClient, aws_error
 from lowtide.sim.templates import TemplateStore
 
 Tags = Mapping[str, str]
@@ -183,7 +183,7 @@ class FakeEC2(SimClient):
         if wrong := self.market.unfit(override, lifecycle):
             raise Refused(*wrong)
         if not request.get("DryRun"):
-            raise NotImplementedError("run_instances in memory knows dry runs only")
+            raise NotModelled("run_instances in memory knows dry runs only")
         raise _dry_run()
 
     def _create_launch_template(self, request: Request) -> Response:

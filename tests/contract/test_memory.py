@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lambdas.adapters.attributes import encode
-from lowtide.sim.calls import FailNext, KillAt, Killed, Recorder, aws_error
+from lowtide.sim.calls import FailNext, KillAt, Killed, NotModelled, Recorder, aws_error
 from lowtide.sim.clock import VirtualClock
 from lowtide.sim.dynamodb import SCHEMA, FakeDynamoDB
 
@@ -68,7 +68,7 @@ def test_a_lost_answer_comes_after_the_effect(memory: FakeDynamoDB) -> None:
 
 
 def test_a_parameter_that_is_not_honoured_is_refused(memory: FakeDynamoDB) -> None:
-    with pytest.raises(NotImplementedError, match="ReturnConsumedCapacity"):
+    with pytest.raises(NotModelled, match="ReturnConsumedCapacity"):
         memory.get_item(TableName="t", Key=encode({"pk": "A", "sk": "1"}), ReturnConsumedCapacity="TOTAL")
 
 
