@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -42,6 +42,7 @@ RESERVE = timedelta(seconds=3)
 """For the last save and for saying so, before an announced end; a twentieth of the default is nothing to a machine that
 has other things to do."""
 SPOT_TYPE, STEADY_TYPE, SCARCE_TYPE = "m7i.large", "c7i.large", "m6i.large"
+LAST = "test_the_end.py"
 JOB_ROLE = "world-jobs"
 """The one role that pools may name for their jobs."""
 SPOT_PRICE = Decimal("0.02")
@@ -52,8 +53,9 @@ ENDED = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PARKE
 T = TypeVar("T")
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """One process has the world, and its first test deploys it."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process has the world: its first test deploys it, and the one that destroys it comes last."""
+    items.sort(key=lambda item: item.path.name == LAST)
     for item in items:
         if Path(__file__).parent in item.path.parents and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group("world"))
