@@ -152,7 +152,7 @@ class ControlLoop(Construct):
                 names.ENV_SPOT_LAUNCH_TEMPLATE_VERSION: worker.spot.version,
             },
             statements=[
-                permissions.on_table(table, [*_READ_AND_WRITE, "DeleteItem", "ConditionCheckItem"], index=False),
+                permissions.on_table(table, [*_READ_AND_WRITE, "DeleteItem", "ConditionCheckItem"], index=True),
                 *permissions.launching(
                     stack,
                     subnets=network.subnets,

@@ -7,10 +7,12 @@ from enum import StrEnum
 
 from lambdas.adapters import items, keys
 from lambdas.adapters.attributes import Item
+from lambdas.adapters.flat import written
 from lambdas.adapters.table import TRANSACTION_LIMIT, Conflict, Table, Unavailable
 from lambdas.adapters.workers import UnknownInstance
 from lambdas.domain.fleet import InstanceState, Lease
 from lambdas.domain.instants import to_text
+from lambdas.domain.work import UNTOLD, Standing
 
 _ATTEMPTS = 5
 UNNAMED_MOST = 2
@@ -39,6 +41,8 @@ class Renewal:
     """(job, fence) that the instance named and does not hold."""
     unnamed: tuple[Lease, ...]
     """Leases that two heartbeats in a row have not named."""
+    moving: tuple[tuple[str, int], ...] = ()
+    """(job, fence) that the instance holds and is to stop: the job goes on elsewhere."""
 
 
 class Heartbeats:
@@ -65,19 +69,31 @@ class Heartbeats:
             raise UnknownInstance(instance_id) from conflict
         return item["state"] == InstanceState.DRAINING
 
-    def renew(self, pool: str, instance_id: str, named: Mapping[str, int], now: datetime) -> Renewal:
-        """Renews the leases that are named ({job id: fence}) and counts those that are not."""
+    def renew(
+        self,
+        pool: str,
+        instance_id: str,
+        named: Mapping[str, int],
+        now: datetime,
+        standings: Mapping[str, Standing] | None = None,
+    ) -> Renewal:
+        """Renews the leases that are named ({job id: fence}), with what is told of their jobs, and counts those that
+        are not."""
+        told = standings or {}
         for _ in range(_ATTEMPTS):
             stored = self._table.query(keys.pool(pool), prefix=keys.leases_of(instance_id))
             held = list(map(items.lease_from, stored))
             unnamed = [lease for lease in held if self._overdue(lease, named, now)]
             try:
-                self._write([self._renewed(lease, now) for lease in held if named.get(lease.job_id) == lease.fence])
+                mine = [lease for lease in held if named.get(lease.job_id) == lease.fence]
+                self._write([self._renewed(lease, told.get(lease.job_id, UNTOLD), now) for lease in mine])
                 self._write([self._missed(lease) for lease in unnamed])
             except Conflict:
                 continue  # a lease ended meanwhile
             return Renewal(
-                lost=_lost(held, named), unnamed=tuple(le for le in unnamed if le.missed + 1 >= UNNAMED_MOST)
+                lost=_lost(held, named),
+                unnamed=tuple(le for le in unnamed if le.missed + 1 >= UNNAMED_MOST),
+                moving=tuple((lease.job_id, lease.fence) for lease in mine if lease.moving_since is not None),
             )
         raise Unavailable(f"the leases of {instance_id} keep changing")
 
@@ -90,13 +106,17 @@ class Heartbeats:
             chunk = operations[start : start + TRANSACTION_LIMIT]
             self._table.insist(lambda chunk=chunk: self._table.transact(chunk))
 
-    def _renewed(self, lease: Lease, now: datetime) -> Item:
+    def _renewed(self, lease: Lease, standing: Standing, now: datetime) -> Item:
+        told = written(standing)
         return self._table.update_op(
             keys.pool(lease.pool),
             keys.lease(lease.instance_id, lease.job_id),
-            "SET renewed_at = :now, missed = :none",
+            "SET renewed_at = :now, missed = :none" + "".join(f", {name} = :{name}" for name in told),
             condition="fence = :fence",
-            values={":now": to_text(now), ":none": 0, ":fence": lease.fence},
+            values={
+                **{":now": to_text(now), ":none": 0, ":fence": lease.fence},
+                **{f":{name}": value for name, value in told.items()},
+            },
         )
 
     def _missed(self, lease: Lease) -> Item:

@@ -7,7 +7,7 @@ JSON text.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -31,6 +31,7 @@ from lambdas.domain.jobs import QueuedJob
 from lambdas.domain.pools import CapacityType
 from lambdas.domain.reasons import Reason, ReasonClass
 from lambdas.domain.shortages import Alarmed, Past
+from lambdas.domain.snapshot import Stretch
 
 
 def instance_item(instance: Instance, tariff: Tariff | None = None) -> Item:
@@ -162,8 +163,11 @@ def reason_from(document: Mapping[str, Any]) -> Reason:
 
 
 def queue_item(pool: str, job: QueuedJob) -> Item:
+    """One with a deadline is in the list of these too, where it is found however far down the queue it stands."""
+    listed = {"gpk": keys.deadlines_of(pool), "gsk": keys.deadline(job.deadline, job.job_id)} if job.deadline else {}
     return {
         **written(job),
+        **listed,
         **{"pk": keys.queue(pool, keys.shard(job.job_id))},
         **{"sk": keys.queue_entry(job.priority, job.submitted_at, job.job_id), "pool": pool},
     }
@@ -196,3 +200,15 @@ def past_document(past: Past) -> list[Any]:
 def past_from(document: Sequence[Any]) -> Past:
     reason_class, code, seconds = document
     return Past(reason_class=ReasonClass(reason_class), code=code, lasted=timedelta(seconds=int(seconds)))
+
+
+def stretch_document(stretch: Stretch) -> str:
+    """`up 1767603600 420`: since when, in seconds of the epoch, and for how many; 20 bytes each."""
+    lasted = int((stretch.until - stretch.since).total_seconds())
+    return f"{'up' if stretch.up else 'down'} {int(stretch.since.timestamp())} {lasted}"
+
+
+def stretch_from(document: str) -> Stretch:
+    word, since, lasted = document.split()
+    begin = datetime.fromtimestamp(int(since), tz=UTC)
+    return Stretch(up=word == "up", since=begin, until=begin + timedelta(seconds=int(lasted)))

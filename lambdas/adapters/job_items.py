@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from lambdas.adapters import items, keys
@@ -98,7 +99,12 @@ def requeued(job: JobRecord, now: datetime) -> JobRecord:
 
 def entry_item(job: JobRecord) -> Item:
     """The queue entry of a job that waits."""
-    entry = QueuedJob(
+    return items.queue_item(job.pool, queued(job))
+
+
+def queued(job: JobRecord) -> QueuedJob:
+    """The same as the plan reads it."""
+    return QueuedJob(
         job_id=job.job_id,
         slots=job.slots,
         resources=job.resources,
@@ -108,8 +114,13 @@ def entry_item(job: JobRecord) -> Item:
         interruptions=job.interruptions,
         on_demand=job.on_demand,
         spot_max_price=job.spot_max_price,
+        deadline=job.deadline,
+        estimated_seconds=job.estimated_seconds,
+        estimate_from=job.estimate_from,
+        kept_seconds=job.kept_seconds,
+        kept_progress=job.kept_progress,
+        restoring_seconds=job.restoring_seconds,
     )
-    return items.queue_item(job.pool, entry)
 
 
 def entry_key(job: JobRecord) -> tuple[str, str]:
@@ -130,3 +141,12 @@ def expire_spec_op(table: Table, job_id: str, at: int) -> Item:
 def keep_spec_op(table: Table, job_id: str) -> Item:
     """The operation that keeps the SPEC of a job that waits again. It fails where the SPEC is gone."""
     return table.update_op(keys.job(job_id), keys.SPEC, "REMOVE expires_at", condition="attribute_exists(pk)")
+
+
+def run_item(job: JobRecord, seconds: Decimal, ended_at: datetime, kept: timedelta) -> Item:
+    """How much running time a job with a deadline took in all, for the next of its kind (recurrence.py)."""
+    assert job.recurs_as is not None
+    return {
+        **{"pk": keys.runs_of(job.pool, job.recurs_as), "sk": keys.run(ended_at, job.job_id)},
+        **{"seconds": str(seconds), "expires_at": expiry(ended_at, kept)},
+    }

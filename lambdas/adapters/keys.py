@@ -12,6 +12,7 @@
 | decisions | `DECISIONS#<pool>` | `<instant>#<id>` |
 | queue | `QUEUE#<pool>#<shard>` | `<999-rank>#<submitted_at>#<job>` |
 | job | `JOB#<id>` | `JOB`: what changes; `SPEC`: what was asked, up to 256 KiB; `ATTEMPT#<4 digits>` |
+| how long a recurring job took | `RUNS#<pool>#<what recurs>` | `<end>#<job>` |
 | bills of ended instances | `BILLS` | `<end>#<instance>` |
 | parked message | `PARKED` | `<instant>#<message id>` |
 | its body | `PARKED#<instant>#<message id>` | `BODY` |
@@ -29,6 +30,7 @@ Lists in the index (gpk, gsk):
 | `INTENT` | every open INTENT | `not_after` |
 | `NEWS` | every kept warning about an unknown instance | the announced end |
 | `JOBS#<pool>` | every JOB of a pool | last change |
+| `DEADLINES#<pool>` | every queue entry with a deadline | the deadline |
 """
 
 import zlib
@@ -137,6 +139,22 @@ def job(job_id: str) -> str:
 
 def jobs_of(name: str) -> str:
     return f"JOBS#{name}"
+
+
+def deadlines_of(name: str) -> str:
+    return f"DEADLINES#{name}"
+
+
+def deadline(at: datetime, job_id: str) -> str:
+    return f"{to_text(at)}#{job_id}"
+
+
+def runs_of(name: str, recurs_as: str) -> str:
+    return f"RUNS#{name}#{recurs_as}"
+
+
+def run(ended_at: datetime, job_id: str) -> str:
+    return f"{to_text(ended_at)}#{job_id}"
 
 
 def job_change(changed_at: datetime, job_id: str) -> str:

@@ -194,6 +194,27 @@ class LaunchTable:
         """Those that are still there, now draining whatever jobs they hold, which go on. Raises Superseded."""
         return self._drain_all(pool, instance_ids, epoch, why, now, "leases >= :none")
 
+    def move(
+        self, pool: str, instance_id: str, job_ids: Sequence[str], epoch: int, why: str, now: datetime
+    ) -> tuple[str, ...]:
+        """Of these jobs of the instance, those that still run there: it drains now, and its worker hears with its next
+        heartbeat that they are to stop. Raises Superseded."""
+        if not self.stop_claims(pool, [instance_id], epoch, why, now):
+            return ()
+        return tuple(job_id for job_id in job_ids if self._marked_moving(pool, instance_id, job_id, now))
+
+    def _marked_moving(self, pool: str, instance_id: str, job_id: str, now: datetime) -> bool:
+        mark = self._table.update_op(
+            *(keys.pool(pool), keys.lease(instance_id, job_id), "SET moving_since = :now"),
+            condition="attribute_exists(pk)",
+            values={":now": to_text(now)},
+        )
+        try:
+            self._transacted([mark])
+        except Conflict:
+            return False  # it has ended
+        return True
+
     def _drain_all(
         self, pool: str, instance_ids: Sequence[str], epoch: int, why: str, now: datetime, condition: str
     ) -> tuple[str, ...]:

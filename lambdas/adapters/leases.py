@@ -18,8 +18,20 @@ from lambdas.domain.bills import charged_slots, end_of, slot_seconds
 from lambdas.domain.fit import Part, Used
 from lambdas.domain.fleet import Instance, InstanceState, Lease
 from lambdas.domain.instants import to_text
-from lambdas.domain.job_record import Attempt, JobRecord, Outcome, Result, Settlement, cancelled, charged, lost, settle
+from lambdas.domain.job_record import (
+    Attempt,
+    JobRecord,
+    Outcome,
+    Result,
+    Settlement,
+    cancelled,
+    charged,
+    lost,
+    running_seconds,
+    settle,
+)
 from lambdas.domain.jobs import JobSpec, JobState
+from lambdas.domain.work import Standing, kept_after, restoring
 
 _JOB_AND_SPEC = (keys.JOB, keys.SPEC)
 _ATTEMPTS = 5
@@ -159,9 +171,12 @@ class Leases:
 
         def decide(held: Held) -> tuple[JobRecord, Attempt | None]:
             told = _within(result, held.lease, now)
-            settlement = settle(held.job, told, at_once=at_once)
+            moved = held.lease.moving_since is not None
+            settlement = settle(held.job, told, at_once=at_once, moved=moved)
             attempt = _attempt(held, settlement, told.started_at, told.ended_at, result.exit_code)
-            return _settled(held.job, settlement, result.exit_code, now), attempt
+            took = restoring(held.lease.claimed_at, told.started_at)
+            job = _with_kept(held.job, told.standing, took)
+            return _settled(job, settlement, result.exit_code, now), attempt
 
         return self._end_by_holder(pool, instance_id, job_id, fence, decide, now)
 
@@ -230,7 +245,8 @@ class Leases:
                 return False
             settlement = lost(held.job, held.lease.claimed_at, held.lease.renewed_at, why)
             attempt = _attempt(held, settlement, held.lease.claimed_at, now, None)
-            if self._end(held, _settled(held.job, settlement, None, now), attempt, now):
+            job = _with_kept(held.job, held.lease.standing, None)
+            if self._end(held, _settled(job, settlement, None, now), attempt, now):
                 return True
         raise Unavailable(f"the leases of {instance_id} keep changing")
 
@@ -263,7 +279,7 @@ class Leases:
                 condition="renewed_at = :renewed",
                 values={":renewed": to_text(held.lease.renewed_at)},
             ),
-            *self._next(job, now),
+            *self._next(job, attempt, now),
         ]
         if held.instance is not None:
             operations.append(self._unseat(held.lease, held.instance, attempt, now))
@@ -275,11 +291,15 @@ class Leases:
             return False
         return True
 
-    def _next(self, job: JobRecord, now: datetime) -> list[Item]:
-        """What follows: a queue entry, or the end of what was kept for running it."""
+    def _next(self, job: JobRecord, attempt: Attempt | None, now: datetime) -> list[Item]:
+        """What follows: a queue entry, or the end of what was kept for running it, and what its kind learns of it."""
         if job.state == JobState.QUEUED:
             return [self._table.put_op(job_items.entry_item(job))]
-        return [job_items.expire_spec_op(self._table, job.job_id, job_items.expiry(now, self._kept))]
+        ended = [job_items.expire_spec_op(self._table, job.job_id, job_items.expiry(now, self._kept))]
+        if job.state != JobState.SUCCEEDED or job.recurs_as is None or attempt is None:
+            return ended
+        seconds = (job.kept_seconds or Decimal(0)) + running_seconds(attempt.started_at, attempt.ended_at or now)
+        return [*ended, self._table.put_op(job_items.run_item(job, seconds, now, self._kept))]
 
     def _unseat(self, lease: Lease, instance: Item, attempt: Attempt | None, now: datetime) -> Item:
         """The instance without the lease, and with what the attempt adds to its counters. The time of a lease that was
@@ -339,6 +359,12 @@ def _lease(job: JobRecord, instance: Instance, part: Part, request_id: str, now:
         interruptions=job.interruptions,
         on_demand=job.on_demand,
         spot_max_price=job.spot_max_price,
+        deadline=job.deadline,
+        estimated_seconds=job.estimated_seconds,
+        estimate_from=job.estimate_from,
+        kept_seconds=job.kept_seconds,
+        kept_progress=job.kept_progress,
+        restoring_seconds=job.restoring_seconds,
     )
 
 
@@ -353,6 +379,16 @@ def _within(result: Result, lease: Lease, now: datetime) -> Result:
     """The result with its instants inside the lease's life, whatever the instance's clock says."""
     started = min(max(result.started_at, lease.claimed_at), now)
     return replace(result, started_at=started, ended_at=min(max(result.ended_at, started), now))
+
+
+def _with_kept(job: JobRecord, standing: Standing, took: Decimal | None) -> JobRecord:
+    """What its attempt leaves to the next, where it has a deadline. `took`: until its process began; None: unknown."""
+    if job.deadline is None:
+        return job
+    kept = kept_after(job.kept, standing, took)
+    return replace(
+        job, kept_seconds=kept.seconds, kept_progress=kept.progress, restoring_seconds=kept.restoring_seconds
+    )
 
 
 def _settled(job: JobRecord, settlement: Settlement, exit_code: int | None, now: datetime) -> JobRecord:

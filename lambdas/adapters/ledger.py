@@ -1,7 +1,9 @@
 """The job ledger: jobs in, lists out. What changes under a lease is in leases.py, what is no job in parked.py."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import Enum
 from itertools import islice
 
@@ -18,6 +20,8 @@ from lambdas.domain.job_body import message_body
 from lambdas.domain.job_record import CANCELLED, Attempt, JobRecord, tried_again
 from lambdas.domain.jobs import JobSpec, JobState, QueuedJob, content_hash
 from lambdas.domain.plan import ReturnJob
+from lambdas.domain.recurrence import LOOKED_AT, learned, recurs_as
+from lambdas.domain.work import EstimateFrom
 
 POSITION_MOST = 1_000
 """How far down a queue a position is counted."""
@@ -53,12 +57,20 @@ class Ledger:
     def accept(self, spec: JobSpec, submitted_at: datetime, now: datetime) -> Accepted:
         """Puts a job and its queue entry in one transaction; a job that is there already stays as it is, save a parked
         one of the same content, which waits again."""
-        job = _new_record(spec, submitted_at)
+        job = self._with_estimate(_new_record(spec, submitted_at))
         try:
             self._put(job, spec, now, "attribute_not_exists(pk) OR expires_at < :now", {":now": int(now.timestamp())})
         except Conflict as conflict:
             return self._compared(conflict, job, spec, now)
         return Accepted.NEW
+
+    def _with_estimate(self, job: JobRecord) -> JobRecord:
+        """A job with a deadline and no estimate has that of its kind's past, as far as the pool has one."""
+        if job.recurs_as is None or job.estimated_seconds is not None:
+            return job
+        runs = self._table.query(keys.runs_of(job.pool, job.recurs_as), newest_first=True, limit=LOOKED_AT)
+        seconds = learned([Decimal(run["seconds"]) for run in runs])
+        return replace(job, estimated_seconds=seconds, estimate_from=None if seconds is None else EstimateFrom.LEARNED)
 
     def _put(self, job: JobRecord, spec: JobSpec, now: datetime, condition: str, values: Item) -> None:
         named = {"#state": "state"} if "#state" in condition else None
@@ -257,6 +269,7 @@ class Ledger:
 
 
 def _new_record(spec: JobSpec, submitted_at: datetime) -> JobRecord:
+    asked = None if spec.estimated_duration is None else Decimal(str(spec.estimated_duration.total_seconds()))
     return JobRecord(
         job_id=spec.job_id,
         pool=spec.pool,
@@ -271,4 +284,8 @@ def _new_record(spec: JobSpec, submitted_at: datetime) -> JobRecord:
         max_interruptions=spec.max_interruptions,
         on_demand=spec.on_demand,
         spot_max_price=spec.spot_max_price,
+        deadline=spec.deadline,
+        estimated_seconds=asked,
+        estimate_from=None if asked is None else EstimateFrom.ASKED,
+        recurs_as=None if spec.deadline is None else recurs_as(spec),
     )

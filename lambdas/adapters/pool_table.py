@@ -29,9 +29,12 @@ from lambdas.domain.jobs import QueuedJob, Resources
 from lambdas.domain.pools import Pool
 from lambdas.domain.reasons import Reason
 from lambdas.domain.shortages import Alarmed, Past
+from lambdas.domain.snapshot import Stretch
 
 QUEUE_LOOK = 200
 """Queued jobs that are read even when the pool cannot grow, so that `queued_jobs` is exact up to here. Some 60 KB."""
+DEADLINES_MOST = 100
+"""Jobs with a deadline that are found beyond what is read of a long queue, in one call. Some 40 KB."""
 SHARE_LEAST = Fraction(1, 100)
 """Of an instance: smaller jobs count as this, as auxiliary jobs do by default. It keeps what is read in bounds where
 jobs are tiny; what is cut off then, claims still find, and the next pass reads."""
@@ -50,6 +53,8 @@ class Begun:
     """Of the last decision that was kept."""
     launch_times: tuple[tuple[str, int], ...] = ()
     """As the last pass left them (domain/lead.py)."""
+    availability: tuple[Stretch, ...] = ()
+    """The same (domain/availability.py)."""
     alarmed: Alarmed | None = None
     past_shortages: tuple[Past, ...] = ()
 
@@ -87,6 +92,7 @@ class Conclusion:
     decided: Mark | None = None
     """Of the last decision that was kept."""
     launch_times: tuple[tuple[str, int], ...] = ()
+    availability: tuple[Stretch, ...] = ()
     alarmed: Alarmed | None = None
     past_shortages: tuple[Past, ...] = ()
 
@@ -118,6 +124,7 @@ class PoolTable:
             resting=state.get("resting", False),
             decided=mark_from(state.get("decided")),
             launch_times=tuple((name, int(seconds)) for name, seconds in state.get("launch_times", ())),
+            availability=tuple(map(items.stretch_from, state.get("availability", ()))),
             alarmed=items.alarmed_from(state.get(names.ATTRIBUTE_ALARMED)),
             past_shortages=tuple(map(items.past_from, state.get("past_shortages", ()))),
         )
@@ -162,6 +169,14 @@ class PoolTable:
             taken.append(job)
             needed += slots(job.slots, job.resources)
         return tuple(taken), True
+
+    def deadlines(self, pool: str, now: datetime) -> tuple[QueuedJob, ...]:
+        """Waiting jobs whose deadline is still to come, the earliest DEADLINES_MOST of them, wherever in the queue they
+        stand; in rank order. One that came within the last second or so may be missing."""
+        listed = self._table.query(keys.deadlines_of(pool), since=to_text(now), index=True, limit=DEADLINES_MOST)
+        places = [(item["pk"], item["sk"]) for item in listed]
+        found = self._table.get_many(places) if places else ()
+        return tuple(map(items.queued_from, sorted(found, key=lambda item: item["sk"])))
 
     def put_images(self, pool: str, images: Mapping[str, str], now: datetime) -> None:
         self._table.put({"pk": keys.pool(pool), "sk": keys.IMAGES, "images": dict(images), "resolved_at": to_text(now)})
@@ -210,6 +225,7 @@ class PoolTable:
             "unfulfilled_since": None if since is None else to_text(since),
             "decided": conclusion.decided and mark_document(conclusion.decided),
             "launch_times": [list(pair) for pair in conclusion.launch_times],
+            "availability": [items.stretch_document(each) for each in conclusion.availability] or None,
             names.ATTRIBUTE_ALARMED: items.alarmed_document(conclusion.alarmed),
             "past_shortages": [items.past_document(past) for past in conclusion.past_shortages] or None,
             **place,

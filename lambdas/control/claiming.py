@@ -8,6 +8,7 @@ from itertools import islice
 from random import Random
 
 from lambdas.adapters.items import queued_from
+from lambdas.adapters.job_items import queued
 from lambdas.adapters.job_queue import ranked_entries
 from lambdas.adapters.leases import GRANT_INSTANCE, Granted, Leases
 from lambdas.adapters.table import Conflict, Table
@@ -117,16 +118,29 @@ class Claims:
 
     def _fitting(self, seat: Seat, room: _Room) -> Iterator[tuple[QueuedJob, Part]]:
         """In rank order, what the instance has room for and what may run on one of its lifecycle and price limit;
-        behind the job that it is kept for, auxiliary jobs alone."""
+        behind the job that it is kept for, auxiliary jobs alone. One with a deadline that it is kept for comes first,
+        however far down the queue it stands, and all others are behind it until it fits."""
         if room.full:
             return
         market = market_of(seat.instance.capacity_type, seat.instance.price_limit, room.facts)
-        behind = False
+        first = self._kept_in_time(seat)
+        part = room.part(first) if first else None
+        fits = bool(first and part and room.takes(part) and first.terms.accept(market))
+        if first and part and fits:
+            yield first, part
+        behind = first is not None and not fits
         for job in map(queued_from, islice(ranked_entries(self._table, seat.pool.name), LOOK)):
+            if first is not None and job.job_id == first.job_id:
+                continue
             part = room.part(job)
             if part and room.takes(part) and job.terms.accept(market) and not (behind and not part.auxiliary):
                 yield job, part
             behind = behind or job.job_id == seat.instance.kept_for
+
+    def _kept_in_time(self, seat: Seat) -> QueuedJob | None:
+        """The waiting job with a deadline that the instance is kept for."""
+        found = self._leases.waiting(seat.instance.kept_for) if seat.instance.kept_for else None
+        return queued(found[0]) if found and found[0].deadline is not None else None
 
     def _grant(
         self, seat: Seat, entry: QueuedJob, part: Part, beside: Used, request_id: str, now: datetime

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from lambdas.adapters.flat import written
 from lambdas.adapters.items import reason_document
 from lambdas.adapters.pool_table import Begun, Conclusion
 from lambdas.control.outcomes import Outcome, Result, soonest
@@ -24,6 +25,8 @@ _NOT_ABOUT_LAUNCHES = {ReasonClass.LIMIT, ReasonClass.STARTING, ReasonClass.NEVE
 
 INCOMPLETE = "LaunchIncomplete"
 BLOCKING = {ReasonClass.PERMISSION, ReasonClass.CONFIGURATION, ReasonClass.QUOTA}
+DEADLINES_TOLD = 50
+"""Jobs of whose deadline STATE says what was thought: some 12 KB."""
 SETTLES = 3
 """Passes (periods of `look_again`) for which another first reason has to last before it is told as a change."""
 
@@ -42,11 +45,12 @@ def concluded(
     reasons = _reasons(snapshot, plan, outcomes, numbers, now, refused)
     at = alarm_at(since, snapshot.pool.unfulfilled_alarm_after, reasons)
     return Conclusion(
-        summary=_summary(snapshot, numbers, reasons, since, at, now),
+        summary={**_summary(snapshot, numbers, reasons, since, at, now), **_deadlines(plan)},
         reasons=reasons,
         unfulfilled_since=since,
         due=_due(snapshot, plan, outcomes, now),
         launch_times=plan.launch_times,
+        availability=plan.availability,
         alarmed=alarmed(
             begun.alarmed,
             since=since,
@@ -140,6 +144,14 @@ def _summary(
         "price_of_limit": price and str(round(price, 3)),
     }
     return {name: value for name, value in told.items() if value is not None}
+
+
+def _deadlines(plan: Plan) -> dict[str, Any]:
+    """What was thought of the most urgent jobs, by id, for `jobs show` and `why`; nothing where none has a deadline."""
+    told = {each.job_id: written(each) for each in plan.verdicts[:DEADLINES_TOLD]}
+    for each in told.values():
+        del each["job_id"]
+    return {"deadlines": told} if told else {}
 
 
 def _told(reason: Reason) -> dict[str, Any]:

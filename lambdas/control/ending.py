@@ -11,7 +11,7 @@ from lambdas.adapters.ec2 import Ec2, Ended
 from lambdas.adapters.launch_table import LaunchTable
 from lambdas.control.outcomes import Outcome, Result
 from lambdas.domain.fleet import BootFailure, Instance, InstanceState
-from lambdas.domain.plan import Close, Drain, Forget, Keep, Retire, Terminate
+from lambdas.domain.plan import Close, Drain, Forget, Keep, Move, Retire, Terminate
 from lambdas.domain.reasons import Reason
 from lambdas.domain.refusals import rule_for
 from lambdas.domain.snapshot import Snapshot
@@ -35,6 +35,13 @@ class Ender:
         drained = self.table.stop_claims(pool, action.instance_ids, snapshot.epoch, action.why, now)
         result = Result.DONE if drained else Result.NOTHING
         return Outcome(action="drain", why=action.why, result=result, detail=", ".join(drained))
+
+    def move(self, action: Move, snapshot: Snapshot) -> Outcome:
+        """Raises Superseded. The jobs run on until their worker has heard of it."""
+        pool, now = snapshot.pool.name, self.now()
+        told = self.table.move(pool, action.instance_id, action.job_ids, snapshot.epoch, action.why, now)
+        result = Result.DONE if told else Result.NOTHING
+        return Outcome(action="move", why=action.why, result=result, detail=", ".join((action.instance_id, *told)))
 
     def keep(self, action: Keep, snapshot: Snapshot) -> Outcome:
         """Raises Superseded. Until then claims go on as before, so a smaller job may have slipped in."""

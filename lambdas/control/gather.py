@@ -64,6 +64,9 @@ class Gatherer:
         subnets = pool.subnets or self.subnets
         offerings = [(facts.name, zone) for facts in pool.types for zone, _ in subnets] if pool.spot else []
         queue, complete = self.pools.queue_head(pool, _room(records))
+        if not complete:
+            read = {job.job_id for job in queue}
+            queue += tuple(job for job in self.pools.deadlines(pool.name, self.now()) if job.job_id not in read)
         shared = self.stack.shared(offerings, self.now())
         growing = (bool(queue) or _below_bounds(records)) and not pool.deleted
         notes: list[str] = []
@@ -88,6 +91,7 @@ class Gatherer:
             settings=self.settings,
             boot_failures=records.boot_failures,
             launch_times=begun.launch_times,
+            availability=begun.availability,
             outage_ended_at=shared.outage_ended_at,
         )
         return Gathered(snapshot=snapshot, notes=tuple(notes), refused=tuple(refused))

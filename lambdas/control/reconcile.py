@@ -35,6 +35,7 @@ from lambdas.domain.plan import (
     Forget,
     Keep,
     Launch,
+    Move,
     ParkQueued,
     Plan,
     Repeat,
@@ -146,6 +147,8 @@ class Reconciler:
                 return self.ender.retire(action, snapshot)
             case Drain():
                 return self.ender.drain(action, snapshot)
+            case Move():
+                return self.ender.move(action, snapshot)
             case Terminate():
                 return self.ender.terminate(action, snapshot)
             case Forget():

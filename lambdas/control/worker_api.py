@@ -1,6 +1,6 @@
 """The worker API's five calls (docs/worker-api.md), from a parsed body to an answer. HTTP is in worker_http.py."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
@@ -92,14 +92,14 @@ class WorkerApi:
     def heartbeat(self, instance_id: str, call: Heartbeat) -> Answer:
         pool, now = self.workers.pool_of(instance_id), self.now()
         draining = self.heartbeats.beat(pool, instance_id, call.notice, now)
-        renewal = self.heartbeats.renew(pool, instance_id, call.leases, now)
+        renewal = self.heartbeats.renew(pool, instance_id, call.leases, now, call.standings)
         if call.notice is not None:
             self.doorbell.ring(pool, f"{call.notice.kind}:{instance_id}:{to_text(call.notice.at)}")
         for lease in renewal.unnamed:
             self.leases.take_back(lease.job_id, instance_id, lease.fence, _UNNAMED, now, renewed_at=lease.renewed_at)
             self.doorbell.ring(pool, f"unnamed:{lease.job_id}:{lease.fence}")
         return {
-            "stop": [{"job_id": job, "fence": fence, "reason": "lease-lost"} for job, fence in renewal.lost],
+            "stop": [*_stops(renewal.lost, "lease-lost"), *_stops(renewal.moving, "interrupted")],
             "drain": draining,
             "next_call_seconds": self.settings.heartbeat.total_seconds(),
         }
@@ -123,6 +123,10 @@ class WorkerApi:
         state = self.leases.release(pool, instance_id, call.job_id, call.fence, self.now())
         self.doorbell.ring(pool, f"release:{call.job_id}:{call.fence}")
         return {"state": state.value}
+
+
+def _stops(leases: Iterable[tuple[str, int]], reason: str) -> list[Answer]:
+    return [{"job_id": job, "fence": fence, "reason": reason} for job, fence in leases]
 
 
 def _lease(granted: Granted, seat: Seat) -> Answer:

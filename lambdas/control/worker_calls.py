@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
@@ -11,11 +11,14 @@ from lambdas.adapters.heartbeats import Notice, NoticeKind
 from lambdas.domain.fit import Used
 from lambdas.domain.instants import from_text
 from lambdas.domain.job_record import Result
+from lambdas.domain.work import UNTOLD, Standing
 
 T = TypeVar("T")
 
 _LONGEST_TEXT = 1_000
 """Characters kept of a worker's own words."""
+_LONGEST_RUN = Decimal(10**9)
+"""Seconds an attempt may be said to have run: thirty years."""
 _MOST_LEASES = 1_000
 """Leases one claim may ask for, or one heartbeat name."""
 
@@ -49,6 +52,8 @@ class Heartbeat:
     leases: Mapping[str, int]
     """Job id -> fence."""
     notice: Notice | None
+    standings: Mapping[str, Standing] = field(default_factory=dict[str, Standing])
+    """Job id -> what is told of it; of some jobs nothing is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +104,13 @@ def heartbeat(body: Mapping[str, Any]) -> Heartbeat:
     leases = body.get("leases")
     if not isinstance(leases, list) or len(leases) > _MOST_LEASES:
         raise BadCall("leases", f"is not a list of at most {_MOST_LEASES} leases")
-    named = {_text(lease, "job_id"): _count(lease, "fence") for lease in map(_object, leases)}
-    return Heartbeat(leases=named, notice=_optional(body, "notice", _notice))
+    given = list(map(_object, leases))
+    told = {_text(lease, "job_id"): _optional(lease, "standing", _standing) for lease in given}
+    return Heartbeat(
+        leases={_text(lease, "job_id"): _count(lease, "fence") for lease in given},
+        notice=_optional(body, "notice", _notice),
+        standings={job_id: standing for job_id, standing in told.items() if standing is not None},
+    )
 
 
 def finish(body: Mapping[str, Any]) -> Finish:
@@ -114,6 +124,7 @@ def finish(body: Mapping[str, Any]) -> Finish:
         done=_flag(body, "done"),
         error=_optional(body, "error", _words),
         out_of_memory="out_of_memory" in body and _flag(body, "out_of_memory"),
+        standing=_optional(body, "standing", _standing) or UNTOLD,
     )
     if not (result.interrupted or result.timed_out) and result.exit_code is result.signal is result.error is None:
         raise BadCall("exit_code", "is missing, and so are signal and error: an attempt ends with one of them")
@@ -150,6 +161,21 @@ def _decimal(body: Mapping[str, Any], field: str) -> Decimal:
     return value
 
 
+def _standing(value: Any) -> Standing:
+    given = _object(value)
+    ran, saved = (_optional_decimal(given, name, _LONGEST_RUN) for name in ("ran_seconds", "saved_seconds"))
+    progress, kept = (_optional_decimal(given, name, Decimal(1)) for name in ("progress", "saved_progress"))
+    return Standing(ran_seconds=ran, saved_seconds=saved, progress=progress, saved_progress=kept)
+
+
+def _optional_decimal(body: Mapping[str, Any], field: str, most: Decimal) -> Decimal | None:
+    if body.get(field) is None:
+        return None
+    if (value := _decimal(body, field)) > most:
+        raise BadCall(field, f"is not at most {most}")
+    return value
+
+
 def _notice(value: Any) -> Notice:
     given = _object(value)
     try:
@@ -161,7 +187,7 @@ def _notice(value: Any) -> Notice:
 
 def _object(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise BadCall("leases, running or notice", "holds something that is not a JSON object")
+        raise BadCall("leases, standing, running or notice", "holds something that is not a JSON object")
     return value
 
 

@@ -49,6 +49,16 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """Give this instance no more jobs, and have its worker end those that it runs with a last save: each goes on
+    elsewhere at less cost (in_time.py). Theirs are all its jobs."""
+
+    instance_id: str
+    job_ids: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Terminate:
     """End instances that are draining and hold no lease (or never reported). Repeated until EC2 reports them gone."""
 
@@ -100,4 +110,6 @@ class ParkQueued:
     why: str
 
 
-Action = Launch | Repeat | Close | Retire | Drain | Terminate | ReturnJob | Forget | Keep | FailQueued | ParkQueued
+Action = (
+    Launch | Repeat | Close | Retire | Drain | Move | Terminate | ReturnJob | Forget | Keep | FailQueued | ParkQueued
+)

@@ -9,6 +9,7 @@ from lambdas.domain.fit import Part
 from lambdas.domain.jobs import Resources
 from lambdas.domain.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.terms import OnDemand, Terms
+from lambdas.domain.work import EstimateFrom, Kept, Standing
 
 
 class InstanceState(StrEnum):
@@ -54,7 +55,8 @@ class Instance:
     """Start of the observation that `observed_state` comes from."""
     termination_requested_at: datetime | None = None
     kept_for: str | None = None
-    """Id of the job that it is kept free for: nothing that ranks behind it is given slots here while it waits."""
+    """Id of the job that it is kept free for: nothing that ranks behind it is given slots here while it waits. One with
+    a deadline is given slots here before any other."""
 
 
 def facts_of(instance: Instance, pool: Pool) -> TypeFacts | None:
@@ -93,6 +95,33 @@ class Lease:
     slots alone."""
     share: Decimal | None = None
     """The part of its instance's cost that it is charged; None: its slots' share."""
+    deadline: datetime | None = None
+    estimated_seconds: Decimal | None = None
+    estimate_from: EstimateFrom | None = None
+    kept_seconds: Decimal | None = None
+    """This and the next two: what the job's attempts before this one left (work.Kept)."""
+    kept_progress: Decimal | None = None
+    restoring_seconds: Decimal | None = None
+    ran_seconds: Decimal | None = None
+    """This and the next three: what the last heartbeat told of this attempt (work.Standing)."""
+    saved_seconds: Decimal | None = None
+    progress: Decimal | None = None
+    saved_progress: Decimal | None = None
+    moving_since: datetime | None = None
+    """When a pass had its job stopped, to run on at less cost elsewhere; None: it stays."""
+
+    @property
+    def kept(self) -> Kept:
+        return Kept(seconds=self.kept_seconds, progress=self.kept_progress, restoring_seconds=self.restoring_seconds)
+
+    @property
+    def standing(self) -> Standing:
+        return Standing(
+            ran_seconds=self.ran_seconds,
+            saved_seconds=self.saved_seconds,
+            progress=self.progress,
+            saved_progress=self.saved_progress,
+        )
 
     @property
     def part(self) -> Part:

@@ -14,6 +14,8 @@ def message_body(spec: JobSpec) -> str:
     body: dict[str, Any] = {"id": told.pop("job_id"), **told}
     if spec.timeout is not None:
         body["timeout"] = format_duration(spec.timeout)
+    if spec.estimated_duration is not None:
+        body["estimated_duration"] = format_duration(spec.estimated_duration)
     if spec.resources is not None:
         body["resources"] = {**body["resources"], "vcpus": _number(body["resources"]["vcpus"])}
     return json.dumps(body)

@@ -40,11 +40,6 @@ READERS: Mapping[str, Reader] = {
 }
 """Every field of contract section 3."""
 
-NOT_YET: Mapping[str, Any] = {
-    **{"deadline": None, "estimated_duration": None},
-}
-"""Fields that are validated but whose behaviour does not exist yet: any value but this one is parked by name."""
-
 
 class _Refused(Exception):
     def __init__(self, field: str | None, reason: str) -> None:
@@ -122,12 +117,11 @@ def _spec(given: dict[str, Any], message_id: str, pools: Mapping[str, Pool]) -> 
             raise _Refused(field, f"{field} is missing; every job names its pool and its command")
     read = {field: _value(field, value) for field, value in given.items()}
     pool = _pool(read["pool"], pools)
-    _refuse_unsupported(read)
     _refuse_unfit(read, given, pool)
     _refuse_lifecycle(read, pool)
     _refuse_secrets(read, pool)
     name = read.pop("id", message_id)
-    return JobSpec(job_id=name, **{field: value for field, value in read.items() if field not in NOT_YET})
+    return JobSpec(job_id=name, **read)
 
 
 def _value(field: str, value: Any) -> Any:
@@ -151,12 +145,6 @@ def _other_pools(name: str, pools: Mapping[str, Pool]) -> str:
     if (close := nearest(name, known)) is None:
         return "the stack has no pool; make one with `lowtide pools apply FILE`"
     return f"the nearest is {shown(close)}; `lowtide pools list` shows all {len(known)}"
-
-
-def _refuse_unsupported(read: dict[str, Any]) -> None:
-    for field, value in read.items():
-        if field in NOT_YET and value != NOT_YET[field]:
-            raise _Refused(field, f"{field} is not supported yet; send the job without it")
 
 
 def _refuse_unfit(read: dict[str, Any], given: dict[str, Any], pool: Pool) -> None:

@@ -7,9 +7,12 @@ from enum import StrEnum
 
 from lambdas.domain.jobs import JobState, Resources
 from lambdas.domain.terms import OnDemand
+from lambdas.domain.work import UNTOLD, EstimateFrom, Kept, Standing
 
 CANCELLED = "cancelled"
 """The reason of a job that a person cancelled."""
+MOVED = "moved to spot"
+"""The reason of an attempt that the plan ended because the job goes on at less cost elsewhere."""
 POISON_INSTANCES = 3
 """A job that fails at once on so many instances, one after the other, is ended although it has attempts left. One bad
 instance is an accident and two a coincidence; with a hundred attempts the rest would buy a hundred boots."""
@@ -67,6 +70,20 @@ class JobRecord:
     """The last lease that its holder ended itself; repeating that end gives the same answer."""
     settled_state: JobState | None = None
     """That answer."""
+    deadline: datetime | None = None
+    estimated_seconds: Decimal | None = None
+    """How long the whole job takes; None: nobody knows."""
+    estimate_from: EstimateFrom | None = None
+    recurs_as: str | None = None
+    """What its runs have in common with those of other jobs (recurrence.py); None: it has no deadline."""
+    kept_seconds: Decimal | None = None
+    """This and the next two: what its ended attempts left (work.Kept), followed where it has a deadline."""
+    kept_progress: Decimal | None = None
+    restoring_seconds: Decimal | None = None
+
+    @property
+    def kept(self) -> Kept:
+        return Kept(seconds=self.kept_seconds, progress=self.kept_progress, restoring_seconds=self.restoring_seconds)
 
 
 class Outcome(StrEnum):
@@ -124,6 +141,7 @@ class Result:
     """The worker's own words where the job never ran (its inputs, its command)."""
     out_of_memory: bool = False
     """It was ended because it needed more memory than its share of the instance."""
+    standing: Standing = UNTOLD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,14 +158,18 @@ class Settlement:
     used_seconds: Decimal
 
 
-def settle(job: JobRecord, result: Result, *, at_once: timedelta) -> Settlement:
+def settle(job: JobRecord, result: Result, *, at_once: timedelta, moved: bool = False) -> Settlement:
     """Succeeded, failed for good, or queued again. Interruptions never count as failures, nor failures as
     interruptions; the time of interrupted attempts adds up against the timeout, that of failed ones does not.
 
     A failure within `at_once` of the attempt's start is one of the job itself, not of its luck: once that has happened
     on POISON_INSTANCES different instances with no longer attempt in between, the job has failed for good. An
     interruption within that time proves nothing either way. A job that always gets the same instance back is not
-    stopped early: there it may be the instance."""
+    stopped early: there it may be the instance. `moved`: the plan had it stopped, to run on elsewhere; that is no
+    interruption of the job's."""
+    if moved and result.interrupted and not (result.done and result.exit_code == 0):
+        told = _interrupted(replace(job, max_interruptions=None), result, at_once)
+        return replace(told, interruptions=job.interruptions, reason=MOVED)
     if result.interrupted and not (result.done and result.exit_code == 0):
         return _interrupted(job, result, at_once)
     if result.exit_code == 0 and not result.timed_out:

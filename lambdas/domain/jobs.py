@@ -9,7 +9,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Self
 
+from lambdas.domain.instants import from_text, to_text
 from lambdas.domain.terms import OnDemand, Terms
+from lambdas.domain.work import EstimateFrom, Kept
 
 Document = dict[str, Any]
 """JSON values only; decimals are strings, durations seconds."""
@@ -77,6 +79,10 @@ class JobSpec:
     on_demand: OnDemand = OnDemand.AUTO
     spot_max_price: Decimal | None = None
     """USD per hour: its own limit; None: the pool's."""
+    deadline: datetime | None = None
+    """It is to be finished by then; None: whenever."""
+    estimated_duration: timedelta | None = None
+    """Running time on one instance, as the submitter thinks; None: not said."""
 
     def to_document(self) -> Document:
         """Every field, in JSON values; the same job is always the same document, key order included."""
@@ -92,6 +98,8 @@ class JobSpec:
             "max_interruptions": self.max_interruptions,
             "on_demand": self.on_demand.value,
             "spot_max_price": None if self.spot_max_price is None else f"{self.spot_max_price.normalize():f}",
+            "deadline": self.deadline and to_text(self.deadline),
+            "estimated_duration": self.estimated_duration and self.estimated_duration.total_seconds(),
         }
 
     @classmethod
@@ -121,6 +129,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     **{"command": tuple, "resources": Resources.from_document, "inputs": _inputs},
     **{"env": _pairs, "secrets": _pairs, "tags": _pairs, "timeout": _seconds},
     **{"on_demand": OnDemand, "spot_max_price": Decimal},
+    **{"deadline": from_text, "estimated_duration": _seconds},
 }
 
 
@@ -151,10 +160,22 @@ class QueuedJob:
     on_demand: OnDemand = OnDemand.AUTO
     spot_max_price: Decimal | None = None
     """The job's own limit, USD per hour."""
+    deadline: datetime | None = None
+    estimated_seconds: Decimal | None = None
+    """How long the whole job takes; None: nobody knows."""
+    estimate_from: EstimateFrom | None = None
+    kept_seconds: Decimal | None = None
+    """This and the next two: what its earlier attempts left (work.Kept), where it has a deadline."""
+    kept_progress: Decimal | None = None
+    restoring_seconds: Decimal | None = None
 
     @property
     def terms(self) -> Terms:
         return Terms(on_demand=self.on_demand, spot_max_price=self.spot_max_price)
+
+    @property
+    def kept(self) -> Kept:
+        return Kept(seconds=self.kept_seconds, progress=self.kept_progress, restoring_seconds=self.restoring_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

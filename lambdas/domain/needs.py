@@ -1,13 +1,15 @@
 """What a pool needs beyond what it has: the jobs packed, the requests to make, and what cannot be asked for now."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 from lambdas.domain.actions import Launch
 from lambdas.domain.fit import fits_some_type
+from lambdas.domain.fleet import Lease
 from lambdas.domain.fleet_view import FleetView, awaited, counted, is_ending, rooms
+from lambdas.domain.in_time import first_in_time, kept_rooms, returning_jobs
 from lambdas.domain.offerings import Offerings
 from lambdas.domain.packing import Bin, Candidate, Demand, Packing, pack
 from lambdas.domain.pools import CapacityType, Pool
@@ -17,6 +19,7 @@ from lambdas.domain.rights import buys_of_lease, buys_of_queued
 from lambdas.domain.shops import MOST_CAPS, Shop, base_missing, every_type, on_demand_left, shop
 from lambdas.domain.snapshot import Snapshot
 from lambdas.domain.spending import affordable, hourly_cost
+from lambdas.domain.urgency import Verdicts, Way, moving
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,8 @@ class Needs:
     """The pool's own capacity type first; on-demand beside spot only while somebody wants it."""
     capped: tuple[Demand, ...]
     """Jobs whose own price limit the market is above."""
+    places: Mapping[str, str]
+    """Job with a deadline -> the instance, or place of an open intention, that is planned for it."""
 
     @property
     def offerings(self) -> Offerings:
@@ -67,19 +72,34 @@ class Needs:
         return min((at for each in self.shops if (at := each.offerings.next_open_at)), default=None)
 
 
-def needs(snapshot: Snapshot, fleet: FleetView, now: datetime) -> Needs:
+def needs(snapshot: Snapshot, fleet: FleetView, found: Verdicts, now: datetime) -> Needs:
     """For a pool that may grow: neither paused nor deleted, in a stack that stays."""
+    returning = returning_jobs(snapshot, fleet, found, now)
+    wanted = _needs(snapshot, fleet, found, returning, now)
+    return _needs(snapshot, fleet, found, (), now) if returning and wanted.over_budget else wanted
+
+
+def _needs(snapshot: Snapshot, fleet: FleetView, found: Verdicts, returning: Sequence[Demand], now: datetime) -> Needs:
     pool = snapshot.pool
-    demand = _demand(snapshot, fleet, now)
+    demand = _demand(snapshot, fleet, found, now)
     possible = [job for job in demand if _may_ever_run(job, pool)]
     shops = _shops(snapshot, fleet, possible, now)
-    candidates = _candidates(shops, possible)
+    coming_back = returning if shops[0].sells else ()
+    candidates = _candidates(shops, [*possible, *coming_back])
     most, bought = max(0, pool.max_instances - counted(fleet, snapshot.intentions)), on_demand_left(snapshot, fleet)
+    kept, free = kept_rooms(possible, rooms(fleet, snapshot), snapshot)
     packed = pack(
-        possible, rooms(fleet, snapshot), candidates, aux=_aux(pool), most=most, most_on_demand=_cap(pool, bought)
+        [*(job for job in possible if job.job_id not in kept), *coming_back],
+        free,
+        candidates,
+        aux=_aux(pool),
+        most=most,
+        most_on_demand=_cap(pool, bought),
     )
+    used = {**packed.used, **{name: (*packed.used.get(name, ()), job) for name, job in kept.values()}}
+    left = tuple(job for job in packed.left if not job.returns)
     spent = sum(each.market.capacity_type is CapacityType.ON_DEMAND for each in packed.bins)
-    wanted = _pack_anew(packed.left, every_type(pool), pool, most - len(packed.bins), _cap(pool, bought - spent))
+    wanted = _pack_anew(left, every_type(pool), pool, most - len(packed.bins), _cap(pool, bought - spent))
     spare, lacking = _spare(snapshot, fleet, packed, len(packed.bins) + len(wanted.bins), most)
     bins, blocked = _bought(packed.bins, spare, shops, base_missing(snapshot, fleet), pool)
     blocked += len(wanted.bins)
@@ -91,8 +111,8 @@ def needs(snapshot: Snapshot, fleet: FleetView, now: datetime) -> Needs:
     beyond = _pack_anew(wanted.left, every_type(pool), pool, pool.max_instances, None)
     return Needs(
         demand=tuple(demand),
-        used=frozenset(packed.used),
-        holds_on_demand=frozenset(name for name, jobs in packed.used.items() if any(map(_on_demand_only, jobs))),
+        used=frozenset(used),
+        holds_on_demand=frozenset(name for name, jobs in used.items() if any(map(_on_demand_only, jobs))),
         launches=tuple(asked),
         missing=len(bins) + blocked,
         over_maximum=wanted.left,
@@ -100,13 +120,14 @@ def needs(snapshot: Snapshot, fleet: FleetView, now: datetime) -> Needs:
         room_to_make=len(_pack_anew(wanted.left, candidates, pool, pool.max_instances, _cap(pool, bought)).bins),
         at_maximum=bool(lacking) or len(bins) + blocked >= most,
         never_fits=tuple(job for job in demand if not _may_ever_run(job, pool)),
-        homeless=(*packed.left, *(job for each in packed.bins if over_budget for job in each.jobs)),
+        homeless=(*left, *(job for each in packed.bins if over_budget for job in each.jobs)),
         blocked=blocked,
         deferred=len(bins) - over_budget - _count(asked),
         over_budget=over_budget,
         cost_now=cost,
         shops=shops,
-        capped=tuple(job for job in packed.left if job.terms.spot_max_price is not None),
+        capped=tuple(job for job in left if job.terms.spot_max_price is not None),
+        places={job.job_id: name for name, jobs in used.items() for job in jobs if job.job_id in found},
     )
 
 
@@ -122,11 +143,10 @@ def _on_demand_only(job: Demand) -> bool:
     return job.buys == frozenset({CapacityType.ON_DEMAND})
 
 
-def _demand(snapshot: Snapshot, fleet: FleetView, now: datetime) -> list[Demand]:
-    """Jobs about to lose their instance, which have run longest, then the queue in its order. An instance that was
-    told to drain keeps its jobs to their end, so they need no other."""
-    losing = [each for each in fleet.draining if is_ending(each) or each.termination_requested_at]
-    ending = [lease for each in (*fleet.gone, *losing) for lease in fleet.leases.get(each.instance_id, ())]
+def _demand(snapshot: Snapshot, fleet: FleetView, found: Verdicts, now: datetime) -> list[Demand]:
+    """Jobs about to lose their instance, which have run longest, then the queue in its order, save that within a
+    priority those go first whose deadline bears no more waiting. An instance that was told to drain keeps its jobs to
+    their end, so they need no other, unless they are told to stop."""
     queued = {job.job_id for job in snapshot.queue}
     may_buy = on_demand_left(snapshot, fleet) > 0
     moving = [
@@ -135,10 +155,11 @@ def _demand(snapshot: Snapshot, fleet: FleetView, now: datetime) -> list[Demand]
             slots=lease.slots,
             resources=lease.resources,
             replaces=True,
+            timely=_buys_in_time(lease.job_id, found),
             terms=lease.terms,
-            buys=buys_of_lease(lease, snapshot, may_buy=may_buy),
+            buys=buys_of_lease(lease, snapshot, may_buy=may_buy, way=_way(lease.job_id, found)),
         )
-        for lease in ending
+        for lease in _ending(snapshot, fleet, now)
         if lease.job_id not in queued
     ]
     waiting = [
@@ -146,12 +167,28 @@ def _demand(snapshot: Snapshot, fleet: FleetView, now: datetime) -> list[Demand]
             job_id=job.job_id,
             slots=job.slots,
             resources=job.resources,
+            timely=_buys_in_time(job.job_id, found),
             terms=job.terms,
-            buys=buys_of_queued(job, snapshot, now, may_buy=may_buy),
+            buys=buys_of_queued(job, snapshot, now, may_buy=may_buy, way=_way(job.job_id, found)),
         )
-        for job in snapshot.queue
+        for job in first_in_time(snapshot.queue, found)
     ]
     return [*moving, *waiting]
+
+
+def _ending(snapshot: Snapshot, fleet: FleetView, now: datetime) -> list[Lease]:
+    losing = [each for each in fleet.draining if is_ending(each) or each.termination_requested_at]
+    found = [lease for each in (*fleet.gone, *losing) for lease in fleet.leases.get(each.instance_id, ())]
+    there = {lease.job_id for lease in found}
+    return [*found, *(e for e in snapshot.leases if moving(e, snapshot, now) and e.job_id not in there)]
+
+
+def _way(job_id: str, found: Verdicts) -> Way | None:
+    return found[job_id].way if job_id in found else None
+
+
+def _buys_in_time(job_id: str, found: Verdicts) -> bool:
+    return _way(job_id, found) is Way.ON_DEMAND
 
 
 def _shops(snapshot: Snapshot, fleet: FleetView, jobs: Sequence[Demand], now: datetime) -> tuple[Shop, ...]:

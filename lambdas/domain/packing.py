@@ -37,6 +37,10 @@ class Demand:
     resources: Resources | None = None
     replaces: bool = False
     """True: it runs on an instance that is about to end."""
+    timely: bool = False
+    """True: a new on-demand instance for it is for the sake of its deadline."""
+    returns: bool = False
+    """True: it runs on an on-demand instance, and would go on on a spot instance for less."""
 
     terms: Terms = ANY_TERMS
     buys: frozenset[CapacityType] = EITHER

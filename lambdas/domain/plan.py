@@ -14,13 +14,16 @@ from lambdas.domain.actions import (
     Forget,
     Keep,
     Launch,
+    Move,
     ParkQueued,
     Repeat,
     Retire,
     ReturnJob,
     Terminate,
 )
+from lambdas.domain.availability import seen
 from lambdas.domain.fleet_view import FleetView, awaited, view
+from lambdas.domain.in_time import moved
 from lambdas.domain.launch_errors import failed
 from lambdas.domain.lead import launch_times, lead
 from lambdas.domain.needs import Needs, needs
@@ -28,7 +31,7 @@ from lambdas.domain.plan_reasons import reasons_of
 from lambdas.domain.reasons import Reason, merge_reasons
 from lambdas.domain.renewal import drained, renewal_events
 from lambdas.domain.schedules import in_force, next_edge
-from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.snapshot import Snapshot, Stretch
 from lambdas.domain.starvation import kept
 from lambdas.domain.upkeep import (
     forgotten,
@@ -40,6 +43,10 @@ from lambdas.domain.upkeep import (
     returned,
     terminated,
 )
+from lambdas.domain.urgency import Verdict, by_urgency, told, verdicts
+
+NOTED = 10
+"""Jobs with a deadline of which a kept decision says what was thought; the most urgent."""
 
 __all__ = [
     "Action",
@@ -49,6 +56,7 @@ __all__ = [
     "Forget",
     "Keep",
     "Launch",
+    "Move",
     "Numbers",
     "ParkQueued",
     "Plan",
@@ -59,7 +67,9 @@ __all__ = [
     "plan",
 ]
 
-Action = Launch | Repeat | Close | Retire | Drain | Terminate | ReturnJob | Forget | Keep | FailQueued | ParkQueued
+Action = (
+    Launch | Repeat | Close | Retire | Drain | Move | Terminate | ReturnJob | Forget | Keep | FailQueued | ParkQueued
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +100,10 @@ class Plan:
     """When to look at the pool again if nothing happens; None: at rest."""
     launch_times: tuple[tuple[str, int], ...] = ()
     """What the next pass is to remember of launches (lead.py)."""
+    availability: tuple[Stretch, ...] = ()
+    """The same of the spot market (availability.py)."""
+    verdicts: tuple[Verdict, ...] = ()
+    """Of the jobs with a deadline, the most urgent first."""
     notes: tuple[str, ...] = field(default=())
     """What a person reading `why` wants to know and no action says."""
 
@@ -99,15 +113,18 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     ahead = lead(snapshot)
     declared, snapshot = snapshot.pool, replace(snapshot, pool=in_force(snapshot.pool, now, ahead))
     fleet = view(snapshot, now)
-    wanted = needs(snapshot, fleet, now) if may_grow(snapshot) else None
+    found = verdicts(snapshot, fleet, now) if may_grow(snapshot) else {}
+    wanted = needs(snapshot, fleet, found, now) if may_grow(snapshot) else None
+    moves = moved(snapshot, fleet, found, wanted.places, now) if wanted else []
     actions: tuple[Action, ...] = (
         *returned(snapshot, fleet, now),
         *forgotten(snapshot, fleet, now),
         *intentions(snapshot, fleet, now),
         *(wanted.launches if wanted else ()),
-        *kept(snapshot, fleet, wanted, now),
+        *kept(snapshot, fleet, wanted, found, now),
         *retired(snapshot, fleet, wanted, now),
-        *drained(snapshot, fleet, wanted, now),
+        *moves,
+        *drained(snapshot, fleet, wanted, [each.instance_id for each in moves], now),
         *terminated(snapshot, fleet, now),
         *(failed(snapshot, fleet, now) if wanted else ()),
         *parked(snapshot),
@@ -119,7 +136,14 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
         reasons=merge_reasons(snapshot.reasons, reasons_of(snapshot, fleet, wanted, now), now),
         due=_next_look(snapshot, fleet, wanted, now, next_edge(declared, now, ahead)),
         launch_times=launch_times(snapshot),
+        availability=_availability(snapshot, fleet, wanted, now),
+        verdicts=(urgent := tuple(by_urgency(found))),
+        notes=tuple(map(told, urgent[:NOTED])),
     )
+
+
+def _availability(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None, now: datetime) -> tuple[Stretch, ...]:
+    return seen(snapshot, fleet, wanted.shops[0] if wanted and snapshot.pool.spot else None, now)
 
 
 def _numbers(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None) -> Numbers:

@@ -3,7 +3,7 @@
 They are drained: they take no new job, keep the jobs they have to the end (law 4), and are ended and replaced then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from lambdas.domain.actions import Drain
@@ -16,23 +16,26 @@ from lambdas.domain.snapshot import Snapshot
 from lambdas.domain.terms import OnDemand
 
 
-def drained(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None, now: datetime) -> list[Drain]:
-    """Only while a replacement can be asked for. Idle ones at once, unless a job is just about to take them; busy ones
-    as the maximum has room for their replacements, and else one at a time, where their time is up."""
+def drained(
+    snapshot: Snapshot, fleet: FleetView, wanted: Needs | None, leaving: Iterable[str], now: datetime
+) -> list[Drain]:
+    """Beside `leaving`, which this pass drains already. Only while a replacement can be asked for. Idle ones at once,
+    unless a job is just about to take them; busy ones as the maximum has room for their replacements, and else one at a
+    time, where their time is up."""
     if wanted is None or not wanted.shops[0].sells or wanted.over_budget:
         return []
-    leaving = sum(each.ends_at is None for each in fleet.draining)
+    taken = set(leaving)
+    ending = sum(each.ends_at is None for each in fleet.draining) + len(taken)
     asked = sum(launch.request.count for launch in wanted.launches)
     room = max(0, snapshot.pool.max_instances - counted(fleet, snapshot.intentions) - asked)
     chosen: dict[str, list[str]] = {}
-    taken: set[str] = set()
     for instance, why, must in _due(snapshot, fleet, wanted, now):
         if instance.instance_id in taken:
             continue
         if fleet.busy(instance):
-            if leaving >= (max(1, room) if must else room):
+            if ending >= (max(1, room) if must else room):
                 continue
-            leaving += 1
+            ending += 1
         elif instance.instance_id in wanted.used:
             continue
         taken.add(instance.instance_id)

@@ -59,10 +59,16 @@ def strategy(pool: Pool, capacity_type: CapacityType) -> str:
 def _why(bins: list[Bin], *, beside: bool) -> str:
     jobs = [job for each in bins for job in each.jobs]
     moving, spare = sum(job.replaces for job in jobs), sum(not each.jobs for each in bins)
+    returning = sum(job.returns for job in jobs)
+    waiting = len(jobs) - moving - returning
     told = [
-        (len(jobs) - moving, several(len(jobs) - moving, "queued job")),
+        (waiting, several(waiting, "queued job")),
+        (returning, f"{several(returning, 'job')} to come back from on-demand"),
         (moving, f"{several(moving, 'job')} about to lose the instance"),
         (spare, f"the pool's minimum ({several(spare, 'instance')})"),
     ]
     text = "for " + " and ".join(text for count, text in told if count)
-    return f"{text}, on-demand as the pool's owner allows" if beside else text
+    if not beside:
+        return text
+    timely = sum(job.timely for job in jobs)
+    return f"{text}, on-demand as the pool's owner allows" + (f" (for the deadline of {timely})" if timely else "")

@@ -24,6 +24,16 @@ class MarketPrice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """Time in which the pool's spot market was the same (availability.py)."""
+
+    up: bool
+    since: datetime
+    until: datetime
+    """The last evidence of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     pool: Pool
     epoch: int
@@ -34,7 +44,8 @@ class Snapshot:
     """Open ones only."""
     marks: tuple[OfferingMark, ...]
     queue: tuple[QueuedJob, ...]
-    """The head of the queue in rank order (priority, then `submitted_at`), cut where the pool's maximum is reached."""
+    """The head of the queue in rank order (priority, then `submitted_at`), cut where the pool's maximum is reached, and
+    of the rest those with the earliest deadlines."""
     queue_complete: bool
     """False: there are more queued jobs than `queue` holds."""
     subnets: tuple[tuple[str, str], ...]
@@ -53,6 +64,8 @@ class Snapshot:
     """Of the last day, oldest first."""
     launch_times: tuple[tuple[str, int], ...] = ()
     """(instance id, seconds from launch to its worker's first call) of the last launches, the latest last."""
+    availability: tuple[Stretch, ...] = ()
+    """Oldest first."""
     outage_ended_at: datetime | None = None
     """End of the last outage of the worker API or the table; no lease expires for a full lease length after it."""
 

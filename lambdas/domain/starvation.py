@@ -13,22 +13,30 @@ from lambdas.domain.durations import format_duration
 from lambdas.domain.fit import NOTHING, Load, taken, whole
 from lambdas.domain.fleet import Instance, facts_of
 from lambdas.domain.fleet_view import FleetView, suits
+from lambdas.domain.in_time import kept_in_time
 from lambdas.domain.jobs import QueuedJob
 from lambdas.domain.needs import Needs
 from lambdas.domain.pools import TypeFacts
 from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.urgency import Verdicts
 
 
-def kept(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None, now: datetime) -> list[Keep]:
-    """What changes about who is kept for whom. A job keeps its instance; of the others, the job of highest rank
-    chooses first, and takes the instance that has least to wait for (ties: the longest launched)."""
+def kept(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None, found: Verdicts, now: datetime) -> list[Keep]:
+    """What changes about who is kept for whom. Jobs whose deadline bears no more waiting come first (in_time.py). Of
+    the starved, a job keeps its instance; of the others, the job of highest rank chooses first, and takes the instance
+    that has least to wait for (ties: the longest launched)."""
     if wanted is None:
         return []
-    chosen: dict[str, QueuedJob] = {}
+    timely = kept_in_time(snapshot, fleet, found, wanted.places)
+    chosen = dict(timely)
     for job in _starving(snapshot, fleet, wanted, now):
-        if place := _place(job, chosen, fleet, snapshot):
-            chosen[place.instance_id] = job
-    return [_keep(each, chosen.get(each.instance_id), snapshot) for each in _changed(fleet, chosen)]
+        if job.job_id not in timely.values() and (place := _place(job, chosen, fleet, snapshot)):
+            chosen[place.instance_id] = job.job_id
+    return [
+        _keep(each, chosen.get(each.instance_id), snapshot, timely=each.instance_id in timely)
+        for each in (*fleet.running, *fleet.launching)
+        if each.kept_for != chosen.get(each.instance_id)
+    ]
 
 
 def _starving(snapshot: Snapshot, fleet: FleetView, wanted: Needs, now: datetime) -> Iterator[QueuedJob]:
@@ -72,14 +80,11 @@ def _needed(instance: Instance, job: QueuedJob, snapshot: Snapshot) -> tuple[Typ
     return facts, taken(job.slots, job.resources, facts)
 
 
-def _changed(fleet: FleetView, chosen: dict[str, QueuedJob]) -> list[Instance]:
-    wanted = {name: job.job_id for name, job in chosen.items()}
-    return [each for each in fleet.running if each.kept_for != wanted.get(each.instance_id)]
-
-
-def _keep(instance: Instance, job: QueuedJob | None, snapshot: Snapshot) -> Keep:
-    if job is None:
+def _keep(instance: Instance, job_id: str | None, snapshot: Snapshot, *, timely: bool) -> Keep:
+    if job_id is None:
         why = f"job {instance.kept_for} no longer waits for it"
-        return Keep(instance_id=instance.instance_id, job_id=None, why=why)
-    why = f"job {job.job_id} was passed over by smaller ones for {format_duration(snapshot.pool.starvation_after)}"
-    return Keep(instance_id=instance.instance_id, job_id=job.job_id, why=why)
+    elif timely:
+        why = f"the deadline of job {job_id} bears no more waiting"
+    else:
+        why = f"job {job_id} was passed over by smaller ones for {format_duration(snapshot.pool.starvation_after)}"
+    return Keep(instance_id=instance.instance_id, job_id=job_id, why=why)
