@@ -40,6 +40,8 @@ class Job:
     """JSON text, its id included."""
     content: str
     """Hash of what is asked for; the ledger keeps the same."""
+    spec: JobSpec
+    """The same, read; its id is that of no job."""
 
 
 def read_lines(lines: Iterable[str], defaults: Mapping[str, Any]) -> Iterator[tuple[int, Message | Wrong]]:
@@ -87,10 +89,10 @@ def checked(
 def _named(message: Message, read: JobSpec, equal: Counter[str]) -> Job:
     content = content_hash(read)
     if "id" in message:
-        return Job(job_id=read.job_id, body=to_text(message), content=content)
+        return Job(job_id=read.job_id, body=to_text(message), content=content, spec=read)
     equal[content] += 1
     job_id = stable_id(content, equal[content])
-    return Job(job_id=job_id, body=to_text({"id": job_id, **message}), content=content)
+    return Job(job_id=job_id, body=to_text({"id": job_id, **message}), content=content, spec=read)
 
 
 def stable_id(content: str, number: int = 1) -> str:

@@ -201,10 +201,12 @@ class Agent:
             return
         with self._lock:
             keys, notice = [*self._attempts, *self._owed], self._unsent
+            standings = {key: attempt.standing() for key, attempt in self._attempts.items()}
         if not keys and notice is None:
             return
         told = None if notice is None else {"kind": notice.kind, "at": _text(notice.at)}
-        body = {"leases": [key.body() for key in keys], "notice": told}
+        leases = [{**key.body(), "standing": standings.get(key)} for key in keys]
+        body = {"leases": leases, "notice": told}
         began_at = self._clock.monotonic()
         answer = self._call("/v1/heartbeat", body, self._beat_due)
         if answer is None:

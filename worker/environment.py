@@ -26,6 +26,7 @@ def job_environment(
         LOWTIDE_CHECKPOINT_DIR=str(place / "checkpoint"),
         LOWTIDE_DONE_FILE=str(place / "done" / "done"),
         LOWTIDE_NOTICE_FILE=str(place / "notice" / "notice"),
+        LOWTIDE_PROGRESS_FILE=str(place / "progress" / "progress"),
     )
     if gpus:
         found.update(_visible_gpus(devices, inside=lease.image is not None))

@@ -3,6 +3,7 @@
 work/        working directory, inputs in it        home/, tmp/    HOME and TMPDIR
 checkpoint/  LOWTIDE_CHECKPOINT_DIR                  done/done      LOWTIDE_DONE_FILE
 notice/notice   LOWTIDE_NOTICE_FILE, the worker's to write
+progress/progress   LOWTIDE_PROGRESS_FILE, the job's to write
 container    the name of its container, if it has one
 """
 
@@ -15,10 +16,11 @@ import shutil
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Callable
 
-from worker import containers, inputs, processes
+from worker import containers, inputs, processes, progress
 from worker.checkpoint import Checkpoint
 from worker.containers import Contained, Container, Engine, EngineFailed
 from worker.environment import job_environment
@@ -71,6 +73,9 @@ class Attempt:
         self._lock = threading.Lock()
         self._stopped: Stop | None = None
         self._process: Hosted | Contained | None = None
+        self._began_at: float | None = None
+        """When its process did, monotonic."""
+        self._ended_at: float | None = None
         self._timers: list[threading.Timer] = []
         self._thread = threading.Thread(target=self._run, name=f"job {lease.key.job_id}", daemon=True)
 
@@ -116,6 +121,18 @@ class Attempt:
         if keeper is not None:
             keeper.checkpoint.confirm(began_at)
 
+    def standing(self) -> dict[str, str]:
+        """How far the job came, and what its last save kept, for the control plane."""
+        keeper = self._keeper
+        return progress.standing(self._reached(), keeper.saved if keeper is not None else None)
+
+    def _reached(self) -> progress.Reached | None:
+        """None: its process has not begun."""
+        if self._began_at is None:
+            return None
+        until = time.monotonic() if self._ended_at is None else self._ended_at
+        return progress.Reached(until - self._began_at, progress.read(self._place / "progress" / "progress"))
+
     def _write_notice(self) -> None:
         """Whole or not at all; does nothing before the job's directories are made."""
         folder = self._place / "notice"
@@ -146,7 +163,7 @@ class Attempt:
         self._keep_what_it_leaves(outcome)
         if self._group is not None:
             self._group.remove()
-        self.outcome = outcome
+        self.outcome = replace(outcome, standing=self.standing()) if isinstance(outcome, Ended) else outcome
         self._runner.on_end()
 
     def _keep_what_it_leaves(self, outcome: Outcome) -> None:
@@ -204,7 +221,7 @@ class Attempt:
         engine = self._engine()
         checkpoint = self._restore()
         self._runner.fetcher.fetch(self.lease.inputs, self._place / "work", self._is_stopped)
-        for name in ("work", "home", "tmp", "checkpoint", "done"):
+        for name in ("work", "home", "tmp", "checkpoint", "done", "progress"):
             self._runner.account.own(self._place / name)
         self._rights = self._runner.rights.admit(self.lease, self._is_stopped)
         self._keep(checkpoint)
@@ -241,7 +258,7 @@ class Attempt:
 
     def _make_directories(self) -> None:
         shutil.rmtree(self._place, ignore_errors=True)
-        for name in ("work", "home", "tmp", "checkpoint", "done", "notice"):
+        for name in ("work", "home", "tmp", "checkpoint", "done", "notice", "progress"):
             (self._place / name).mkdir(parents=True, mode=0o755)
 
     def _open_log(self) -> JobLog:
@@ -293,6 +310,7 @@ class Attempt:
             checkpoint,
             period=self._terms.checkpoint,
             reserve=self._terms.reserve,
+            reached=self._reached,
             say=self._joblog.say,
             told=self._told,
         )
@@ -315,6 +333,7 @@ class Attempt:
                 self._process = process = self._on_the_host(self._joblog.writer)
             else:
                 self._process = process = engine.run(self._container(), self._joblog.writer)
+            self._began_at = time.monotonic()
             self._joblog.close_writer()
             if self.lease.seconds_left is not None:
                 self._later(self.lease.seconds_left, lambda: self.stop(Stop.TIMED_OUT))
@@ -370,6 +389,7 @@ class Attempt:
         )
 
     def _ended(self, started: datetime, exit: Exit) -> Ended:
+        self._ended_at = time.monotonic()
         failed = exit.code != 0 and self._stopped is None
         out_of_memory = exit.out_of_memory or (self._group is not None and self._group.out_of_memory())
         return Ended(

@@ -8,6 +8,7 @@ from typing import Callable
 
 from worker.checkpoint import Checkpoint, Report
 from worker.pace import Reserve
+from worker.progress import Reached
 
 MEASURABLE_BYTES = 2**20
 """A smaller save says nothing of the rate: it is requests, not bytes."""
@@ -27,11 +28,15 @@ class Keeper:
         *,
         period: float,
         reserve: Reserve,
+        reached: Callable[[], Reached | None],
         say: Callable[[str], None],
         told: Callable[..., None],
     ) -> None:
-        """`say`: into the job's log; `told`: into the worker's."""
+        """`reached`: how far the job is now; `say`: into the job's log; `told`: into the worker's."""
         self.checkpoint = checkpoint
+        self.saved: Reached | None = None
+        """How far the job was when the last save began that held something new; None: there was none yet."""
+        self._reached = reached
         self._period = period
         self._reserve = reserve
         self._say = say
@@ -81,6 +86,7 @@ class Keeper:
             self._save()
 
     def _save(self) -> None:
+        reached = self._reached()
         try:
             report = self.checkpoint.save(self._wanted)
         except OSError as error:
@@ -91,6 +97,7 @@ class Keeper:
             self._once("broken", f"The checkpoint could not be saved: {error!r}")
         else:
             if report is not None:
+                self.saved = reached if report.files else self.saved
                 self._learn(report)
             elif not self._wanted() and not self._abandoned:
                 self._say("The last changes of the checkpoint could not be saved before the instance ends.")

@@ -140,6 +140,8 @@ class Ended:
     error: str | None
     out_of_memory: bool = False
     """It failed because it needed more memory than it has."""
+    standing: dict[str, str] = field(default_factory=lambda: {})
+    """How far it came and what its last save kept (progress.standing)."""
 
     def body(self, key: Key) -> dict[str, Any]:
         return {
@@ -153,6 +155,7 @@ class Ended:
             "done": self.done,
             "error": self.error,
             "out_of_memory": self.out_of_memory,
+            "standing": self.standing,
         }
 
 

@@ -32,6 +32,7 @@ from lambdas.domain.pools import CapacityType
 from lambdas.domain.reasons import Reason, ReasonClass
 from lambdas.domain.shortages import Alarmed, Past
 from lambdas.domain.snapshot import Stretch
+from lambdas.domain.urgency import Verdict
 
 
 def instance_item(instance: Instance, tariff: Tariff | None = None) -> Item:
@@ -212,3 +213,19 @@ def stretch_from(document: str) -> Stretch:
     word, since, lasted = document.split()
     begin = datetime.fromtimestamp(int(since), tz=UTC)
     return Stretch(up=word == "up", since=begin, until=begin + timedelta(seconds=int(lasted)))
+
+
+def verdicts_document(verdicts: Sequence[Verdict]) -> Item:
+    """By job, as STATE's summary holds them."""
+    told = {each.job_id: written(each) for each in verdicts}
+    return {job_id: {name: value for name, value in each.items() if name != "job_id"} for job_id, each in told.items()}
+
+
+def verdicts_from(summary: Mapping[str, Any]) -> dict[str, Verdict]:
+    stored: Mapping[str, Mapping[str, Any]] = summary.get("deadlines", {})
+    return {job_id: _verdict(job_id, each) for job_id, each in stored.items()}
+
+
+def _verdict(job_id: str, document: Mapping[str, Any]) -> Verdict:
+    given = {f.name: None for f in fields(Verdict)} | read(Verdict, document) | {"job_id": job_id}
+    return Verdict(**given)

@@ -68,9 +68,13 @@ class Ledger:
         """A job with a deadline and no estimate has that of its kind's past, as far as the pool has one."""
         if job.recurs_as is None or job.estimated_seconds is not None:
             return job
-        runs = self._table.query(keys.runs_of(job.pool, job.recurs_as), newest_first=True, limit=LOOKED_AT)
-        seconds = learned([Decimal(run["seconds"]) for run in runs])
+        seconds = self.learned(job.pool, job.recurs_as)
         return replace(job, estimated_seconds=seconds, estimate_from=None if seconds is None else EstimateFrom.LEARNED)
+
+    def learned(self, pool: str, recurs: str) -> Decimal | None:
+        """Seconds that such a job takes, by the pool's last runs of it; None: it has none with a deadline."""
+        runs = self._table.query(keys.runs_of(pool, recurs), newest_first=True, limit=LOOKED_AT)
+        return learned([Decimal(run["seconds"]) for run in runs])
 
     def _put(self, job: JobRecord, spec: JobSpec, now: datetime, condition: str, values: Item) -> None:
         named = {"#state": "state"} if "#state" in condition else None

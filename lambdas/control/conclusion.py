@@ -6,8 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from lambdas.adapters.flat import written
-from lambdas.adapters.items import reason_document
+from lambdas.adapters.items import reason_document, verdicts_document
 from lambdas.adapters.pool_table import Begun, Conclusion
 from lambdas.control.outcomes import Outcome, Result, soonest
 from lambdas.domain.fleet import Instance
@@ -148,9 +147,7 @@ def _summary(
 
 def _deadlines(plan: Plan) -> dict[str, Any]:
     """What was thought of the most urgent jobs, by id, for `jobs show` and `why`; nothing where none has a deadline."""
-    told = {each.job_id: written(each) for each in plan.verdicts[:DEADLINES_TOLD]}
-    for each in told.values():
-        del each["job_id"]
+    told = verdicts_document(plan.verdicts[:DEADLINES_TOLD])
     return {"deadlines": told} if told else {}
 
 

@@ -187,7 +187,7 @@ def _notice(value: Any) -> Notice:
 
 def _object(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise BadCall("leases, standing, running or notice", "holds something that is not a JSON object")
+        raise BadCall("leases, running or notice", "holds something that is not a JSON object")
     return value
 
 

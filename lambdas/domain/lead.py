@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from lambdas.domain.pools import Pool
 from lambdas.domain.snapshot import Snapshot
 
 KEPT = 10
@@ -30,6 +31,9 @@ def _seconds(period: timedelta) -> int:
 
 def lead(snapshot: Snapshot) -> timedelta:
     """The slowest remembered launch, never more than the starting period, and one look of the tick."""
-    times = [timedelta(seconds=seconds) for _, seconds in launch_times(snapshot)]
-    longest = min(max(times, default=UNKNOWN), snapshot.pool.max_agent_starting_period)
-    return longest + snapshot.settings.look_again
+    return slowest(launch_times(snapshot), snapshot.pool) + snapshot.settings.look_again
+
+
+def slowest(known: LaunchTimes, pool: Pool) -> timedelta:
+    times = [timedelta(seconds=seconds) for _, seconds in known]
+    return min(max(times, default=UNKNOWN), pool.max_agent_starting_period)

@@ -48,12 +48,15 @@ class Verdict:
     work_seconds: int | None
     """Running time that is left; None: neither an estimate nor progress tells."""
     restart_seconds: int
-    """From the request for an instance to the job's own work on it. 0 while it runs and stays."""
+    """From the request for an instance to the job's own work on it."""
     slack_seconds: int | None
-    """What is left of the time once work and restart are taken off; below 0: not in time any more."""
+    """What is left of the time once work is taken off, and the restart of one that waits; below 0: not in time any
+    more, even on on-demand from now on."""
     on_demand_at: datetime | None
     """A waiting job is bought an on-demand instance then, at the latest; one that runs on spot, were it interrupted
     before. None: never, or it runs on on-demand."""
+    runs_on: CapacityType | None
+    """None: it waits, or is about to."""
     way: Way | None
     """None: its deadline decides nothing."""
     allowed: bool
@@ -147,9 +150,10 @@ class _Court:
             job_id=job.job_id,
             deadline=deadline,
             work_seconds=None if work is None else round(work.total_seconds()),
-            restart_seconds=round(overhead.total_seconds()),
+            restart_seconds=round(restart.total_seconds()),
             slack_seconds=None if slack is None else int(slack // timedelta(seconds=1)),
             on_demand_at=self._latest(case) if may_need else None,
+            runs_on=held,
             way=way,
             allowed=allowed,
             struck=struck and deadline > self.now,

@@ -12,13 +12,12 @@ from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.domain.job_record import Attempt, JobRecord, charged
 from lambdas.domain.jobs import JobState
-from lambdas.domain.reasons import Reason
-from lowtide.cli import job_changes
+from lowtide.cli import deadline_words, job_changes
 from lowtide.cli.connection import Deployment, utc_now
 from lowtide.cli.job_changes import job_of
 from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack
 from lowtide.cli.output import ago, console, print_json, print_rows
-from lowtide.cli.pool_numbers import reason_object, seen
+from lowtide.cli.pool_numbers import Seen, reason_object, seen
 from lowtide.cli.waiting import ENDED, ledger_of, wait_for
 from lowtide.joblogs import JobLogs
 
@@ -56,13 +55,19 @@ def show(job_id: Id, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> N
     deployment = Deployment(stack)
     ledger = ledger_of(deployment)
     job = job_of(ledger, job_id)
-    waits = _headline(deployment, job)
+    each = _pool_of(deployment, job) if job.state is JobState.QUEUED or job.deadline else None
+    waits = next(iter(each.reasons), None) if each and job.state is JobState.QUEUED else None
     told = None if waits is None else reason_object(waits)
-    document: dict[str, Any] = {**described(ledger, job, deployment.now()), "pool_reason": told}
+    now = deployment.now()
+    outlook = deadline_words.document(job, each, now)
+    document: dict[str, Any] = {**described(ledger, job, now), "pool_reason": told, **outlook}
     if as_json:
         print_json(document)
         return
     attempts = document.pop("attempts")
+    for name in outlook:
+        del document[name]
+    document.update(deadline_words.rows(job, each, now))
     if waits is not None:
         document["pool_reason"] = f"{waits.reason_class.value}: {waits.message}"
         document["to_do"] = waits.remedy
@@ -82,13 +87,10 @@ def show(job_id: Id, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> N
     print_rows((*columns, "exit_code", "cost_usd"), attempts, empty="No attempt yet.")
 
 
-def _headline(deployment: Deployment, job: JobRecord) -> Reason | None:
-    """What keeps a queued job's pool from what it wants: the reason to act on."""
-    pool = PoolConfig(deployment.table).pool(job.pool) if job.state is JobState.QUEUED else None
-    if pool is None:
-        return None
-    (each,) = seen(deployment.table, [pool])
-    return next(iter(each.reasons), None)
+def _pool_of(deployment: Deployment, job: JobRecord) -> Seen | None:
+    """What the job's pool concluded last; None: the pool is no more."""
+    pool = PoolConfig(deployment.table).pool(job.pool)
+    return None if pool is None else seen(deployment.table, [pool])[0]
 
 
 @app.command()

@@ -26,3 +26,20 @@ def instant(option: str, text: str, now: datetime) -> datetime:
             f"{option} {text!r} is not a time: write for example 2026-11-23T15:00:00Z, 20m for twenty minutes ago, "
             "or 7d for a week ago"
         ) from error
+
+
+def later(option: str, text: str, now: datetime) -> datetime:
+    """`2026-11-24T09:00:00Z`, or how far ahead: `6h`, `2d`. Raises Misuse."""
+    if days := _DAYS.fullmatch(text):
+        return now + timedelta(days=int(days[1]))
+    try:
+        return now + parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        return from_text(text)
+    except ValueError as error:
+        raise Misuse(
+            f"{option} {text!r} is not a time: write for example 2026-11-24T09:00:00Z, 6h for six hours from now, "
+            "or 2d for two days"
+        ) from error

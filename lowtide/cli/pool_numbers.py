@@ -8,14 +8,17 @@ from typing import Any
 
 from lambdas.adapters import keys
 from lambdas.adapters.attributes import Item
-from lambdas.adapters.items import mark_from, past_from, reason_from
+from lambdas.adapters.items import mark_from, past_from, reason_from, stretch_from, verdicts_from
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.table import Table
 from lambdas.domain.fleet import OfferingMark
 from lambdas.domain.instants import from_text
+from lambdas.domain.lead import LaunchTimes
 from lambdas.domain.pools import Pool
 from lambdas.domain.reasons import Reason
 from lambdas.domain.shortages import Past
+from lambdas.domain.snapshot import Stretch
+from lambdas.domain.urgency import Verdict
 
 _COUNTED_MOST = 100_000
 """Queued jobs that are counted of each key shard."""
@@ -43,6 +46,11 @@ class Seen:
     market: tuple[Mapping[str, Any], ...]
     past_shortages: tuple[Past, ...]
     """The latest last."""
+    verdicts: Mapping[str, Verdict]
+    """What the last pass thought of jobs with a deadline, by id; the most urgent ones."""
+    availability: tuple[Stretch, ...]
+    """What it has seen of its spot market, oldest first."""
+    launch_times: LaunchTimes
 
 
 def tried(table: Table, pool: str) -> list[OfferingMark]:
@@ -113,6 +121,9 @@ def _seen(table: Table, pool: Pool, state: Item, market: Mapping[str, list[Item]
         next_look=_instant(state.get("gsk")),
         looked_at=bool(summary),
         past_shortages=tuple(map(past_from, state.get("past_shortages", ()))),
+        verdicts=verdicts_from(summary),
+        availability=tuple(map(stretch_from, state.get("availability", ()))),
+        launch_times=tuple((name, int(seconds)) for name, seconds in state.get("launch_times", ())),
         market=tuple(row for facts in pool.types for row in _rows(pool, facts.name, market[facts.name])),
     )
 

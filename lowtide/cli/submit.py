@@ -16,11 +16,14 @@ from rich.console import Console
 
 from lambdas import names
 from lambdas.adapters.pool_config import PoolConfig
+from lambdas.domain.instants import to_text
 from lambdas.domain.job_record import JobRecord
 from lambdas.domain.jobs import JobState
 from lowtide import jobfile, sending
+from lowtide.cli import deadline_words
 from lowtide.cli.connection import Deployment, utc_now
 from lowtide.cli.errors import Failure, Misuse
+from lowtide.cli.moments import later
 from lowtide.cli.options import DEFAULT_STACK, Stack
 from lowtide.cli.output import console
 from lowtide.cli.waiting import bar, ledger_of, wait_for
@@ -45,13 +48,22 @@ def submit(
     priority: Annotated[int | None, typer.Option(help="-100 to 100, higher first.")] = None,
     timeout: Annotated[str | None, typer.Option(help="Running time over all attempts, such as 2h30m.")] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Tries if the job itself fails.")] = None,
+    deadline: Annotated[
+        str | None, typer.Option(help="To be finished by then: 2026-11-24T09:00:00Z, or 6h from now.")
+    ] = None,
+    estimate: Annotated[str | None, typer.Option(help="Running time it needs on one instance, such as 2h30m.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit 0 only if all succeeded.")] = False,
     stack: Stack = DEFAULT_STACK,
 ) -> None:
     """Submit one job, or every job of a file. The same submission again submits nothing twice."""
     given: dict[str, Any] = {
         **{"pool": pool, "slots": slots, "image": image, "priority": priority, "timeout": timeout},
-        **{"max_attempts": max_attempts, "env": _pairs("--env", env), "tags": _pairs("--tag", tag)},
+        **{
+            "estimated_duration": estimate,
+            "max_attempts": max_attempts,
+            "env": _pairs("--env", env),
+            "tags": _pairs("--tag", tag),
+        },
     }
     defaults: Message = {key: value for key, value in given.items() if value not in (None, {})}
     if bool(command) == (file is not None):
@@ -60,6 +72,8 @@ def submit(
         raise Misuse("--id and --again are for one job: write the ids into the lines of the file")
     deployment = Deployment(stack)
     deployment.announce()
+    if deadline is not None:
+        defaults["deadline"] = to_text(later("--deadline", deadline, deployment.now()))
     if workdir is not None:
         archive = _packed(workdir, workdir_limit)
         bucket = deployment.output(names.OUTPUT_BUCKET_NAME)
@@ -137,6 +151,8 @@ def _send(deployment: Deployment, jobs: Sequence[Job]) -> None:
     for job in jobs:
         console().print(job.job_id, markup=False)
     _tell(jobs, new, there)
+    for line in deadline_words.submitted(deployment.table, new, deployment.now()):
+        _say(line)
 
 
 def _is_known(job: JobRecord | None) -> bool:
@@ -154,6 +170,10 @@ def _tell(jobs: Sequence[Job], new: Sequence[Job], there: dict[str, JobRecord]) 
         said += f"; `lowtide jobs retry {jobs[0].job_id}` under this one" if state in ("failed", "cancelled") else ""
     else:
         said = f"{len(new)} submitted, {known} were there already"
+    _say(said)
+
+
+def _say(said: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(said, markup=False)
 
 

@@ -19,7 +19,7 @@ from lambdas.domain.jobs import JobState
 from lambdas.domain.pools import Pool
 from lambdas.domain.settings import Settings
 from lambdas.domain.snapshot import Snapshot
-from lowtide.cli import what_if, why_words
+from lowtide.cli import deadline_words, what_if, why_words
 from lowtide.cli.connection import Deployment
 from lowtide.cli.errors import Failure, Misuse
 from lowtide.cli.moments import instant
@@ -70,6 +70,7 @@ def _now(deployment: Deployment, pool: Pool, *, as_json: bool) -> None:
         *why_words.reason_lines(each.reasons, now, each),
         *_offerings(each),
         *why_words.tried_lines(marks, now),
+        *deadline_words.of_pool(each),
         *_next_look(each, now),
     ):
         _say(line)
@@ -88,6 +89,7 @@ def _document(each: Seen, marks: Sequence[OfferingMark], now: datetime) -> dict[
             **{"likely_seconds": found.likely, "early_seconds": found.early, "late_seconds": found.late},
             **{"ground": found.ground, "sure": found.sure},
         },
+        "deadlines": [document_of(verdict) for verdict in each.verdicts.values()],
         "limits": [
             {"instance_type": facts.name, "spot_max_price": why_words.limit_of(each, facts.name)}
             for facts in each.pool.types
@@ -126,9 +128,12 @@ def _job(deployment: Deployment, job_id: str, *, as_json: bool) -> None:
     if as_json:
         reasons = [reason_object(reason) for reason in each.reasons] if each else []
         place = {"id": job.job_id, "pool": job.pool, "state": job.state.value, "position": position}
-        print_json({"sentence": _sentence(job, position, told), **place, "reasons": reasons})
+        outlook = deadline_words.document(job, each, deployment.now())
+        print_json({"sentence": _sentence(job, position, told), **place, "reasons": reasons, **outlook})
         return
     _say(_sentence(job, position, told))
+    for name, value in deadline_words.rows(job, each, deployment.now()).items():
+        _say(f"{name}: {value}")
     if each and job.state is JobState.QUEUED:
         now = deployment.now()
         for line in (

@@ -1,7 +1,8 @@
 """Instances of the virtual world: each runs the real worker (worker/agent.py) under the virtual clock.
 
 Its jobs are made up: the command `run SECONDS EXIT_CODE` takes that long and exits so; a notice or a stop ends it at
-once, as SIGTERM ends an ordinary program.
+once, as SIGTERM ends an ordinary program. With `saves` behind it, all that an attempt did is saved as it goes, and the
+next one does the rest.
 """
 
 from collections.abc import Callable
@@ -22,9 +23,9 @@ Call = Callable[[str, str, dict[str, Any]], dict[str, Any]]
 SIGTERM = 15
 
 
-def command(seconds: float, exit_code: int = 0) -> list[str]:
+def command(seconds: float, exit_code: int = 0, *, saves: bool = False) -> list[str]:
     """A job's command as hosts here run it."""
-    return ["run", str(seconds), str(exit_code)]
+    return ["run", str(seconds), str(exit_code), *(["saves"] if saves else [])]
 
 
 def _unread(event: str, **fields: Any) -> None:
@@ -34,13 +35,17 @@ def _unread(event: str, **fields: Any) -> None:
 class Attempt:
     """A job on a host, from its start to its outcome."""
 
-    def __init__(self, lease: Lease, devices: tuple[int, ...], now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, lease: Lease, devices: tuple[int, ...], now: Callable[[], datetime], saved: dict[str, timedelta]
+    ) -> None:
         self.lease = lease
         self.devices = devices
         self._now = now
         self._began_at = now()
-        _, seconds, exit_code = lease.command
-        self.ends_at = self._began_at + timedelta(seconds=float(seconds))
+        _, seconds, exit_code, *saves = lease.command
+        self._saved = saved if saves else None
+        self._done_before = saved.get(lease.key.job_id, timedelta()) if saves else timedelta()
+        self.ends_at = self._began_at + timedelta(seconds=float(seconds)) - self._done_before
         self._exit_code = int(exit_code)
         self._stopped: tuple[Stop, datetime] | None = None
 
@@ -48,7 +53,8 @@ class Attempt:
     def outcome(self) -> Outcome | None:
         if self._stopped is not None:
             why, at = self._stopped
-            return Ended(self._began_at, at, None, SIGTERM, why, done=False, error=None)
+            told = self.standing()
+            return Ended(self._began_at, at, None, SIGTERM, why, done=False, error=None, standing=told)
         if self._now() < self.ends_at:
             return None
         return Ended(self._began_at, self.ends_at, self._exit_code, None, None, done=False, error=None)
@@ -56,6 +62,15 @@ class Attempt:
     def stop(self, why: Stop, kill_after: float = 0.0) -> None:  # noqa: ARG002 - the job ends at SIGTERM
         if self.outcome is None:
             self._stopped = (why, self._now())
+            if self._saved is not None:
+                self._saved[self.lease.key.job_id] = self._done_before + self._ran()
+
+    def _ran(self) -> timedelta:
+        return (self._now() if self._stopped is None else self._stopped[1]) - self._began_at
+
+    def standing(self) -> dict[str, str]:
+        seconds = f"{self._ran().total_seconds():.3f}"
+        return {"ran_seconds": seconds, **({"saved_seconds": seconds} if self._saved is not None else {})}
 
     def warn(self, notice: Notice, seconds_left: float) -> None:
         if notice.kind == "interruption":
@@ -79,7 +94,9 @@ class Host:
         shut_down: Callable[[str], None],
         settings: Settings,
         seed: object,
+        saved: dict[str, timedelta],
     ) -> None:
+        """`saved`: the work that jobs' checkpoints hold, of all hosts."""
         self.instance_id = instance.instance_id
         self.boots_at = None if instance.boot_fails else instance.launched_at + instance.boot_delay
         """None: its user data never runs."""
@@ -87,6 +104,7 @@ class Host:
         self._now = now
         self._began = now()
         self._send = call
+        self._saved = saved
         self._shut_down = shut_down
         self._notice_poll = settings.notice_poll
         self._spot: Notice | None = None
@@ -182,8 +200,8 @@ class Host:
     def rebalance(self) -> Notice | None:
         return self._advice
 
-    def start(self, lease: Lease, devices: tuple[int, ...], terms: Terms) -> Attempt:  # noqa: ARG002 - nothing is saved
-        self.attempts.append(Attempt(lease, devices, self._now))
+    def start(self, lease: Lease, devices: tuple[int, ...], terms: Terms) -> Attempt:  # noqa: ARG002 - saves take no time
+        self.attempts.append(Attempt(lease, devices, self._now, self._saved))
         return self.attempts[-1]
 
     def clear_leftovers(self) -> list[tuple[str, int]]:

@@ -148,6 +148,8 @@ class World:
         callers get no answer."""
         self.hosts: dict[str, Host] = {}
         """Every instance that has its power, by id."""
+        self.saved: dict[str, timedelta] = {}
+        """What jobs' checkpoints hold, by job."""
         self.sent: list[Sent] = []
         self._decoded: dict[tuple[str, str], tuple[dict[str, Any], Item]] = {}
         self.ticks = 0
@@ -389,6 +391,7 @@ class World:
                     shut_down=lambda instance_id: self.market.shut_down(instance_id, self.clock()),
                     settings=self.settings,
                     seed=self._seed,
+                    saved=self.saved,
                 )
 
     def _tell(self, item: News) -> None:
