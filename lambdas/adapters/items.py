@@ -227,5 +227,5 @@ def verdicts_from(summary: Mapping[str, Any]) -> dict[str, Verdict]:
 
 
 def _verdict(job_id: str, document: Mapping[str, Any]) -> Verdict:
-    given = {f.name: None for f in fields(Verdict)} | read(Verdict, document) | {"job_id": job_id}
+    given: dict[str, Any] = {f.name: None for f in fields(Verdict)} | read(Verdict, document) | {"job_id": job_id}
     return Verdict(**given)

@@ -9,10 +9,11 @@ At every point at which this process may die, what EC2 did or may have done is c
     intention gone      the answer is recorded; only now may the rest of the request be asked for again
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import zip_longest
 from typing import TypedDict
 
 from botocore.exceptions import ClientError
@@ -72,7 +73,7 @@ class Launcher:
             self.table.intend(intention, snapshot.epoch)
         except Closing:
             return Outcome(**told, result=Result.NOTHING, detail="the stack is being deleted")
-        return self._ask(told, intention, snapshot, repeated=False)
+        return self._ask(told, intention, snapshot, repeated=False, kept_for=action.kept_for)
 
     def _turn(self, pool: str, *, replaces: bool) -> datetime | None:
         """Take a token, waiting for it where it comes within TURN_WAIT; else when to ask again."""
@@ -101,13 +102,22 @@ class Launcher:
             return Outcome(**told, result=Result.NOTHING, decision=intention.intention_id, detail="closed meanwhile")
         return self._ask(told, intention, snapshot, repeated=True)
 
-    def _ask(self, told: _Told, intention: Intention, snapshot: Snapshot, *, repeated: bool) -> Outcome:
+    def _ask(
+        self,
+        told: _Told,
+        intention: Intention,
+        snapshot: Snapshot,
+        *,
+        repeated: bool,
+        kept_for: Sequence[str] = (),
+    ) -> Outcome:
+        """`kept_for`: where its answer is lost, the next passes keep what comes (domain/in_time.py)."""
         answer = self._call(intention)
         if isinstance(answer, Lost):
             return self._lost(told, intention, answer)
         if any(rule_for(r.code, r.message).reason_class is ReasonClass.THROTTLING for r in answer.refusals):
             self.bucket.emptied()
-        return self._settle(told, intention, answer, snapshot, repeated=repeated)
+        return self._settle(told, intention, answer, snapshot, repeated=repeated, kept_for=kept_for)
 
     def _no_template(self, told: _Told, request: LaunchRequest, error: ClientError, snapshot: Snapshot) -> Outcome:
         """EC2 refused to make or show the pool's launch template: the same as if it had refused the launch."""
@@ -152,13 +162,17 @@ class Launcher:
         snapshot: Snapshot,
         *,
         repeated: bool,
+        kept_for: Sequence[str],
     ) -> Outcome:
         now = self.now()
         wrong = [launched for launched in answer.launched if not _as_asked(launched, intention.request)]
         refused = self.quotas.told(answer.refusals, intention.request, snapshot)
         refusals = [*refused, *map(_came_as_on_demand, wrong)]
         follows = self._consequences(refusals, intention.request, snapshot)
-        instances = [_instance(launched, intention, snapshot.pool, now) for launched in answer.launched]
+        instances = [
+            replace(_instance(launched, intention, snapshot.pool, now), kept_for=job_id)
+            for launched, job_id in zip_longest(answer.launched, kept_for[: len(answer.launched)])
+        ]
         market = snapshot.market()
         tariffs = {each.instance_id: tariff_of(each, snapshot.pool, market) for each in instances}
         if not repeated:

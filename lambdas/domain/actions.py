@@ -14,6 +14,8 @@ class Launch:
     why: str
     replaces: bool = False
     """True where it replaces capacity that EC2 announced to end: such requests get tokens first."""
+    kept_for: tuple[str, ...] = ()
+    """Jobs for whose deadlines it is made: each has one of the instances kept for it from the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

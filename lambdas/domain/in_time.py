@@ -59,7 +59,8 @@ def kept_rooms(
 
 
 def _kept_names(snapshot: Snapshot) -> Mapping[str, str]:
-    timely = {job.job_id for job in snapshot.queue if job.deadline is not None}
+    waiting = (*snapshot.leases, *snapshot.queue)  # a lease's job waits soon, if its instance ends
+    timely = {job.job_id for job in waiting if job.deadline is not None}
     kept = [(each.kept_for, each.instance_id) for each in snapshot.instances if each.kept_for]
     return {job_id: instance_id for job_id, instance_id in kept if job_id in timely}
 
@@ -68,12 +69,12 @@ def kept_in_time(snapshot: Snapshot, fleet: FleetView, found: Verdicts, places: 
     """Instance -> the job that it is to be kept for: those of struck jobs, and what was kept before and still suits."""
     there = {each.instance_id for each in (*fleet.running, *fleet.launching)}
     before = _kept_names(snapshot)
-    wanted = {job.job_id for job in snapshot.queue if _struck(job.job_id, found)} | before.keys()
+    jobs = [lease.job_id for lease in snapshot.leases] + [job.job_id for job in first_in_time(snapshot.queue, found)]
     chosen: dict[str, str] = {}
-    for job in first_in_time(snapshot.queue, found):
-        place = places.get(job.job_id)
-        if job.job_id in wanted and place in there and place not in chosen:
-            chosen[place] = job.job_id
+    for job_id in jobs:
+        place = places.get(job_id)
+        if (_struck(job_id, found) or job_id in before) and place in there and place not in chosen:
+            chosen[place] = job_id
     return chosen
 
 

@@ -17,8 +17,8 @@ STEP = timedelta(minutes=1)
 
 def chance_on_spot(verdict: Verdict, record: Sequence[Stretch], now: datetime) -> float | None:
     """The part of the places in the pool's record from which the job would be done in time on spot alone, if what
-    follows there went on repeating; of those places alone at which the market was as it was seen last. A start costs its
-    restart, also in a stretch that ends before it is over. None: the record is too short, or the work not known."""
+    follows there went on repeating; of those places alone at which the market was as it was seen last. A start costs
+    its restart, also in a stretch that ends before it is over. None: the record is too short, or the work not known."""
     seen = past(record, now, STEP)
     if verdict.work_seconds is None or len(seen) * STEP < LEAST_SEEN:
         return None

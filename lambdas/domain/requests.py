@@ -46,7 +46,12 @@ def _launch(bins: list[Bin], shape: list[Offering], pool: Pool, capacity_type: C
         ),
         why=_why(bins, beside=pool.spot and capacity_type is CapacityType.ON_DEMAND),
         replaces=any(job.replaces for each in bins for job in each.jobs),
+        kept_for=tuple(job_id for each in bins if (job_id := _kept_for(each))),
     )
+
+
+def _kept_for(each: Bin) -> str | None:
+    return next((job.job_id for job in each.jobs if job.timely), None)
 
 
 def strategy(pool: Pool, capacity_type: CapacityType) -> str:
