@@ -53,8 +53,10 @@ ENDED = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PARKE
 T = TypeVar("T")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process has the world: its first test deploys it, and the one that destroys it comes last."""
+    """One process has the world: its first test deploys it, and the one that destroys it comes last. Before xdist reads
+    the groups, which it else does first."""
     items.sort(key=lambda item: item.path.name == LAST)
     for item in items:
         if Path(__file__).parent in item.path.parents and item.get_closest_marker("xdist_group") is None:
