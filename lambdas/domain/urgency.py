@@ -19,6 +19,7 @@ from lambdas.domain.fleet import Lease
 from lambdas.domain.fleet_view import FleetView, is_ending
 from lambdas.domain.jobs import QueuedJob
 from lambdas.domain.lead import lead
+from lambdas.domain.offerings import Offering
 from lambdas.domain.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.settings import Settings
 from lambdas.domain.shops import Shop, shop
@@ -29,7 +30,7 @@ from lambdas.domain.work import Kept, Standing, seconds_left
 RESTORING = timedelta(minutes=1)
 """From a claim to the job's own work, before the job has shown its own time: inputs and checkpoint fetched."""
 DEARER = 3
-"""On-demand costs so many times spot where its price is not known: models.PRICE_RATIO, rounded."""
+"""On-demand costs so many times spot where the market's price is not known: models.PRICE_RATIO, rounded."""
 
 
 class Way(StrEnum):
@@ -231,7 +232,7 @@ class _Court:
             return prices
         for each in self.spot.under(case.job.spot_max_price):
             if case.fits(each.facts):
-                prices[each.zone] = min(float(each.expected_price), prices.get(each.zone, float("inf")))
+                prices[each.zone] = min(_price(each), prices.get(each.zone, float("inf")))
         return prices
 
     def _on_demand_price(self, case: "_Case", prices: Mapping[str, float]) -> float:
@@ -265,6 +266,12 @@ def _work(estimated: Decimal | None, kept: Kept, standing: Standing | None, *, t
 def _restoring(kept: Kept) -> timedelta:
     known = kept.restoring_seconds
     return RESTORING if known is None else timedelta(seconds=float(known))
+
+
+def _price(offering: Offering) -> float:
+    if offering.market_price is not None:
+        return float(offering.market_price)
+    return float(offering.expected_price) / DEARER
 
 
 def _whole(period: timedelta) -> int:
