@@ -205,7 +205,7 @@ class Agent:
         if not keys and notice is None:
             return
         told = None if notice is None else {"kind": notice.kind, "at": _text(notice.at)}
-        leases = [{**key.body(), "standing": standings.get(key)} for key in keys]
+        leases = [{**key.body(), **({"standing": standings[key]} if standings.get(key) else {})} for key in keys]
         body = {"leases": leases, "notice": told}
         began_at = self._clock.monotonic()
         answer = self._call("/v1/heartbeat", body, self._beat_due)

@@ -155,7 +155,7 @@ class Ended:
             "done": self.done,
             "error": self.error,
             "out_of_memory": self.out_of_memory,
-            "standing": self.standing,
+            **({"standing": self.standing} if self.standing else {}),
         }
 
 

@@ -118,10 +118,10 @@ def test_what_earlier_attempts_kept_is_not_to_be_done_again() -> None:
 
 def test_an_interrupted_job_is_replaced_by_on_demand_once_waiting_is_not_safe() -> None:
     told: dict[str, Any] = {"deadline": after(HOUR), "estimated_seconds": Decimal(2 * HOUR)}
-    held = lease("timely", **told, ran_seconds=Decimal(5000), saved_seconds=Decimal(4600))
+    held = lease("timely", **told, ran_seconds=Decimal(5000), saved_seconds=Decimal(4400))
     decided = planned(pool=OWNER, instances=(interrupted(),), leases=(held,))
     assert asked(decided) == {ON_DEMAND: 1}
-    assert verdict(decided).work_seconds == 2 * HOUR - 4600
+    assert verdict(decided).work_seconds == 2 * HOUR - 4400
 
 
 def test_one_that_runs_on_spot_stays_however_near_the_deadline() -> None:

@@ -45,6 +45,10 @@ class FakeAttempt:
         self.stops: list[tuple[Stop, float]] = []
         self.warnings: list[tuple[str, float]] = []
         self.confirmed: list[float] = []
+        self.told: dict[str, str] = {}
+
+    def standing(self) -> dict[str, str]:
+        return self.told
 
     def stop(self, why: Stop, kill_after: float = 30.0) -> None:
         self.stops.append((why, kill_after))

@@ -125,9 +125,8 @@ def test_a_job_sees_its_own_environment_and_nothing_of_the_workers(
     assert expected.items() <= seen.items()
     assert Path(seen["LOWTIDE_CHECKPOINT_DIR"]).is_dir()
     assert not [name for name in seen if name.startswith("AWS")]
-    assert set(seen) <= {*expected, "LOWTIDE_CHECKPOINT_DIR", "LOWTIDE_DONE_FILE", "LOWTIDE_NOTICE_FILE"} | {
-        *("PATH", "LANG", "HOME", "TMPDIR", "PWD", "_", "SHLVL", "OLDPWD")
-    }
+    files = {"LOWTIDE_CHECKPOINT_DIR", "LOWTIDE_DONE_FILE", "LOWTIDE_NOTICE_FILE", "LOWTIDE_PROGRESS_FILE"}
+    assert set(seen) <= {*expected, *files} | {*("PATH", "LANG", "HOME", "TMPDIR", "PWD", "_", "SHLVL", "OLDPWD")}
 
 
 def test_a_job_sees_the_gpus_that_are_its_own(tmp_path: Path) -> None:
@@ -275,3 +274,30 @@ def test_environment_values_are_in_no_line_of_the_workers_log(bench: Bench) -> N
     bench.run("true", env={"PASSWORD": "hunter2-hunter2"})
     bench.run("", command=["/no/such", "--token"], env={"PASSWORD": "hunter2-hunter2"}, fence=2)
     assert "hunter2" not in "".join(said)
+
+
+def test_a_job_says_how_far_it_is_and_the_worker_what_its_last_save_kept(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    ended = bench.run("echo 0.25 > $LOWTIDE_PROGRESS_FILE; echo 1 > $LOWTIDE_CHECKPOINT_DIR/last")
+    assert (ended.standing["progress"], ended.standing["saved_progress"]) == ("0.250", "0.250")
+    assert 0 <= float(ended.standing["saved_seconds"]) <= float(ended.standing["ran_seconds"]) < 60
+    assert ended.body(Key("job-1", 1))["standing"] == ended.standing
+
+
+def test_a_job_that_saves_nothing_and_says_nothing_is_told_to_have_run(tmp_path: Path) -> None:
+    assert set(Bench(tmp_path).run("true").standing) == {"ran_seconds"}
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo 1.5 > $LOWTIDE_PROGRESS_FILE",
+        "echo nan > $LOWTIDE_PROGRESS_FILE",
+        "echo half > $LOWTIDE_PROGRESS_FILE",
+        "ln -s /proc/self/stat $LOWTIDE_PROGRESS_FILE",
+        "mkfifo $LOWTIDE_PROGRESS_FILE",
+        "mkdir $LOWTIDE_PROGRESS_FILE",
+    ],
+)
+def test_what_is_no_number_from_0_to_1_in_a_file_of_its_own_is_no_progress(tmp_path: Path, script: str) -> None:
+    assert "progress" not in Bench(tmp_path).run(script).standing
