@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs import JobSpec, JobState
 from lowtide.jobfile import Job
 from lowtide.sending import BYTES_A_CALL, NotTaken, batches, send
 from tests.cli.deployment import Deployed
@@ -228,7 +228,8 @@ class Picky:
 
 
 def job(body: str) -> Job:
-    return Job(job_id=body[:9], body=body, content="")
+    spec = JobSpec(job_id="-", pool="cpu", command=("true",))
+    return Job(job_id=body[:9], body=body, content="", spec=spec)
 
 
 def test_ten_go_in_a_call_and_large_ones_fewer() -> None:

@@ -1,4 +1,5 @@
 import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -218,17 +219,13 @@ def test_half_a_surrogate_pair_is_parked_since_nothing_can_store_it() -> None:
     assert rejected('{"pool": "\\ud800", "command": "x"}').pool is None
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("deadline", "2026-11-24T00:00:00Z"),
-        ("estimated_duration", "2h"),
-    ],
-)
-def test_a_right_value_whose_behaviour_is_not_there_is_parked_by_name(field: str, value: Any) -> None:
-    rejection = rejected(**{field: value})
-    assert rejection.field == field
-    assert "is not supported yet" in rejection.reason
+def test_a_deadline_is_read_to_an_instant_and_goes_back_into_a_message() -> None:
+    read = accepted(deadline="2026-11-24T01:00:00+01:00", estimated_duration="2h30m")
+    assert (read.deadline, read.estimated_duration) == (datetime(2026, 11, 24, tzinfo=UTC), timedelta(hours=2.5))
+    assert JobSpec.from_document(read.to_document()) == read
+    again = parse(message_body(read))
+    assert isinstance(again, JobSpec)
+    assert (again.deadline, again.estimated_duration) == (read.deadline, read.estimated_duration)
 
 
 SECRET = "arn:aws:secretsmanager:us-west-2:123456789012:secret:x"
@@ -278,10 +275,6 @@ def test_a_job_that_insists_on_a_lifecycle_which_its_pools_owner_does_not_allow_
         assert (spec.on_demand, spec.spot_max_price) == (word, Decimal("0.35"))
         assert JobSpec.from_document(json.loads(json.dumps(spec.to_document()))) == spec
         assert parse_message(message_body(spec), message_id="other", pools={owner.name: owner}) == spec
-
-
-def test_a_wrong_value_of_an_unsupported_field_is_told_as_wrong() -> None:
-    assert "not supported" not in rejected(deadline="tomorrow").reason
 
 
 def test_more_slots_than_an_instance_has_is_a_multi_instance_job() -> None:
