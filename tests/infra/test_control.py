@@ -354,6 +354,18 @@ def test_no_function_reads_the_whole_table_or_deletes_it(template: Template, han
     assert {text(r) for r in as_list(statement["Resource"])} <= {f"{{{table}.Arn}}", f"{{{table}.Arn}}/index/by_kind"}
 
 
+def test_who_asks_for_lists_may_read_the_index_and_nobody_else(template: Template) -> None:
+    """`reconcile`: for waiting jobs with deadlines, however long the queue is."""
+    (table,) = template.of_type("AWS::DynamoDB::GlobalTable")
+    may = {
+        handler
+        for handler in HANDLERS
+        for statement in template.statements(handler)
+        if f"{{{table}.Arn}}/index/by_kind" in {text(r) for r in as_list(statement["Resource"])}
+    }
+    assert may == {"worker_api", "tick", "reconcile", "news", "teardown"}
+
+
 @pytest.mark.parametrize("handler", ["intake", "news", "catalogue", "teardown"])
 def test_who_has_nothing_to_forget_may_delete_no_record(template: Template, handler: str) -> None:
     assert "dynamodb:DeleteItem" not in actions(template.statement(handler, "Records"))
