@@ -433,7 +433,7 @@ def prepare_move() -> World:
 def move(of: World) -> None:
     passes(of)
     of.held.add(Function.TICK)
-    of.run(lambda: jobs(of, "running") == 0, 40 * SECOND)
+    of.run(lambda: jobs(of, "running") == 0, 70 * SECOND)
     of.held.discard(Function.TICK)
 
 
