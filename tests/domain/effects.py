@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
-from itertools import count
+from itertools import count, zip_longest
 
 from lambdas.domain.fit import Part, Used, part_of, used_by, whole
 from lambdas.domain.fleet import Instance, InstanceState, LaunchRequest, Lease, facts_of
@@ -15,6 +15,7 @@ from lambdas.domain.plan import (
     Forget,
     Keep,
     Launch,
+    Move,
     ParkQueued,
     Plan,
     Repeat,
@@ -41,7 +42,7 @@ def applied(world: Snapshot, decided: Plan, now: datetime, *, refusing: str | No
 def _effect(world: Snapshot, action: Action, now: datetime, refusing: str | None) -> Snapshot:
     match action:
         case Launch():
-            return _answered(world, action.request, action.request.count, now, refusing)
+            return _answered(world, action.request, action.request.count, now, refusing, action.kept_for)
         case Repeat():
             missing = action.intention.request.count - action.intention.adopted
             world = _answered(world, action.intention.request, missing, now, refusing)
@@ -55,6 +56,8 @@ def _effect(world: Snapshot, action: Action, now: datetime, refusing: str | None
         case Drain():
             ids = set(action.instance_ids)
             return replace(world, instances=tuple(_draining(i, ids, now) for i in world.instances))
+        case Move():
+            return _moved(world, action, now)
         case ReturnJob():
             return _returned(world, action, now)
         case Forget():
@@ -71,9 +74,18 @@ def _effect(world: Snapshot, action: Action, now: datetime, refusing: str | None
             return replace(world, queue=(), queue_complete=True)
 
 
-def _answered(world: Snapshot, asked: LaunchRequest, number: int, now: datetime, refusing: str | None) -> Snapshot:
+def _answered(
+    world: Snapshot,
+    asked: LaunchRequest,
+    number: int,
+    now: datetime,
+    refusing: str | None,
+    kept_for: tuple[str, ...] = (),
+) -> Snapshot:
     if refusing is None:
-        return replace(world, instances=(*world.instances, *(_launched(world, asked, now) for _ in range(number))))
+        new = [_launched(world, asked, now) for _ in range(number)]
+        kept = (replace(each, kept_for=job_id) for each, job_id in zip_longest(new, kept_for))
+        return replace(world, instances=(*world.instances, *kept))
     refused = [
         Refusal(
             code=refusing,
@@ -119,6 +131,18 @@ def _draining(each: Instance, ids: set[str], now: datetime) -> Instance:
     return replace(each, state=InstanceState.DRAINING, draining_since=now) if each.instance_id in ids else each
 
 
+def _moved(world: Snapshot, action: Move, now: datetime) -> Snapshot:
+    told = {(action.instance_id, job_id) for job_id in action.job_ids}
+    return replace(
+        world,
+        instances=tuple(_draining(i, {action.instance_id}, now) for i in world.instances),
+        leases=tuple(
+            replace(each, moving_since=now) if (each.instance_id, each.job_id) in told else each
+            for each in world.leases
+        ),
+    )
+
+
 def _returned(world: Snapshot, action: ReturnJob, now: datetime) -> Snapshot:
     lease = next(each for each in world.leases if each.job_id == action.job_id)
     job = QueuedJob(
@@ -131,6 +155,9 @@ def _returned(world: Snapshot, action: ReturnJob, now: datetime) -> Snapshot:
         interruptions=lease.interruptions + 1,
         on_demand=lease.on_demand,
         spot_max_price=lease.spot_max_price,
+        deadline=lease.deadline,
+        estimated_seconds=lease.estimated_seconds,
+        kept_seconds=lease.saved_seconds,
     )
     leases = tuple(each for each in world.leases if each is not lease)
     return _freed(replace(world, leases=leases, queue=(job, *world.queue)), lease.instance_id, now)
@@ -154,7 +181,7 @@ def claimed(world: Snapshot, instance: Instance, now: datetime) -> Snapshot:
     if facts is None or instance.state is InstanceState.DRAINING or world.pool.paused or world.pool.deleted:
         return world
     behind = False
-    for job in world.queue:
+    for job in sorted(world.queue, key=lambda job: job.deadline is None or job.job_id != instance.kept_for):
         hindered, behind = behind, behind or job.job_id == instance.kept_for
         part = part_of(job.slots, job.resources, facts, in_slots=False)
         held = [lease for lease in world.leases if lease.instance_id == instance.instance_id]
@@ -193,6 +220,9 @@ def _lease(job: QueuedJob, instance: Instance, part: Part, now: datetime) -> Lea
         interruptions=job.interruptions,
         on_demand=job.on_demand,
         spot_max_price=job.spot_max_price,
+        deadline=job.deadline,
+        estimated_seconds=job.estimated_seconds,
+        kept_seconds=job.kept_seconds,
     )
 
 

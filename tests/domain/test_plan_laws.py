@@ -16,7 +16,7 @@ from lambdas.domain.jobs import QueuedJob
 from lambdas.domain.plan import Action, Close, Drain, Launch, Plan, Repeat, Retire, ReturnJob, Terminate, plan
 from lambdas.domain.pools import OnDemandFallback
 from lambdas.domain.shops import on_demand_left
-from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.snapshot import Snapshot, Stretch
 from lambdas.domain.spending import hourly_cost
 from lambdas.domain.terms import OnDemand
 from tests.domain.build import (
@@ -77,10 +77,18 @@ FALLBACKS = [
 ]
 
 
+TIMELY = st.sampled_from([{}, {}, *({"deadline": after(s)} for s in (-60, 600, 4_000, 40_000))])
+ESTIMATES = st.sampled_from([None, Decimal(300), Decimal(7200)])
+STANDINGS = st.sampled_from([{}, {"ran_seconds": Decimal(90), "saved_seconds": Decimal(60)}])
+RECORDS = st.sampled_from([(), (Stretch(up=True, since=ago(9000), until=ago(5000)),)])
+
+
 @st.composite
 def queued(draw: st.DrawFn) -> QueuedJob:
     return job(
         draw(st.integers(0, 9)),
+        **draw(TIMELY),
+        estimated_seconds=draw(ESTIMATES),
         queued_at=draw(PAST),
         interruptions=draw(st.integers(0, 2)),
         on_demand=draw(st.sampled_from(["auto", "auto", "never", "always"]).map(OnDemand)),
@@ -95,7 +103,15 @@ def worlds(draw: st.DrawFn) -> Snapshot:
     fleet = tuple(replace(draw(instances(n)), kept_for=draw(waiting)) for n in range(draw(st.integers(0, 5))))
     names = [each.instance_id for each in fleet] + ["i-stranger"]
     leases = tuple(
-        lease(f"run-{n}", draw(st.sampled_from(names)), slots=draw(st.integers(0, 8)), renewed_at=draw(PAST))
+        lease(
+            f"run-{n}",
+            draw(st.sampled_from(names)),
+            slots=draw(st.integers(0, 8)),
+            renewed_at=draw(PAST),
+            estimated_seconds=draw(ESTIMATES),
+            **draw(TIMELY),
+            **draw(STANDINGS),
+        )
         for n in range(draw(st.integers(0, 4)))
     )
     intentions = tuple(
@@ -151,6 +167,7 @@ def worlds(draw: st.DrawFn) -> Snapshot:
             for zone in ZONES
             if draw(st.booleans())
         ),
+        availability=draw(RECORDS),
         stack_closing=draw(st.booleans()) and draw(st.booleans()),
         outage_ended_at=draw(st.none() | PAST),
     )
@@ -257,10 +274,11 @@ def test_on_an_unchanged_world_nothing_is_done_twice(world: Snapshot, refusing: 
 @steadily(80)
 @given(worlds())
 def test_a_second_pass_launches_nothing_for_what_the_first_one_launched(world: Snapshot) -> None:
-    """Where jobs have terms of their own, or the pool falls back to on-demand, room that came is filled by size and not
-    as it was planned, so that a second pass may add to it. So may one that finds places free which the first one had to
-    leave to an intention that it closed, or to instances that it drained."""
+    """Where jobs have terms or deadlines of their own, or the pool falls back to on-demand, room that came is filled by
+    size and not as it was planned, so that a second pass may add to it. So may one that finds places free which the
+    first one had to leave to an intention that it closed, or to instances that it drained."""
     assume(world.pool.on_demand_fallback is None and len({job.terms for job in world.queue}) <= 1)
+    assume(all(each.deadline is None for each in (*world.queue, *world.leases)))
     first = plan(world, NOW)
     deferred = any(reason.code == "RequestsDeferred" for reason in first.reasons)
     if launched(first) and not deferred and not any(map(_frees_a_place, first.actions)):
