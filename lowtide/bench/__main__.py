@@ -9,21 +9,22 @@ from collections.abc import Callable, Mapping
 
 from rich.console import Console
 
-from lowtide.bench import calls, checkpoints, claims, crash_points, functions, latency, packing
+from lowtide.bench import calls, checkpoints, claims, crash_points, decisions, functions, latency, packing
 from lowtide.bench.results import ROOT, Result, kept
 from lowtide.bench.stage import Stage
 
 SEED = 1
 REPORT = ROOT / "docs" / "performance.md"
-ON_STAGE: Mapping[str, Callable[[Stage], Result]] = {
+ON_STAGE: Mapping[str, Callable[[Stage], Result | tuple[Result, ...]]] = {
+    "functions": functions.functions,
     "calls": calls.calls,
     "latency": latency.latency,
     "claims": claims.claims,
 }
-"""In this order: launches of the second are never ended, and the third has a table of its own."""
-ALONE: Mapping[str, Callable[[], Result]] = {
-    "functions": functions.functions,
+"""In this order: launches of `latency` are never ended, and `claims` has a table of its own."""
+ALONE: Mapping[str, Callable[[], Result | tuple[Result, ...]]] = {
     "crash_points": crash_points.crash_points,
+    "decisions": decisions.decisions,
     "packing": packing.packing,
     "checkpoints": checkpoints.checkpoints,
 }
@@ -46,9 +47,10 @@ def main(wanted: list[str]) -> None:
         console.print(f"{REPORT.relative_to(ROOT)} is made anew.")
 
 
-def _keep(result: Result, console: Console) -> None:
-    result.keep()
-    result.show(console)
+def _keep(found: Result | tuple[Result, ...], console: Console) -> None:
+    for result in (found,) if isinstance(found, Result) else found:
+        result.keep()
+        result.show(console)
 
 
 def report(results: list[Result]) -> str:
