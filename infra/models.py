@@ -21,6 +21,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
         "DeleteLaunchTemplate",
         "DescribeInstanceTypes",
         "DescribeInstances",
+        "DescribeLaunchTemplateVersions",
         "DescribeLaunchTemplates",
         "DescribeSpotPriceHistory",
         "GetConsoleOutput",

@@ -71,7 +71,8 @@ def needs(snapshot: Snapshot, fleet: FleetView, now: datetime) -> Needs:
     """For a pool that may grow: neither paused nor deleted, in a stack that stays."""
     pool = snapshot.pool
     demand = _demand(snapshot, fleet, now)
-    possible = [job for job in demand if _may_ever_run(job, pool)]
+    runs = {size: _may_ever_run(job, pool) for size, job in {job.size: job for job in demand}.items()}
+    possible = [job for job in demand if runs[job.size]]
     shops = _shops(snapshot, fleet, possible, now)
     candidates = _candidates(shops, possible)
     most, bought = max(0, pool.max_instances - counted(fleet, snapshot.intentions)), on_demand_left(snapshot, fleet)
@@ -99,7 +100,7 @@ def needs(snapshot: Snapshot, fleet: FleetView, now: datetime) -> Needs:
         short=lacking + len(beyond.bins),
         room_to_make=len(_pack_anew(wanted.left, candidates, pool, pool.max_instances, _cap(pool, bought)).bins),
         at_maximum=bool(lacking) or len(bins) + blocked >= most,
-        never_fits=tuple(job for job in demand if not _may_ever_run(job, pool)),
+        never_fits=tuple(job for job in demand if not runs[job.size]),
         homeless=(*packed.left, *(job for each in packed.bins if over_budget for job in each.jobs)),
         blocked=blocked,
         deferred=len(bins) - over_budget - _count(asked),

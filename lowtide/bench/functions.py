@@ -97,9 +97,12 @@ class _Bench:
 
     def _whole(self, function: Function) -> Started:
         handler = f"lambdas.handlers.{function.module}.handler"
-        variables = {**self.stage.world.environment(), **self.variables(function.module)}
-        event = function.event(self)
+        event, variables = function.event(self), self._environment(function.module)
         return self.api.run(self.bundle, handler, event, variables, arn=self._deployed[handler]["FunctionArn"])
+
+    def _environment(self, module: str) -> dict[str, str]:
+        given = self.stage.world.environment()
+        return {**given, "AWS_REGION": self.stage.world.region, **self.variables(module)}
 
     def variables(self, module: str) -> dict[str, str]:
         """The function's own."""
@@ -107,8 +110,8 @@ class _Bench:
 
     def _accepted(self) -> str:
         """The id of a new job."""
-        message, variables = self.job_message(), {**self.stage.world.environment(), **self.variables("intake")}
-        self.api.run(self.bundle, "lambdas.handlers.intake.handler", message, variables)
+        message = self.job_message()
+        self.api.run(self.bundle, "lambdas.handlers.intake.handler", message, self._environment("intake"))
         return str(json.loads(message["Records"][0]["body"])["id"])
 
     # --- events -------------------------------------------------------------------------------------------------------

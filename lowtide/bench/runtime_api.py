@@ -52,8 +52,7 @@ class RuntimeApi:
 
             def log_message(self, format: str, *args: Any) -> None: ...
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.address = f"127.0.0.1:{self._server.server_port}"
         self._event, self._arn, self._failure = b"", "", ""
         self._given = False
@@ -123,6 +122,13 @@ class RuntimeApi:
         call.send_response(202)
         call.send_header("Content-Length", "0")
         call.end_headers()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Processes that have been measured are killed, whatever they have open."""
 
 
 def _peak_mib(pid: int) -> float:
