@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from rich.console import Console
 
-from lowtide.bench import calls, checkpoints, claims, crash_points, decisions, functions, latency, packing
+from lowtide.bench import calls, checkpoints, claims, crash_points, decisions, functions, latency, money, packing
 from lowtide.bench.results import ROOT, Result, kept
 from lowtide.bench.stage import Stage
 
@@ -25,6 +25,7 @@ ON_STAGE: Mapping[str, Callable[[Stage], Result | tuple[Result, ...]]] = {
 ALONE: Mapping[str, Callable[[], Result | tuple[Result, ...]]] = {
     "crash_points": crash_points.crash_points,
     "decisions": decisions.decisions,
+    "money": money.money,
     "packing": packing.packing,
     "checkpoints": checkpoints.checkpoints,
 }

@@ -59,11 +59,10 @@ def _by_size() -> Result:
         name="decision-size",
         title="A decision by size",
         about=f"CPU time of `plan()`, median of {RUNS}, and the memory that it needs beside its snapshot. Every "
-        "instance runs a job and the pool may grow to twice its size, so a pass reads the queue's head until that room "
-        "is full. Given the whole backlog instead of the head, which no pass is, it takes what the column before the "
-        "last says. "
-        f"All {POOLS:,} pools of a stack, each with one instance and ten jobs: {many * 1000:.0f} ms together; all of "
-        f"them at rest: {still * 1000:.0f} ms.",
+        "instance runs a job and the pool may grow to twice its size, so a pass reads the queue's head until that "
+        "room is full. Given the whole backlog instead of the head, which no pass is, it takes what the column "
+        f"before the last says. All {POOLS:,} pools of a stack, each with one instance and ten jobs: "
+        f"{many * 1000:.0f} ms together; all of them at rest: {still * 1000:.0f} ms.",
         columns=(
             "instances",
             "queued jobs",
@@ -228,11 +227,12 @@ def _beside_ray() -> Result:
     return Result(
         name="decision-peer",
         title="A decision beside Ray's",
-        about="The scheduler of Ray's v2 autoscaler (`ResourceDemandScheduler`, no cluster around it) and the whole "
-        f"of `plan()` on the same jobs and the same {len(TYPES)} instance types of AWS, nothing running: CPU time of "
-        "one call each, cost of the instances that it asks for at on-demand prices, and the linear bound that no set of "
-        "instances is below. Median of the mixes. Ray's scheduler knows no prices: it takes the type that is used "
-        "best. The aims: at least 20 times as fast, at no higher cost, and within 10 % of the bound.",
+        about="The scheduler of Ray's v2 autoscaler (`ResourceDemandScheduler`, no cluster around it) and the "
+        f"whole of `plan()` on the same jobs and the same {len(TYPES)} instance types of AWS, nothing running: CPU "
+        "time of one call each, cost of the instances that it asks for at on-demand prices, and the linear bound "
+        "that no set of instances is below. Median of the mixes. Ray's scheduler knows no prices: it takes the "
+        "type that is used best. The aims: at least 20 times as fast, at no higher cost, and within 10 % of the "
+        "bound.",
         columns=(
             "jobs",
             "mixes",
