@@ -9,7 +9,19 @@ from collections.abc import Callable, Mapping
 
 from rich.console import Console
 
-from lowtide.bench import calls, checkpoints, claims, crash_points, decisions, functions, latency, money, packing
+from lowtide.bench import (
+    calls,
+    checkpoints,
+    claims,
+    crash_points,
+    decisions,
+    functions,
+    intake,
+    latency,
+    money,
+    packing,
+    scale,
+)
 from lowtide.bench.results import ROOT, Result, kept
 from lowtide.bench.stage import Stage
 
@@ -20,12 +32,14 @@ ON_STAGE: Mapping[str, Callable[[Stage], Result | tuple[Result, ...]]] = {
     "calls": calls.calls,
     "latency": latency.latency,
     "claims": claims.claims,
+    "intake": intake.intake,
 }
 """In this order: launches of `latency` are never ended, and `claims` has a table of its own."""
 ALONE: Mapping[str, Callable[[], Result | tuple[Result, ...]]] = {
     "crash_points": crash_points.crash_points,
     "decisions": decisions.decisions,
     "money": money.money,
+    "scale": scale.scale,
     "packing": packing.packing,
     "checkpoints": checkpoints.checkpoints,
 }

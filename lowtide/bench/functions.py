@@ -50,7 +50,7 @@ class Function:
 
 
 def functions(stage: Stage) -> tuple[Result, Result]:
-    with RuntimeApi() as api, _by_hand(stage):
+    with RuntimeApi() as api, _asleep(stage), switched_off(stage):
         bench = _Bench(stage, api)
         rows = tuple(bench.row(function) for function in FUNCTIONS)
     worker = build_worker(ROOT).path.stat().st_size
@@ -203,8 +203,18 @@ FUNCTIONS = (
 
 
 @contextmanager
-def _by_hand(stage: Stage) -> Iterator[None]:
-    """The deployed functions take nothing from queues, and no instance boots, while these are measured."""
+def _asleep(stage: Stage) -> Iterator[None]:
+    """No instance boots while functions are measured."""
+    stage.hosts.asleep = True
+    try:
+        yield
+    finally:
+        stage.hosts.asleep = False
+
+
+@contextmanager
+def switched_off(stage: Stage) -> Iterator[None]:
+    """Functions take nothing from queues and streams inside."""
     functions = stage.world.client("lambda")
     mappings = [
         each["UUID"]
@@ -212,18 +222,13 @@ def _by_hand(stage: Stage) -> Iterator[None]:
         for each in page["EventSourceMappings"]
         if each["State"] == "Enabled"
     ]
-
-    def switch(*, on: bool) -> None:
-        for mapping in mappings:
-            functions.update_event_source_mapping(UUID=mapping, Enabled=on)
-
-    stage.hosts.asleep = True
-    switch(on=False)
+    for mapping in mappings:
+        functions.update_event_source_mapping(UUID=mapping, Enabled=False)
     try:
         yield
     finally:
-        switch(on=True)
-        stage.hosts.asleep = False
+        for mapping in mappings:
+            functions.update_event_source_mapping(UUID=mapping, Enabled=True)
 
 
 # --- what each import costs -------------------------------------------------------------------------------------------

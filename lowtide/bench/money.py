@@ -165,11 +165,11 @@ def _costs() -> Result:
             (line.what, f"{line.cost():.2f}", f"{beyond:.2f}")
             for line, beyond in zip(AT_REST, with_free_tier(AT_REST), strict=True)
         ),
-        ("**Lowtide at rest, 10 pools or 1,000, a month**", f"**{used:.2f}**", f"**{free:.2f}**"),
+        ("Lowtide at rest, 10 pools or 1,000, a month: all of it", f"{used:.2f}", f"{free:.2f}"),
         ("a t3.medium that is always on (Determined's master), a month", f"{master:.2f}", f"{master:.2f}"),
         ("its volume of 100 GB and its public address", f"{volume + address:.2f}", f"{volume + address:.2f}"),
         *((f"a million jobs: {line.what}", f"{line.cost():.2f}", "") for line in A_JOB),
-        ("**Lowtide, a million jobs of a minute**", f"**{million:.2f}**", ""),
+        ("a million jobs of a minute: all of it", f"{million:.2f}", ""),
     ]
     return Result(
         name="money-costs",
