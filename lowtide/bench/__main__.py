@@ -1,6 +1,7 @@
-"""python -m lowtide.bench [functions] [crash_points] [packing] [checkpoints] [calls] [latency] [claims] [report]
+"""python -m lowtide.bench [functions] [decisions] [money] [scale] [packing] [crash_points] [checkpoints] [calls]
+                         [latency] [claims] [intake] [report]
 
-Without a name, all of them. Each benchmark keeps its figures in .lowtide/bench/NAME.json; `report` makes
+Without a name, all of them. Each benchmark keeps its figures in docs/performance/*.json; `report` makes
 docs/performance.md of what is kept there.
 """
 
@@ -70,10 +71,10 @@ def _keep(found: Result | tuple[Result, ...], console: Console) -> None:
 
 def report(results: list[Result]) -> str:
     """The text of docs/performance.md."""
-    measured = sorted({f"{each.measured_on} on {each.machine}" for each in results})
     head = (
-        "# Performance\n\nMade by `make bench`; do not edit. Figures of the local AWS, measured "
-        f"{'; '.join(measured)}.\nThey say what costs what beside what, not how fast AWS is.\n"
+        "# Performance\n\nMade by `make bench` of the figures in [performance](performance/); do not edit. They are of "
+        "the local AWS and of the simulated control plane,\nand say what costs what beside what, not how fast AWS is: "
+        "ratios travel between machines, times do not.\n"
     )
     return "\n".join([head, *(each.markdown() for each in results)])
 

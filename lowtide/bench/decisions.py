@@ -57,6 +57,7 @@ def _by_size() -> Result:
     many, still = (_seconds(lambda group=group: [plan(each, _NOW) for each in group]) for group in (pools, resting))
     return Result(
         name="decision-size",
+        benchmark="decisions",
         title="A decision by size",
         about=f"CPU time of `plan()`, median of {RUNS}, and the memory that it needs beside its snapshot. Every "
         "instance runs a job and the pool may grow to twice its size, so a pass reads the queue's head until that "
@@ -226,6 +227,7 @@ def _beside_ray() -> Result:
     rows = tuple(_compared_row(jobs, MIXES if jobs < 1_000 else 1) for jobs in COMPARED_JOBS)
     return Result(
         name="decision-peer",
+        benchmark="decisions",
         title="A decision beside Ray's",
         about="The scheduler of Ray's v2 autoscaler (`ResourceDemandScheduler`, no cluster around it) and the "
         f"whole of `plan()` on the same jobs and the same {len(TYPES)} instance types of AWS, nothing running: CPU "

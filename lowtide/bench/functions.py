@@ -242,6 +242,7 @@ def _imports(bundle: Path) -> Result:
     rows = tuple(_import_row(bundle, function.module) for function in FUNCTIONS)
     return Result(
         name="imports",
+        benchmark="functions",
         title="What each import costs",
         about="Per cent of the time that a function's imports take, by Python's own `-X importtime`; median of "
         f"{RUNS}. What making a frozen dataclass costs, half a millisecond, is most of a module of the domain.",

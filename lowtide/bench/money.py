@@ -135,6 +135,7 @@ def _calls(found: dict[str, tuple[Counted, int]]) -> Result:
     rows = [(name, *(_told(of(each) / among) for each, among in found.values())) for name, of in kinds]
     return Result(
         name="money-calls",
+        benchmark="money",
         title="AWS calls by what happens",
         about="Counted in the simulated control plane, where every call of the deployed handlers is seen. An idle "
         f"minute is the mean of {IDLE_MINUTES}; a job one of {JOBS} of {JOB_SECONDS} s on {INSTANCES} instances, "
@@ -151,6 +152,8 @@ def _calls(found: dict[str, tuple[Counted, int]]) -> Result:
 
 
 def _told(number: float) -> str:
+    if 0 < number < 0.1:
+        return f"{number:.2f}"
     return f"{number:.1f}".removesuffix(".0") if number else "–"
 
 
@@ -173,6 +176,7 @@ def _costs() -> Result:
     ]
     return Result(
         name="money-costs",
+        benchmark="money",
         title="What Lowtide costs",
         about=f"USD by AWS's public list prices of us-east-1 on {READ_ON} (docs/costs.md has them with their "
         "sources), from the calls counted above and Lambda's time. The aims: a month at rest with ten pools for at "

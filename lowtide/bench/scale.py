@@ -206,6 +206,7 @@ def _partitions() -> Result:
     starts = found.of("dynamodb.transact_write_items") / JOBS
     return Result(
         name="scale-partitions",
+        benchmark="scale",
         title="Where a million jobs would break it first",
         about=f"Units that a job of a minute takes of the busiest partition of each kind, counted with {JOBS} jobs "
         f"on {INSTANCES} instances of one pool, and at how many jobs a second in one pool that partition reaches "
