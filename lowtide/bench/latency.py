@@ -94,7 +94,7 @@ def _pair(stage: Stage, chain: "Chain", number: int, *, before: int = 0) -> Pair
 
 
 def _launch(stage: Stage, number: int, before: int) -> float:
-    """Seconds from the message to the market's record of the launch. The jobs before it are of a pool that launches none."""
+    """Seconds from the message to the market's record of the launch. Jobs before it are of a pool that is paused."""
     url = stage.outputs[names.OUTPUT_JOB_QUEUE_URL]
     send_many(stage, url, [_body(_CROWD, f"crowd-{number}-{each}") for each in range(before)])
     _, seen = stage.market.history_page(0)

@@ -143,9 +143,9 @@ def _calls(found: dict[str, tuple[Counted, int]]) -> Result:
         "for as many jobs, from the first message until EC2 has answered; an interruption from EC2's warning until "
         "the job runs on another instance. An idle minute calls the same for 1 pool and for 1,000, and a hundred "
         "instances take one CreateFleet. The GitHub runner scaler, by its own code (scale-up.ts, runners.ts): one "
-        "CreateFleet and one DescribeInstances for each batch of at most ten jobs and owner, and for each job, "
-        "whose runner is its own instance, one PutParameter, one TerminateInstances, three reads of parameters and "
-        "one DeleteParameter on the instance; for a hundred jobs at least ten CreateFleet where this is one.",
+        "DescribeInstances and one CreateFleet for each batch of at most ten jobs and owner, and for each job, "
+        "whose ephemeral runner is an instance of its own, one CreateTags, one PutParameter and one "
+        "TerminateInstances; for a hundred jobs at least ten CreateFleet where this is one.",
         columns=("calls", *found),
         rows=tuple(rows),
     )
