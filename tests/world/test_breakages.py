@@ -126,6 +126,7 @@ def broken(stack: Stack) -> Iterator[Broken]:
     """Everything that breaks one pool alone. What was broken for all is whole again at the end."""
     stack.aws.market.set_price(DEAR_TYPE, "*", DEAR_PRICE)
     stack.aws.market.set_capacity(DEAR_TYPE, "*", 40, lifecycle=None)
+    full = _full_subnet(stack)
     none = {"min_instances": 0, "max_instances": 1, "max_idle_agent_period": "2s"}
     pools: dict[str, dict[str, Any]] = {
         "role": spot(pool_name="role"),
@@ -135,7 +136,7 @@ def broken(stack: Stack) -> Iterator[Broken]:
             **{**none, "pool_name": "zone", "instance_type": SCARCE_TYPE, "subnet_ids": [_stacks_subnet(stack)]}
         ),
         "image": steady(**{**none, "pool_name": "image"}),
-        "subnet": steady(**{**none, "pool_name": "subnet", "subnet_ids": [_full_subnet(stack)]}),
+        "subnet": steady(**{**none, "pool_name": "subnet", "subnet_ids": [full]}),
         "boot": steady(**{**none, "pool_name": "boot", "max_instances": 3, "max_agent_starting_period": "12s"}),
         "paused": steady(**{**none, "pool_name": "paused"}),
         "throttling": steady(**{**none, "pool_name": "throttling"}),
@@ -150,6 +151,7 @@ def broken(stack: Stack) -> Iterator[Broken]:
             jobs[name] = [stack.send({"pool": name, "command": "true"}) for _ in range(count)]
         made = Broken(stack=stack, pools=pools, jobs=jobs, texts={})
         yield made
+    stack.aws.world.client("ec2").delete_subnet(SubnetId=full)
     print()
     for name, text in made.texts.items():
         print(f"```text why {name}\n{text.rstrip()}\n```\n")
