@@ -7,7 +7,7 @@ of its answer, half of that where it need not be consistent.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -139,7 +139,7 @@ def world() -> tuple[World, Count]:
 
 
 @contextmanager
-def counted(counter: Count) -> Iterator[Counted]:
+def counted(counter: Count) -> Generator[Counted]:
     """What is called inside."""
     counter.now = Counted()
     yield counter.now

@@ -7,7 +7,7 @@ import subprocess
 import uuid
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -203,7 +203,7 @@ FUNCTIONS = (
 
 
 @contextmanager
-def _asleep(stage: Stage) -> Iterator[None]:
+def _asleep(stage: Stage) -> Generator[None]:
     """No instance boots while functions are measured."""
     stage.hosts.asleep = True
     try:
@@ -213,7 +213,7 @@ def _asleep(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
-def switched_off(stage: Stage) -> Iterator[None]:
+def switched_off(stage: Stage) -> Generator[None]:
     """Functions take nothing from queues and streams inside."""
     functions = stage.world.client("lambda")
     mappings = [

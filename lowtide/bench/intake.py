@@ -33,8 +33,7 @@ _PATIENCE = 1_800.0
 def intake(stage: Stage) -> Result:
     flood = int(os.environ.get(FLOOD, _FLOOD_MESSAGES))
     stage.apply_pool(_POOL, most=1, paused=True)
-    chain = Chain(stage)
-    jobs, trivial = stage.outputs[names.OUTPUT_JOB_QUEUE_URL], chain.lone_queue(_BATCH)
+    jobs, trivial = stage.outputs[names.OUTPUT_JOB_QUEUE_URL], Chain(stage, "bench-intake").lone_queue(_BATCH)
     stage.hosts.asleep = True
     try:
         pairs = [(_per_second(stage, jobs, f"a-{run}"), _per_second(stage, trivial, f"b-{run}")) for run in range(RUNS)]

@@ -41,7 +41,7 @@ def handler(event, context):
 def latency(stage: Stage) -> Result:
     stage.apply_pool(_POOL, most=SAMPLES + WARM_UP + BACKLOG_SAMPLES + STARTED_SAMPLES)
     stage.apply_pool(_CROWD, most=1, paused=True)
-    chain = Chain(stage)
+    chain = Chain(stage, "bench-latency")
     stage.hosts.asleep = True
     try:
         idle = [_pair(stage, chain, number) for number in range(SAMPLES + WARM_UP)][WARM_UP:]
@@ -142,16 +142,17 @@ def send_many(stage: Stage, url: str, bodies: Sequence[str]) -> None:
 class Chain:
     """Queue, function, FIFO queue, function, queue: the way of a job to CreateFleet with nothing done on it."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, stage: Stage, prefix: str) -> None:
+        """`prefix`: of the names of all that it makes."""
+        self._stage, self._prefix = stage, prefix
         self._sqs, self._functions = stage.world.client("sqs"), stage.world.client("lambda")
-        self._role = _role(stage.world.client("iam"))
-        self._first = self._queue("bench-first")
-        middle = self._queue("bench-middle.fifo", FifoQueue="true")
-        self._last = self._queue("bench-last")
-        self._empty = self._function("bench-empty", _EMPTY, {})
-        self._feed(self._first, self._function("bench-to-middle", _FORWARD, {"NEXT": middle, "FIFO": "yes"}), 10)
-        self._feed(middle, self._function("bench-to-last", _FORWARD, {"NEXT": self._last}), 1)
+        self._role = _role(stage.world.client("iam"), prefix)
+        self._first = self._queue("first")
+        middle = self._queue("middle.fifo", FifoQueue="true")
+        self._last = self._queue("last")
+        self._empty = self._function("empty", _EMPTY, {})
+        self._feed(self._first, self._function("to-middle", _FORWARD, {"NEXT": middle, "FIFO": "yes"}), 10)
+        self._feed(middle, self._function("to-last", _FORWARD, {"NEXT": self._last}), 1)
 
     def hops(self, before: int) -> float:
         """Seconds from a message, with so many before it, until it is in the last queue."""
@@ -174,7 +175,7 @@ class Chain:
 
     def lone_queue(self, batch: int) -> str:
         """The URL of a queue whose function does nothing."""
-        url = self._queue("bench-lone")
+        url = self._queue("lone")
         self._feed(url, self._empty, batch)
         return url
 
@@ -184,9 +185,10 @@ class Chain:
         return time.monotonic() - began
 
     def _queue(self, name: str, **attributes: str) -> str:
-        return self._sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+        return self._sqs.create_queue(QueueName=f"{self._prefix}-{name}", Attributes=attributes)["QueueUrl"]
 
-    def _function(self, name: str, code: str, variables: Mapping[str, str]) -> str:
+    def _function(self, role: str, code: str, variables: Mapping[str, str]) -> str:
+        name = f"{self._prefix}-{role}"
         self._functions.create_function(
             FunctionName=name,
             Runtime=f"python{RuntimeTarget.of_host().python}",
@@ -205,11 +207,11 @@ class Chain:
         )
 
 
-def _role(iam: Any) -> str:
+def _role(iam: Any, name: str) -> str:
     trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
     allowed = {"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}
-    arn: str = iam.create_role(RoleName="bench", AssumeRolePolicyDocument=_policy(trust))["Role"]["Arn"]
-    iam.put_role_policy(RoleName="bench", PolicyName="queues", PolicyDocument=_policy(allowed))
+    arn: str = iam.create_role(RoleName=name, AssumeRolePolicyDocument=_policy(trust))["Role"]["Arn"]
+    iam.put_role_policy(RoleName=name, PolicyName="queues", PolicyDocument=_policy(allowed))
     return arn
 
 
