@@ -95,15 +95,16 @@ def _merit(way: Way, task: Task, least: Sequence[int]) -> tuple[int, int]:
 
 def _hopeless(task: Task, kind: int, best: tuple[int, int], least: Sequence[int]) -> bool:
     """True where bins of this kind alone are certainly no better than a way that places everything: some job never
-    fits, or the shares of one size's jobs cost as much already."""
+    fits, or the jobs of one size alone take so many that they cost as much already."""
     placed, price = best
     if -placed < _worth(task.counts, least):
         return False
-    shares = [(count, task.kinds[kind].share(size)) for size, count in enumerate(task.counts) if count]
-    if any(share is None for _, share in shares):
+    loads = [(count, task.kinds[kind].loads[size]) for size, count in enumerate(task.counts) if count]
+    if any(load is None for _, load in loads):
         return True
-    largest = max((count * (share or 0) for count, share in shares), default=0)
-    return -(-largest // PARTS) * task.kinds[kind].price >= price
+    whole = task.kinds[kind].whole
+    bins = max((-(-count // load.times_in(whole)) for count, load in loads if load and any(load)), default=0)
+    return bins * task.kinds[kind].price >= price
 
 
 def _least_worth(task: Task) -> list[int]:
