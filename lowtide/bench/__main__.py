@@ -23,7 +23,7 @@ from lowtide.bench import (
     packing,
     scale,
 )
-from lowtide.bench.results import ROOT, Result, kept
+from lowtide.bench.results import ROOT, Result, kept, measured
 from lowtide.bench.stage import Stage
 
 SEED = 1
@@ -76,7 +76,7 @@ def report(results: list[Result]) -> str:
         "the local AWS and of the simulated control plane,\nand say what costs what beside what, not how fast AWS is: "
         "ratios travel between machines, times do not.\n"
     )
-    return "\n".join([head, *(each.markdown() for each in results)])
+    return "\n".join([head, *(text for each in results for text in (each.markdown(), measured(each)))])
 
 
 if __name__ == "__main__":

@@ -61,10 +61,13 @@ class Result:
     def markdown(self) -> str:
         rule = "| --- |" + " ---: |" * (len(self.columns) - 1)
         lines = [_line(self.columns), rule, *map(_line, self.rows)]
-        measured = (
-            f"Measured {self.measured_on} on {self.machine}: `python -m lowtide.bench {self.benchmark or self.name}`."
-        )
-        return "\n".join([f"## {self.title}", "", *lines, "", self.about, "", measured, ""])
+        return "\n".join([f"## {self.title}", "", *lines, "", self.about, ""])
+
+
+def measured(result: Result) -> str:
+    """When, on what, and by which command: the last line of its section."""
+    by = result.benchmark or result.name
+    return f"Measured {result.measured_on} on {result.machine}: `python -m lowtide.bench {by}`.\n"
 
 
 def _line(cells: Sequence[str]) -> str:
