@@ -48,6 +48,8 @@ layers: setup
 mutants: setup ## break each law in turn and see its test fail
 	$(BIN)/python -m tests.mutants
 
+# Of the messages that intake is flooded with; by name it takes 100,000.
+bench: export LOWTIDE_BENCH_MESSAGES ?= 10000
 bench: setup ## run the benchmarks
 	$(BIN)/python -m lowtide.bench
 
@@ -55,7 +57,7 @@ lock: $(VENV)/.ready ## make the pinned requirement files anew from pyproject.to
 	$(BIN)/python tools/lock.py
 
 clean: ## remove everything that setup and the tests made
-	rm -rf $(VENV) $(RUNTIME) node_modules cdk.out .lowtide .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(RUNTIME) .venv-bench node_modules cdk.out .lowtide .pytest_cache .ruff_cache *.egg-info
 
 $(VENV)/.ready: requirements/bootstrap.txt requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || exit 1

@@ -20,7 +20,9 @@ from pathlib import Path
 
 import uv
 
-_RECIPE = "1"
+from infra import models
+
+_RECIPE = "2"
 """Part of every hash: raise it when the way of building changes."""
 _SHIPPED = ".py"
 """What of our own packages is shipped: code, and nothing that merely lies beside it."""
@@ -41,16 +43,18 @@ class Built:
 
 def build_functions(root: Path, *, python: str, arch: str) -> Built:
     """The directory that every function's zip is made of: `lambdas/`, the packages of requirements/lambda.txt (if there
-    are any) and their byte code. Raises ValueError when the packages cannot be had."""
+    are any), their byte code, and what botocore is told of AWS (models.py). Raises ValueError when the packages cannot
+    be had."""
     requirements = root / "requirements" / "lambda.txt"
     sources = _sources(root, "lambdas")
-    digest = _digest(root, [requirements, *sources], _RECIPE, python, arch)
+    digest = _digest(root, [requirements, *sources], _RECIPE, models.described(), python, arch)
     target = root / ".lowtide" / "build" / f"functions-{digest[:16]}"
     if not target.exists():
         with _scratch(target) as scratch:
             if requirements.read_text().strip():
                 _install(requirements, scratch, python=python, arch=arch)
             _copy(root, sources, scratch)
+            models.write_models(scratch / "models")
             _remove_traces(scratch)
             _compile(scratch, python)
             _open_to_readers(scratch)

@@ -80,7 +80,14 @@ class LowtideStack(Stack):
             catalogue=loop.catalogue,
             undelivered=queues.undelivered,
         )
-        watch = Watch(self, "Watch", stack_name=self.stack_name, functions=code.all, queues=queues)
+        watch = Watch(
+            self,
+            "Watch",
+            stack_name=self.stack_name,
+            functions=code.all,
+            busiest=[loop.intake, loop.reconcile, api.function],
+            queues=queues,
+        )
         loop.notify_on(watch.topic)
         Teardown(self, "Teardown", functions=code, storage=storage, before=list(self.node.children))
         self._outputs(

@@ -41,9 +41,17 @@ class Watch(Construct):
     """`topic` and `dashboard`."""
 
     def __init__(
-        self, scope: Construct, id: str, *, stack_name: str, functions: Sequence[lambda_.Function], queues: Queues
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        stack_name: str,
+        functions: Sequence[lambda_.Function],
+        busiest: Sequence[lambda_.Function],
+        queues: Queues,
     ) -> None:
-        """`functions`: those that run while the stack lives."""
+        """`functions`: those that run while the stack lives; `busiest`: of these, the ones that are throttled when any
+        is, since they are called most."""
         super().__init__(scope, id)
         self._stack_name = stack_name
         self.topic = self._topic()
@@ -72,7 +80,7 @@ class Watch(Construct):
             "Do: `lowtide why POOL` has the code and EC2's own words.",
         )
         self._silent()
-        self._faults(functions)
+        self._faults(functions, busiest)
         self.dashboard = self._dashboard(functions, queues)
 
     def _topic(self) -> sns.Topic:
@@ -114,8 +122,10 @@ class Watch(Construct):
             treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
         )
 
-    def _faults(self, functions: Sequence[lambda_.Function]) -> None:
-        """Errors and throttles apart: together they would be more metrics than an alarm takes."""
+    def _faults(self, functions: Sequence[lambda_.Function], busiest: Sequence[lambda_.Function]) -> None:
+        """Errors and throttles apart: together they would be more metrics than an alarm takes. An error is one
+        function's own; throttles come of the account's concurrency, which all functions share, so those that are called
+        most tell, and each metric that is watched costs."""
         self._sum_over(
             functions,
             "Errors",
@@ -124,7 +134,7 @@ class Watch(Construct):
             "Do: read the control log group's last errors.",
         )
         self._sum_over(
-            functions,
+            busiest,
             "Throttles",
             names.ALARM_THROTTLES,
             "A function of the control plane was throttled: the account's concurrency, or the function's own, is used "

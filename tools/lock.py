@@ -10,6 +10,7 @@ FILES = {
     "lambda": ["--group", "lambda"],
     "lambda-runtime": ["--group", "lambda-runtime"],
     "bootstrap": ["--group", "bootstrap"],
+    "bench": ["--group", "bench"],
 }
 
 

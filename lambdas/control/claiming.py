@@ -33,6 +33,8 @@ class Claimed:
     granted: tuple[Granted, ...]
     raced: bool
     """Others were quicker with a job that would have fitted: asking again at once is worth it."""
+    spent: bool = False
+    """Until one of its jobs ends, and then it asks anyway, the instance takes auxiliary jobs at most."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,11 +62,14 @@ class _Room:
         return all(each.with_(part).load(self.facts).within(whole(self.facts)) for each in (self.used, self.running))
 
     @property
-    def full(self) -> bool:
-        """Nothing at all fits any more, were it ever so small."""
+    def spent(self) -> bool:
+        """No job but an auxiliary one fits any more, were it ever so small."""
         rooms = [free_beside(each.load(self.facts), self.facts) for each in (self.used, self.running)]
-        spent = self.free_slots == 0 or any(each.vcpus == 0 or each.memory == 0 for each in rooms)
-        return spent and self.free_aux <= 0
+        return self.free_slots == 0 or any(each.vcpus == 0 or each.memory == 0 for each in rooms)
+
+    @property
+    def full(self) -> bool:
+        return self.spent and self.free_aux <= 0
 
     def take(self, part: Part) -> None:
         self.used, self.running = self.used.with_(part), self.running.with_(part)
@@ -114,7 +119,7 @@ class Claims:
                 continue
             room.take(part)
             granted.append(won)
-        return Claimed(granted=tuple(granted), raced=races > 0)
+        return Claimed(granted=tuple(granted), raced=races > 0, spent=room.spent)
 
     def _fitting(self, seat: Seat, room: _Room) -> Iterator[tuple[QueuedJob, Part]]:
         """In rank order, what the instance has room for and what may run on one of its lifecycle and price limit;

@@ -82,11 +82,13 @@ class WorkerApi:
         }
 
     def _wait(self, seat: Seat, claimed: Claimed, now: datetime) -> timedelta:
-        """Until the next claim: short while jobs come, longer the longer none came and the more workers ask."""
-        first, most = self.settings.poll_first, self.settings.poll_most
+        """Until the next claim: short while jobs come, longer the longer none came and the more workers ask. One that
+        takes auxiliary jobs alone asks as seldom as it beats: most of its calls would be in vain."""
+        most = self.settings.poll_most
+        first = self.settings.heartbeat if claimed.spent else self.settings.poll_first
         busy = bool(claimed.granted) or claimed.raced
         idle = timedelta() if busy else (now - seat.turned_at) / IDLE_GROWTH
-        crowd = first * seat.fleet / CALLERS_A_POLL
+        crowd = self.settings.poll_first * seat.fleet / CALLERS_A_POLL
         return min(max(first, idle, crowd), most) * self.random.uniform(1 - SPREAD, 1 + SPREAD)
 
     def heartbeat(self, instance_id: str, call: Heartbeat) -> Answer:

@@ -8,6 +8,7 @@ jobs really cost in it as their worth, so that sizes that leave gaps pay for tho
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import ge
 from typing import NamedTuple
 
 from lambdas.domain.fit import NOTHING, PARTS, Load
@@ -78,13 +79,32 @@ def cheapest(task: Task) -> Way:
     for order in (_largest_first, _densest_first, _as_given):
         for score in (_cost_per_worth, _most_worth):
             ways += _refined(task, every, least, order, score)
+    best = min(ways, key=lambda way: _merit(way, task, least))
     for kind in every:
-        ways += [_greedy(task, [kind], least, order, _most_worth) for order in (_largest_first, _densest_first)]
+        if _hopeless(task, kind, _merit(best, task, least), least):
+            continue
+        ways = [_greedy(task, [kind], least, order, _most_worth) for order in (_largest_first, _densest_first)]
+        best = min([best, *ways], key=lambda way: _merit(way, task, least))
+    return best
 
-    def merit(way: Way) -> tuple[int, int]:
-        return -sum(each.times * _worth(each.counts, least) for each in way), _price(way, task)
 
-    return min(ways, key=merit)
+def _merit(way: Way, task: Task, least: Sequence[int]) -> tuple[int, int]:
+    """The smaller the better: more work placed, then less money."""
+    return -sum(each.times * _worth(each.counts, least) for each in way), _price(way, task)
+
+
+def _hopeless(task: Task, kind: int, best: tuple[int, int], least: Sequence[int]) -> bool:
+    """True where bins of this kind alone are certainly no better than a way that places everything: some job never
+    fits, or the jobs of one size alone take so many that they cost as much already."""
+    placed, price = best
+    if -placed < _worth(task.counts, least):
+        return False
+    loads = [(count, task.kinds[kind].loads[size]) for size, count in enumerate(task.counts) if count]
+    if any(load is None for _, load in loads):
+        return True
+    whole = task.kinds[kind].whole
+    bins = max((-(-count // load.times_in(whole)) for count, load in loads if load and any(load)), default=0)
+    return bins * task.kinds[kind].price >= price
 
 
 def _least_worth(task: Task) -> list[int]:
@@ -162,18 +182,22 @@ def _greedy(task: Task, kinds: Sequence[int], worth: Sequence[int], order: Order
     """One filling after another, each the best by `score` for what is left, as often as it repeats; bins of one filling
     are of the cheapest kind that holds it."""
     orders = {kind: order(task.kinds[kind], worth) for kind in kinds}
-    fillings: dict[int, list[int]] = {}
+    fillings: dict[int, Counts] = {}
+    scores: dict[int, tuple[int, int]] = {}
     left, way, made = list(task.counts), list[Filled](), Counter[str]()
     while (free := task.bins - made.total()) > 0:
         open_ = [kind for kind in kinds if made[task.kinds[kind].lane] < task.lanes[task.kinds[kind].lane]]
         for kind in open_:
             if kind not in fillings or not _holds(left, fillings[kind]):
                 fillings[kind] = _filling(task.kinds[kind], left, orders[kind], task.aux)
-        useful = [kind for kind in open_ if any(fillings[kind])]
+                scores.pop(kind, None)
+                if any(fillings[kind]):
+                    scores[kind] = score(_worth(fillings[kind], worth), task.kinds[kind].price)
+        useful = [kind for kind in open_ if kind in scores]
         if not useful:
             break
-        best = min(useful, key=lambda kind: score(_worth(tuple(fillings[kind]), worth), task.kinds[kind].price))
-        filling, lane = tuple(fillings[best]), task.kinds[best].lane
+        best = min(useful, key=scores.__getitem__)
+        filling, lane = fillings[best], task.kinds[best].lane
         often = min(has // count for has, count in zip(left, filling, strict=True) if count)
         times = min(often, free, task.lanes[lane] - made[lane])
         left = [has - times * count for has, count in zip(left, filling, strict=True)]
@@ -183,10 +207,10 @@ def _greedy(task: Task, kinds: Sequence[int], worth: Sequence[int], order: Order
 
 
 def _holds(left: Sequence[int], filling: Sequence[int]) -> bool:
-    return all(has >= count for has, count in zip(left, filling, strict=True))
+    return all(map(ge, left, filling))
 
 
-def _filling(kind: Kind, left: Sequence[int], order: Sequence[int], aux: int) -> list[int]:
+def _filling(kind: Kind, left: Sequence[int], order: Sequence[int], aux: int) -> Counts:
     """How many jobs of each size an empty bin takes."""
     vcpus, memory, gpus = kind.whole
     counts = [0] * len(left)
@@ -209,22 +233,23 @@ def _filling(kind: Kind, left: Sequence[int], order: Sequence[int], aux: int) ->
         if fit:
             counts[size] = fit
             vcpus, memory, gpus = vcpus - fit * takes_vcpus, memory - fit * takes_memory, gpus - fit * takes_gpus
-    return counts
+    return tuple(counts)
 
 
 def _cheapest_holder(task: Task, counts: Counts, kind: int) -> int:
     """The cheapest kind of the same lane that holds all of it."""
-    lane = task.kinds[kind].lane
-    holders = [n for n, each in enumerate(task.kinds) if each.lane == lane and _takes(each, counts)]
-    return min(holders, key=lambda n: task.kinds[n].price)
+    chosen = task.kinds[kind]
+    cheaper = [n for n, each in enumerate(task.kinds) if each.lane == chosen.lane and each.price <= chosen.price]
+    holders = (n for n in sorted(cheaper, key=lambda n: task.kinds[n].price) if _takes(task.kinds[n], counts))
+    return next(holders, kind)
 
 
 def _takes(kind: Kind, counts: Counts) -> bool:
     """Its auxiliary jobs fit anywhere that they may run."""
-    total = NOTHING
+    vcpus, memory, gpus = kind.whole
     for load, count in zip(kind.loads, counts, strict=True):
         if count:
             if load is None:
                 return False
-            total = total.and_(load, count)
-    return total.within(kind.whole)
+            vcpus, memory, gpus = vcpus - count * load[0], memory - count * load[1], gpus - count * load[2]
+    return vcpus >= 0 and memory >= 0 and gpus >= 0

@@ -82,7 +82,8 @@ def needs(snapshot: Snapshot, fleet: FleetView, found: Verdicts, now: datetime) 
 def _needs(snapshot: Snapshot, fleet: FleetView, found: Verdicts, returning: Sequence[Demand], now: datetime) -> Needs:
     pool = snapshot.pool
     demand = _demand(snapshot, fleet, found, now)
-    possible = [job for job in demand if _may_ever_run(job, pool)]
+    runs = {size: _may_ever_run(job, pool) for size, job in {job.size: job for job in demand}.items()}
+    possible = [job for job in demand if runs[job.size]]
     shops = _shops(snapshot, fleet, possible, now)
     coming_back = returning if shops[0].sells else ()
     candidates = _candidates(shops, [*possible, *coming_back])
@@ -119,7 +120,7 @@ def _needs(snapshot: Snapshot, fleet: FleetView, found: Verdicts, returning: Seq
         short=lacking + len(beyond.bins),
         room_to_make=len(_pack_anew(wanted.left, candidates, pool, pool.max_instances, _cap(pool, bought)).bins),
         at_maximum=bool(lacking) or len(bins) + blocked >= most,
-        never_fits=tuple(job for job in demand if not _may_ever_run(job, pool)),
+        never_fits=tuple(job for job in demand if not runs[job.size]),
         homeless=(*left, *(job for each in packed.bins if over_budget for job in each.jobs)),
         blocked=blocked,
         deferred=len(bins) - over_budget - _count(asked),

@@ -172,7 +172,7 @@ def pack(
     order = {room.name: room.tier for room in rooms}
     bins: list[Bin] = []
     rest = list(jobs)
-    for _ in range(_ROUNDS):
+    for _ in range(_ROUNDS if rest else 0):
         batch = _reachable(rest, list(opened.values()), candidates, aux, most - len(bins))
         homeless = _fill(_by_size(batch, kinds), order, opened, candidates, aux)
         new = _new_bins(_by_size(homeless, kinds), candidates, aux, _Left.after(bins, most, most_on_demand))
@@ -181,6 +181,8 @@ def pack(
         bins += new
         placed = {job.job_id for each in (*new, *opened.values()) for job in each.jobs}
         rest = [job for job in rest if job.job_id not in placed]
+        if not rest:
+            break
     return Packing(
         used={name: tuple(each.jobs) for name, each in opened.items() if each.jobs},
         bins=tuple(bins),

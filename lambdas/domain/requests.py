@@ -1,14 +1,15 @@
 """From planned instances to requests: one for each shape, the bins that fit on the same offerings under one limit; as
 many as it takes where a shape is more than EC2 takes in one."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from math import ceil
 
 from lambdas.domain.actions import Launch
 from lambdas.domain.fleet import LaunchRequest
 from lambdas.domain.offerings import Offering
-from lambdas.domain.packing import Bin
+from lambdas.domain.packing import Bin, Size
 from lambdas.domain.pools import CapacityType, Pool
 from lambdas.domain.shops import Shop
 from lambdas.domain.words import several
@@ -28,17 +29,26 @@ def launches_of(bins: Sequence[Bin], shops: Sequence[Shop], pool: Pool) -> list[
     """Those that replace come first, then the largest."""
     shapes: dict[tuple[CapacityType, Decimal | None, tuple[str, ...]], list[Bin]] = {}
     stocks = {each.capacity_type: each for each in shops}
-    for each in bins:
-        stock = stocks[each.market.capacity_type]
-        kinds = {offering.facts.name: offering.facts for offering in stock.under(each.cap)}
-        fitting = tuple(name for name, facts in kinds.items() if each.fits(facts, pool.max_aux_containers_per_agent))
-        shapes.setdefault((stock.capacity_type, each.cap, fitting), []).append(each)
+    for alike in _alike(bins):
+        stock, first = stocks[alike[0].market.capacity_type], alike[0]
+        kinds = {offering.facts.name: offering.facts for offering in stock.under(first.cap)}
+        fitting = tuple(name for name, facts in kinds.items() if first.fits(facts, pool.max_aux_containers_per_agent))
+        shapes.setdefault((stock.capacity_type, first.cap, fitting), []).extend(alike)
     launches = [
         _launch(part, offerings, pool, kind)
         for (kind, cap, names), members in shapes.items()
         for part, offerings in _parts(members, [o for o in stocks[kind].under(cap) if o.facts.name in names])
     ]
     return sorted(launches, key=lambda launch: (not launch.replaces, -launch.request.count))
+
+
+def _alike(bins: Sequence[Bin]) -> Iterable[list[Bin]]:
+    """The bins by what is in them: those with as many jobs of each size fit the same offerings."""
+    groups: dict[tuple[CapacityType, frozenset[tuple[Size, int]]], list[Bin]] = {}
+    for each in bins:
+        content = frozenset(Counter(job.size for job in each.jobs).items())
+        groups.setdefault((each.market.capacity_type, content), []).append(each)
+    return groups.values()
 
 
 def _parts(bins: list[Bin], shape: list[Offering]) -> Iterator[tuple[list[Bin], list[Offering]]]:

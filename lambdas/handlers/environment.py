@@ -15,10 +15,10 @@ from functools import cache, cached_property
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.config import Config
 
 from lambdas import names
+from lambdas.adapters import sdk
 from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.queues import Doorbell, Queue
 from lambdas.adapters.table import Table
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_sts import STSClient
 
-# The runtime gives the root logger the function's level, INFO, at which boto3 writes lines with every cold start.
+# The runtime gives the root logger the function's level, INFO, at which botocore writes lines with every cold start.
 logging.getLogger().setLevel(logging.WARNING)
 logging.getLogger("lambdas").setLevel(logging.INFO)
 
@@ -100,47 +100,47 @@ class Environment:
 
     @cached_property
     def dynamodb(self) -> "DynamoDBClient":
-        return boto3.client("dynamodb", config=QUICK)
+        return sdk.client("dynamodb", config=QUICK)
 
     @cached_property
     def sqs(self) -> "SQSClient":
-        return boto3.client("sqs", config=QUICK)
+        return sdk.client("sqs", config=QUICK)
 
     @cached_property
     def sts(self) -> "STSClient":
-        return boto3.client("sts", config=QUICK)
+        return sdk.client("sts", config=QUICK)
 
     @cached_property
     def s3(self) -> "S3Client":
-        return boto3.client("s3", config=PATIENT)
+        return sdk.client("s3", config=PATIENT)
 
     @cached_property
     def ec2(self) -> "EC2Client":
         """For reading and ending; launching takes `launching_ec2`."""
-        return boto3.client("ec2", config=PATIENT)
+        return sdk.client("ec2", config=PATIENT)
 
     @cached_property
     def launching_ec2(self) -> "EC2Client":
         """For passes: it repeats no call by itself. Who launches nothing never loads what is needed for it."""
         from lambdas.adapters.ec2 import ONE_ATTEMPT
 
-        return boto3.client("ec2", config=ONE_ATTEMPT)
+        return sdk.client("ec2", config=ONE_ATTEMPT)
 
     @cached_property
     def pricing(self) -> "PricingClient":
-        return boto3.client("pricing", region_name=names.PRICING_REGION, config=PATIENT)
+        return sdk.client("pricing", region=names.PRICING_REGION, config=PATIENT)
 
     @cached_property
     def events(self) -> "EventBridgeClient":
-        return boto3.client("events", config=QUICK)
+        return sdk.client("events", config=QUICK)
 
     @cached_property
     def sns(self) -> "SNSClient":
-        return boto3.client("sns", config=QUICK)
+        return sdk.client("sns", config=QUICK)
 
     def service_quotas(self) -> Any:
         """A new one: it is needed when a quota has refused a launch, and seldom twice."""
-        return boto3.client("service-quotas", config=QUICK)
+        return sdk.client("service-quotas", config=QUICK)
 
     @cached_property
     def region(self) -> str:
@@ -149,7 +149,7 @@ class Environment:
 
     @cached_property
     def ssm(self) -> "SSMClient":
-        return boto3.client("ssm", config=QUICK)
+        return sdk.client("ssm", config=QUICK)
 
     @cached_property
     def table(self) -> Table:

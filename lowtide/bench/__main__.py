@@ -1,6 +1,7 @@
-"""python -m lowtide.bench [functions] [crash_points] [packing] [checkpoints] [calls] [latency] [claims] [report]
+"""python -m lowtide.bench [functions] [decisions] [money] [scale] [packing] [crash_points] [checkpoints] [calls]
+                         [latency] [claims] [intake] [report]
 
-Without a name, all of them. Each benchmark keeps its figures in .lowtide/bench/NAME.json; `report` makes
+Without a name, all of them. Each benchmark keeps its figures in docs/performance/*.json; `report` makes
 docs/performance.md of what is kept there.
 """
 
@@ -9,21 +10,37 @@ from collections.abc import Callable, Mapping
 
 from rich.console import Console
 
-from lowtide.bench import calls, checkpoints, claims, crash_points, functions, latency, packing
-from lowtide.bench.results import ROOT, Result, kept
+from lowtide.bench import (
+    calls,
+    checkpoints,
+    claims,
+    crash_points,
+    decisions,
+    functions,
+    intake,
+    latency,
+    money,
+    packing,
+    scale,
+)
+from lowtide.bench.results import ROOT, Result, kept, measured
 from lowtide.bench.stage import Stage
 
 SEED = 1
 REPORT = ROOT / "docs" / "performance.md"
-ON_STAGE: Mapping[str, Callable[[Stage], Result]] = {
+ON_STAGE: Mapping[str, Callable[[Stage], Result | tuple[Result, ...]]] = {
+    "functions": functions.functions,
     "calls": calls.calls,
     "latency": latency.latency,
     "claims": claims.claims,
+    "intake": intake.intake,
 }
-"""In this order: launches of the second are never ended, and the third has a table of its own."""
-ALONE: Mapping[str, Callable[[], Result]] = {
-    "functions": functions.functions,
+"""In this order: launches of `latency` are never ended, and `claims` has a table of its own."""
+ALONE: Mapping[str, Callable[[], Result | tuple[Result, ...]]] = {
     "crash_points": crash_points.crash_points,
+    "decisions": decisions.decisions,
+    "money": money.money,
+    "scale": scale.scale,
     "packing": packing.packing,
     "checkpoints": checkpoints.checkpoints,
 }
@@ -46,19 +63,20 @@ def main(wanted: list[str]) -> None:
         console.print(f"{REPORT.relative_to(ROOT)} is made anew.")
 
 
-def _keep(result: Result, console: Console) -> None:
-    result.keep()
-    result.show(console)
+def _keep(found: Result | tuple[Result, ...], console: Console) -> None:
+    for result in (found,) if isinstance(found, Result) else found:
+        result.keep()
+        result.show(console)
 
 
 def report(results: list[Result]) -> str:
     """The text of docs/performance.md."""
-    measured = sorted({f"{each.measured_on} on {each.machine}" for each in results})
     head = (
-        "# Performance\n\nMade by `make bench`; do not edit. Figures of the local AWS, measured "
-        f"{'; '.join(measured)}.\nThey say what costs what beside what, not how fast AWS is.\n"
+        "# Performance\n\nMade by `make bench` of the figures in [performance](performance/); do not edit. They are of "
+        "the local AWS and of the simulated control plane,\nand say what costs what beside what, not how fast AWS is: "
+        "ratios travel between machines, times do not.\n"
     )
-    return "\n".join([head, *(each.markdown() for each in results)])
+    return "\n".join([head, *(text for each in results for text in (each.markdown(), measured(each)))])
 
 
 if __name__ == "__main__":

@@ -1,23 +1,31 @@
-"""From SendMessage to the CreateFleet call, beside what the local AWS itself takes for as many hops."""
+"""From SendMessage to the CreateFleet call and to the job's start, beside what the local AWS takes for the hops."""
 
 import io
 import json
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from lambdas import names
+from lambdas.adapters import keys
+from lambdas.adapters.ledger import Ledger
+from lambdas.domain.instants import from_text
+from lambdas.domain.settings import Settings
 from lowtide.bench.results import Result, middle_and_tail
-from lowtide.bench.stage import Stage
+from lowtide.bench.stage import Stage, await_that
 from lowtide.local.deploy import RuntimeTarget
 
 SAMPLES = 50
 WARM_UP = 3
 """Samples that are thrown away: functions start, images and prices are read for the first time."""
-_POOL = "latency"
-_GIVE_UP_SECONDS = 30.0
+BACKLOG = 1_000
+BACKLOG_SAMPLES = 5
+STARTED_SAMPLES = 10
+_POOL, _CROWD = "latency", "crowd"
+_MARK = "the one that is waited for"
+_GIVE_UP_SECONDS = 120.0
 
 _EMPTY = "def handler(event, context):\n    return None\n"
 _FORWARD = """import os
@@ -31,87 +39,145 @@ def handler(event, context):
 
 
 def latency(stage: Stage) -> Result:
-    stage.apply_pool(_POOL, most=SAMPLES + WARM_UP)
+    stage.apply_pool(_POOL, most=SAMPLES + WARM_UP + BACKLOG_SAMPLES + STARTED_SAMPLES)
+    stage.apply_pool(_CROWD, most=1, paused=True)
+    chain = Chain(stage, "bench-latency")
     stage.hosts.asleep = True
-    chain = _Chain(stage)
-    ours: list[float] = []
-    hops: list[float] = []
-    bare: list[float] = []
     try:
-        for number in range(SAMPLES + WARM_UP):
-            # A pause of chance, so that no sample meets the pollers of the queues at the same moment of their rounds,
-            # and long enough for the stack's share of CreateFleet's rate (2 a second).
-            time.sleep(stage.random.uniform(0.3, 0.7))
-            found = _launch(stage, number), chain.hops(), chain.bare()
-            if number >= WARM_UP:
-                for samples, seconds in zip((ours, hops, bare), found, strict=True):
-                    samples.append(seconds)
+        idle = [_pair(stage, chain, number) for number in range(SAMPLES + WARM_UP)][WARM_UP:]
+        crowded = [_pair(stage, chain, SAMPLES + WARM_UP + number, before=BACKLOG) for number in range(BACKLOG_SAMPLES)]
     finally:
         stage.hosts.asleep = False
-    base = middle_and_tail(hops)[0]
-    told = {
-        "SendMessage to CreateFleet": ours,
-        "as many hops of empty functions": hops,
-        "one call of an empty function": bare,
-    }
+    started = [_started(stage, chain, number) for number in range(STARTED_SAMPLES)]
     return Result(
         name="latency",
-        title="From SendMessage to CreateFleet",
-        about=f"{SAMPLES} jobs, one after the other, each of which needs an instance of its own. The hops: a queue, a "
-        "function that sends to a FIFO queue, a function that sends to a last queue; what the local AWS needs for that "
-        "is in every figure of the first row. Ratios travel between machines, milliseconds do not.",
-        columns=("what", "median ms", "95th percentile ms", "median, in hops"),
-        rows=tuple(_row(what, samples, base) for what, samples in told.items()),
+        title="From SendMessage to CreateFleet and to the job's start",
+        about=f"{SAMPLES} jobs, one after the other, each of which needs an instance of its own; {BACKLOG_SAMPLES} "
+        f"with {BACKLOG:,} messages queued before them; {STARTED_SAMPLES} until the job has started. The floor of "
+        "the first is as many hops of empty functions: a queue, a function that sends to a FIFO queue, a function "
+        "that sends to a last queue, with as many messages queued before; that of the last adds the boot of its "
+        "own instance, from launch to its worker's first call, and two calls of an empty function. What the local "
+        "AWS needs for a hop is in every figure. The aim: at most 1.5 times the floor. Ratios travel between "
+        "machines, milliseconds do not.",
+        columns=(
+            "what",
+            "samples",
+            "median ms",
+            "95th percentile ms",
+            "floor: median",
+            "floor: 95th percentile",
+            "median / floor",
+        ),
+        rows=(
+            _row("SendMessage to CreateFleet", idle),
+            _row(f"the same behind {BACKLOG:,} messages", crowded),
+            _row("SendMessage to the job's start", started),
+        ),
     )
 
 
-def _row(what: str, samples: list[float], base: float) -> tuple[str, ...]:
-    middle, tail = middle_and_tail(samples)
-    return what, f"{middle * 1000:.0f}", f"{tail * 1000:.0f}", f"{middle / base:.2f}"
+Pair = tuple[float, float]
+"""Seconds of ours, and of the floor that was measured right after it."""
 
 
-def _launch(stage: Stage, number: int) -> float:
-    """Seconds from the message to the market's record of the launch."""
-    _, seen = stage.market.history_page(0)
+def _row(what: str, pairs: Sequence[Pair]) -> tuple[str, ...]:
+    ours, floor = (middle_and_tail(side) for side in zip(*pairs, strict=True))
+    times = (f"{seconds * 1000:.0f}" for seconds in (*ours, *floor))
+    return what, str(len(pairs)), *times, f"{ours[0] / floor[0]:.2f}"
+
+
+def _pair(stage: Stage, chain: "Chain", number: int, *, before: int = 0) -> Pair:
+    # A pause of chance, so that no sample meets the pollers of the queues at the same moment of their rounds,
+    # and long enough for the stack's share of CreateFleet's rate (2 a second).
+    time.sleep(stage.random.uniform(0.3, 0.7))
+    return _launch(stage, number, before), chain.hops(before)
+
+
+def _launch(stage: Stage, number: int, before: int) -> float:
+    """Seconds from the message to the market's record of the launch. Jobs before it are of a pool that is paused."""
     url = stage.outputs[names.OUTPUT_JOB_QUEUE_URL]
-    body = json.dumps({"pool": _POOL, "command": ["true"], "id": f"latency-{number}"})
-    sqs = stage.world.client("sqs")
+    send_many(stage, url, [_body(_CROWD, f"crowd-{number}-{each}") for each in range(before)])
+    _, seen = stage.market.history_page(0)
     began = datetime.now(UTC)
-    sqs.send_message(QueueUrl=url, MessageBody=body)
+    stage.world.client("sqs").send_message(QueueUrl=url, MessageBody=_body(_POOL, f"latency-{number}"))
     deadline = time.monotonic() + _GIVE_UP_SECONDS
     while time.monotonic() < deadline:
-        launched = [line for line in stage.market.history(seen) if line.what == "launched"]
-        if launched:
+        if launched := [line for line in stage.market.history(seen) if line.what == "launched"]:
             return (launched[0].at - began).total_seconds()
         time.sleep(0.01)
     raise RuntimeError(f"no CreateFleet within {_GIVE_UP_SECONDS:.0f} s: {stage.state(_POOL).get('reasons')}")
 
 
-class _Chain:
+def _started(stage: Stage, chain: "Chain", number: int) -> Pair:
+    """Until the job runs on an instance that boots for it and stays busy with it."""
+    ledger, job_id = Ledger(stage.table, jobs_kept=Settings().jobs_kept), f"started-{number}"
+    began = datetime.now(UTC)
+    body = json.dumps({"pool": _POOL, "command": ["sleep", "900"], "id": job_id})
+    stage.world.client("sqs").send_message(QueueUrl=stage.outputs[names.OUTPUT_JOB_QUEUE_URL], MessageBody=body)
+    await_that(lambda: _running(ledger, job_id), what="the job's start", seconds=_GIVE_UP_SECONDS)
+    job = ledger.job(job_id)
+    assert job is not None
+    assert job.started_at is not None
+    known = stage.table.get(keys.pool(_POOL), keys.instance(job.instance_id or "")) or {}
+    boot = (from_text(known["reported_at"]) - from_text(known["launched_at"])).total_seconds()
+    return (job.started_at - began).total_seconds(), chain.hops(0) + boot + 2 * chain.bare()
+
+
+def _running(ledger: Ledger, job_id: str) -> bool:
+    job = ledger.job(job_id)
+    return job is not None and job.started_at is not None
+
+
+def _body(pool: str, job_id: str) -> str:
+    return json.dumps({"pool": pool, "command": ["true"], "id": job_id})
+
+
+def send_many(stage: Stage, url: str, bodies: Sequence[str]) -> None:
+    sqs = stage.world.client("sqs")
+    for first in range(0, len(bodies), 10):
+        entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies[first : first + 10])]
+        sqs.send_message_batch(QueueUrl=url, Entries=entries)
+
+
+class Chain:
     """Queue, function, FIFO queue, function, queue: the way of a job to CreateFleet with nothing done on it."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, prefix: str) -> None:
+        """`prefix`: of the names of all that it makes."""
+        self._stage, self._prefix = stage, prefix
         self._sqs, self._functions = stage.world.client("sqs"), stage.world.client("lambda")
-        self._role = _role(stage.world.client("iam"))
-        self._first = self._queue("bench-first")
-        middle = self._queue("bench-middle.fifo", FifoQueue="true")
-        self._last = self._queue("bench-last")
-        self._empty = self._function("bench-empty", _EMPTY, {})
-        self._feed(self._first, self._function("bench-to-middle", _FORWARD, {"NEXT": middle, "FIFO": "yes"}), 10)
-        self._feed(middle, self._function("bench-to-last", _FORWARD, {"NEXT": self._last}), 1)
+        self._role = _role(stage.world.client("iam"), prefix)
+        self._first = self._queue("first")
+        middle = self._queue("middle.fifo", FifoQueue="true")
+        self._last = self._queue("last")
+        self._empty = self._function("empty", _EMPTY, {})
+        self._feed(self._first, self._function("to-middle", _FORWARD, {"NEXT": middle, "FIFO": "yes"}), 10)
+        self._feed(middle, self._function("to-last", _FORWARD, {"NEXT": self._last}), 1)
 
-    def hops(self) -> float:
+    def hops(self, before: int) -> float:
+        """Seconds from a message, with so many before it, until it is in the last queue."""
+        send_many(self._stage, self._first, ["before"] * before)
         began = time.time()
-        self._sqs.send_message(QueueUrl=self._first, MessageBody="-")
+        self._sqs.send_message(QueueUrl=self._first, MessageBody=_MARK)
         deadline = time.monotonic() + _GIVE_UP_SECONDS
         while time.monotonic() < deadline:
             answer = self._sqs.receive_message(
-                QueueUrl=self._last, WaitTimeSeconds=5, MessageSystemAttributeNames=["SentTimestamp"]
+                QueueUrl=self._last,
+                WaitTimeSeconds=5,
+                MaxNumberOfMessages=10,
+                MessageSystemAttributeNames=["SentTimestamp"],
             )
             for message in answer.get("Messages", []):
                 self._sqs.delete_message(QueueUrl=self._last, ReceiptHandle=message["ReceiptHandle"])
-                return int(message["Attributes"]["SentTimestamp"]) / 1000 - began
+                if message["Body"] == _MARK:
+                    return int(message["Attributes"]["SentTimestamp"]) / 1000 - began
         raise RuntimeError("the empty functions forwarded nothing")
+
+    def lone_queue(self, batch: int) -> str:
+        """The URL of a queue whose function does nothing."""
+        url = self._queue("lone")
+        self._feed(url, self._empty, batch)
+        return url
 
     def bare(self) -> float:
         began = time.monotonic()
@@ -119,9 +185,10 @@ class _Chain:
         return time.monotonic() - began
 
     def _queue(self, name: str, **attributes: str) -> str:
-        return self._sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+        return self._sqs.create_queue(QueueName=f"{self._prefix}-{name}", Attributes=attributes)["QueueUrl"]
 
-    def _function(self, name: str, code: str, variables: Mapping[str, str]) -> str:
+    def _function(self, role: str, code: str, variables: Mapping[str, str]) -> str:
+        name = f"{self._prefix}-{role}"
         self._functions.create_function(
             FunctionName=name,
             Runtime=f"python{RuntimeTarget.of_host().python}",
@@ -140,11 +207,11 @@ class _Chain:
         )
 
 
-def _role(iam: Any) -> str:
+def _role(iam: Any, name: str) -> str:
     trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
     allowed = {"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}
-    arn: str = iam.create_role(RoleName="bench", AssumeRolePolicyDocument=_policy(trust))["Role"]["Arn"]
-    iam.put_role_policy(RoleName="bench", PolicyName="queues", PolicyDocument=_policy(allowed))
+    arn: str = iam.create_role(RoleName=name, AssumeRolePolicyDocument=_policy(trust))["Role"]["Arn"]
+    iam.put_role_policy(RoleName=name, PolicyName="queues", PolicyDocument=_policy(allowed))
     return arn
 
 

@@ -1,4 +1,7 @@
-"""What a benchmark found: a table with its story, kept as JSON under .lowtide/bench, shown on a terminal or as text."""
+"""What a benchmark found: a table with its story, kept as JSON, shown on a terminal or as text.
+
+The JSON lies beside the document that is made of it, so that one benchmark can be run anew and the others stay told.
+"""
 
 import json
 import os
@@ -14,11 +17,13 @@ from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACE = ROOT / ".lowtide" / "bench"
+PLACE = ROOT / "docs" / "performance"
 
 
 def _machine() -> str:
-    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    """With the load of the last minute: above the number of cores something else ran, too, and only ratios tell."""
+    load = os.getloadavg()[0]
+    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, load {load:.0f}"
 
 
 def _today() -> str:
@@ -33,6 +38,8 @@ class Result:
     """What was measured, against what, and how to read it: a few sentences."""
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    benchmark: str = ""
+    """By which it is measured, where that has another name."""
     machine: str = field(default_factory=_machine)
     measured_on: str = field(default_factory=_today)
 
@@ -55,6 +62,12 @@ class Result:
         rule = "| --- |" + " ---: |" * (len(self.columns) - 1)
         lines = [_line(self.columns), rule, *map(_line, self.rows)]
         return "\n".join([f"## {self.title}", "", *lines, "", self.about, ""])
+
+
+def measured(result: Result) -> str:
+    """When, on what, and by which command: the last line of its section."""
+    by = result.benchmark or result.name
+    return f"Measured {result.measured_on} on {result.machine}: `python -m lowtide.bench {by}`.\n"
 
 
 def _line(cells: Sequence[str]) -> str:

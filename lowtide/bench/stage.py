@@ -80,12 +80,13 @@ class Stage:
     ) -> None:
         self.world.close()
 
-    def apply_pool(self, pool: str, *, most: int) -> None:
-        """A spot pool of one type, by the command that a user types."""
+    def apply_pool(self, pool: str, *, most: int, paused: bool = False) -> None:
+        """A spot pool of one type, by the command that a user types. `paused`: it takes jobs and launches nothing."""
         place = self.world.data_dir / f"{pool}.yaml"
         place.write_text(
             f"resource_pools:\n  - pool_name: {pool}\n    provider:\n      type: aws\n      spot: true\n"
-            f"      instance_type: {INSTANCE_TYPE}\n      max_instances: {most}\n      max_idle_agent_period: 8s\n",
+            f"      instance_type: {INSTANCE_TYPE}\n      max_instances: {most}\n      max_idle_agent_period: 8s\n"
+            f"      paused: {str(paused).lower()}\n",
             encoding="utf-8",
         )
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}

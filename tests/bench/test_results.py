@@ -29,6 +29,10 @@ def test_the_report_has_every_figure_in_a_table_of_its_own() -> None:
     assert "## About latency" in text
 
 
+def test_the_document_is_what_the_kept_figures_say() -> None:
+    assert (results.ROOT / "docs" / "performance.md").read_text(encoding="utf-8") == report(kept())
+
+
 def test_the_tail_is_the_95th_percentile() -> None:
     assert middle_and_tail([float(n) for n in range(101)]) == (50.0, 95.0)
 

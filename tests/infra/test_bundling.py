@@ -90,7 +90,7 @@ def test_the_bundle_holds_our_code_and_its_packages_and_nothing_that_lay_beside_
         p.relative_to(ROOT).as_posix() for p in (ROOT / "lambdas").rglob("*.py") if "__pycache__" not in p.parts
     }
     beside = {n.split("/")[0] for n in names if "dist-info" not in n}
-    assert beside == {"lambdas", "typing_extensions.py", "__pycache__"}
+    assert beside == {"lambdas", "models", "typing_extensions.py", "__pycache__"}
     assert not [n for n in names if n.endswith(("RECORD", "INSTALLER", "REQUESTED", "direct_url.json"))]
 
 
@@ -142,11 +142,11 @@ print(zone_of("Europe/Berlin"))
     assert (done.stdout, done.stderr) == ("Europe/Berlin\n", "")
 
 
-def test_without_packages_of_its_own_the_bundle_is_our_code_alone(tmp_path: Path) -> None:
+def test_without_packages_of_its_own_the_bundle_is_our_code_and_its_models_alone(tmp_path: Path) -> None:
     root = checkout(tmp_path)
     (root / "requirements" / "lambda.txt").write_text("")
     built = build_functions(root, python="3.13", arch="arm64")
-    assert {path.name for path in built.path.iterdir()} == {"lambdas"}
+    assert {path.name for path in built.path.iterdir()} == {"lambdas", "models"}
 
 
 def test_packages_that_cannot_be_had_are_said_so(tmp_path: Path) -> None:

@@ -202,13 +202,16 @@ def test_five_minutes_without_a_completed_tick_are_an_alarm_also_when_there_is_n
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_of_any_function_that_runs_while_the_stack_lives_is_an_alarm(template: Template, fault: str) -> None:
+def test_an_error_of_any_function_that_runs_while_the_stack_lives_is_an_alarm_and_a_throttle_of_those_called_most(
+    template: Template, fault: str
+) -> None:
     alarm = alarms(template)[fault]
     watched = [query["MetricStat"] for query in alarm["Metrics"] if "MetricStat" in query]
     (expression,) = (query for query in alarm["Metrics"] if "Expression" in query)
     working = set(template.of_type("AWS::Lambda::Function")) - {template.function("teardown")[0]}
+    busiest = {template.function(name)[0] for name in ("intake", "reconcile", "worker_api")}
     assert {(m["Metric"]["MetricName"], m["Metric"]["Dimensions"][0]["Value"]["Ref"]) for m in watched} == {
-        (fault, function) for function in working
+        (fault, function) for function in (working if fault == "Errors" else busiest)
     }
     assert len(watched) <= 10, "as many as CloudWatch takes in an alarm's expression"
     assert {(m["Period"], m["Stat"], m["Metric"]["Namespace"]) for m in watched} == {(60, "Sum", "AWS/Lambda")}

@@ -348,6 +348,15 @@ def test_a_worker_that_got_a_job_may_ask_again_at_once(world: World) -> None:
     assert world.claim(instance)["next_call_seconds"] <= 2.2
 
 
+def test_a_worker_with_places_for_auxiliary_jobs_alone_asks_as_seldom_as_it_beats(world: World) -> None:
+    instance = world.instance()
+    world.job(slots=8)
+    answer = world.claim(instance)
+    assert claimed(answer) == ["job"]
+    again = world.claim(instance, "r-2", free=0)
+    assert [27 <= each["next_call_seconds"] <= 33 for each in (answer, again)] == [True, True]
+
+
 def test_a_large_fleets_idle_workers_ask_less_often(world: World) -> None:
     instance = world.instance()
     world.table.update(keys.pool("gpu"), keys.STATE, "SET summary = :s", values={":s": {"running": 200}})

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from lambdas import names
+from lambdas.adapters import sdk
 from lambdas.handlers import environment, news, tick
 from lowtide.sim.calls import Recorder
 from tests.observe.conftest import World, warning
@@ -18,13 +19,13 @@ class Context:
 
 @pytest.fixture
 def deployed(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
-    """The functions' environment, with the world's clients in place of boto3's."""
+    """The functions' environment, with the world's clients in place of AWS's."""
     monkeypatch.setenv(names.ENV_STACK, names.STACK)
     monkeypatch.setenv(names.ENV_TABLE, "t")
     monkeypatch.setenv(names.ENV_RECONCILE_QUEUE, world.queue_url)
     monkeypatch.setenv(names.ENV_SETTINGS, json.dumps({"warning_lead": 60}))
     clients = {"dynamodb": world.dynamodb, "sqs": world.sqs, "ec2": world.ec2}
-    monkeypatch.setattr(environment.boto3, "client", lambda service, **_: clients[service])
+    monkeypatch.setattr(sdk, "client", lambda service, **_: clients[service])
     for maker in (tick._works, news._newsroom, environment.environment):
         maker.cache_clear()
     return world

@@ -1,0 +1,97 @@
+"""Messages a second through intake beside a function that does nothing, and a flood of messages of which none is lost.
+
+LOWTIDE_BENCH_MESSAGES says how many the flood has: 100,000 if nothing is said.
+"""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from statistics import median
+from typing import Any
+
+from lambdas import names
+from lambdas.adapters.ledger import Ledger
+from lambdas.domain.settings import Settings
+from lowtide.bench.functions import switched_off
+from lowtide.bench.latency import Chain
+from lowtide.bench.results import Result
+from lowtide.bench.stage import Stage, await_that
+
+MESSAGES = 1_000
+"""In the queue before the function may begin."""
+RUNS = 3
+FLOOD = "LOWTIDE_BENCH_MESSAGES"
+_FLOOD_MESSAGES = 100_000
+_POOL = "intake"
+_BATCH = 10
+_SENDERS = 4
+_PATIENCE = 1_800.0
+
+
+def intake(stage: Stage) -> Result:
+    flood = int(os.environ.get(FLOOD, _FLOOD_MESSAGES))
+    stage.apply_pool(_POOL, most=1, paused=True)
+    jobs, trivial = stage.outputs[names.OUTPUT_JOB_QUEUE_URL], Chain(stage, "bench-intake").lone_queue(_BATCH)
+    stage.hosts.asleep = True
+    try:
+        pairs = [(_per_second(stage, jobs, f"a-{run}"), _per_second(stage, trivial, f"b-{run}")) for run in range(RUNS)]
+        sent, accepted, seconds = _flooded(stage, jobs, flood)
+    finally:
+        stage.hosts.asleep = False
+    ours, bare = (median(side) for side in zip(*pairs, strict=True))
+    ratio = median(mine / other for mine, other in pairs)
+    return Result(
+        name="intake",
+        title="Messages a second",
+        about=f"{MESSAGES:,} messages wait in a queue, then its function may begin; until the queue is empty, "
+        f"median of {RUNS} pairs. Both get at most {_BATCH} messages at once from as many pollers. Intake checks "
+        "each message, stores its job in one transaction of three writes and asks for a pass; the other function "
+        "returns. The aim: half as many. Of the flood every message was sent while intake was at work, and is "
+        "counted as a job in the ledger.",
+        columns=("what", "intake", "a function that does nothing", "intake / nothing"),
+        rows=(
+            ("messages a second", f"{ours:.0f}", f"{bare:.0f}", f"{ratio:.2f}"),
+            (f"a flood of {sent:,}: jobs in the ledger", f"{accepted:,}", "", f"{accepted / sent:.4f}"),
+            ("its jobs a second, end to end", f"{accepted / seconds:.0f}", "", ""),
+        ),
+    )
+
+
+def _per_second(stage: Stage, url: str, prefix: str) -> float:
+    with switched_off(stage):
+        _send(stage, url, MESSAGES, prefix)
+    began = time.monotonic()
+    await_that(lambda: _empty(stage, url), what="an empty queue", seconds=_PATIENCE)
+    return MESSAGES / (time.monotonic() - began)
+
+
+def _flooded(stage: Stage, url: str, messages: int) -> tuple[int, int, float]:
+    """(sent, jobs of them in the ledger, seconds from the first message to the last job)."""
+    ledger = Ledger(stage.table, jobs_kept=Settings().jobs_kept)
+    began = time.monotonic()
+    _send(stage, url, messages, "flood")
+    await_that(lambda: _empty(stage, url), what="the end of the flood", seconds=_PATIENCE)
+    seconds = time.monotonic() - began
+    found = sum(job.job_id.startswith("flood-") for job in ledger.jobs(_POOL))
+    return messages, found, seconds
+
+
+def _send(stage: Stage, url: str, messages: int, prefix: str) -> None:
+    sqs: Any = stage.world.client("sqs")
+
+    def send(numbers: Sequence[int]) -> None:
+        bodies = [json.dumps({"pool": _POOL, "command": ["true"], "id": f"{prefix}-{n}"}) for n in numbers]
+        entries = [{"Id": str(place), "MessageBody": body} for place, body in enumerate(bodies)]
+        sqs.send_message_batch(QueueUrl=url, Entries=entries)
+
+    with ThreadPoolExecutor(_SENDERS) as threads:
+        list(threads.map(send, [range(n, min(n + _BATCH, messages)) for n in range(0, messages, _BATCH)]))
+
+
+def _empty(stage: Stage, url: str) -> bool:
+    """Nothing waits, and nothing is in a function's hands."""
+    wanted = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    told = stage.world.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=wanted)["Attributes"]
+    return all(int(count) == 0 for count in told.values())
