@@ -1,9 +1,10 @@
-"""Lowtide's own policy: stochastic dynamic programming made ahead, over models weighed by what the pool has seen.
+"""Lowtide's own policy: stochastic dynamic programming made ahead, at the paces the pool's own market has shown.
 
-For every model of spot availability the tables hold how much more each choice costs than another, played well from
-there on (lowtide/deadlines/tables.py makes them by backward induction over time left, work left, what is held and the
-age of the stretch). In play, the belief weighs the models, and the choice that costs least in the mean is taken,
-within the guard. Of several zones, one that has spot is enough: they are one market that is up while any of them is.
+For a model of spot availability the tables hold how much more each choice costs than another, played well from there on
+(lowtide/deadlines/tables.py makes them by backward induction over time left, work left, what is held and the age of the
+stretch). In play, what the pool has seen says how much faster or slower than the model its stretches end, and the
+choice that costs least is taken, within the guard. Of several zones, one that has spot is enough: they are one market
+that is up while any of them is.
 """
 
 from collections.abc import Mapping
@@ -22,15 +23,18 @@ class Own:
     def __init__(self, terms: Terms, past: Mapping[str, str]) -> None:
         self._terms = terms
         self._restart_s = max(float(terms.restart_s), _SHORTEST_RESTART * terms.gap_s)
-        self._belief = Belief(gap=terms.gap_s / self._restart_s, restart_hours=self._restart_s / 3600)
-        for ups in zip(*past.values(), strict=True):
-            self._belief.see("1" in ups)
+        self._belief = Belief(gap_hours=terms.gap_s / 3600)
+        self._belief.see_all("1" in ups for ups in zip(*past.values(), strict=True))
+        self._price_ratio = 0.0
+        """Of spot when it was last seen; before, as if it were cheap."""
 
     def choose(self, now: Situation) -> Choice:
         worth = {zone: usd for zone, usd in now.spot_prices.items() if usd < self._terms.on_demand_price}
         if len(worth) < len(now.spot_prices):
             now = replace(now, spot_prices=worth)
         self._belief.see(bool(worth))
+        if worth:
+            self._price_ratio = min(worth.values()) / self._terms.on_demand_price
         return guarded(self._terms, now, self._wanted(now))
 
     def _wanted(self, now: Situation) -> Choice:
@@ -42,10 +46,14 @@ class Own:
         if slack <= 0:
             return ON_DEMAND
         advice = Advice(
-            self._belief.weights(),
-            age=self._belief.age,
+            pace_up=self._belief.pace_up,
+            pace_down=self._belief.pace_down,
+            age_hours=self._belief.age_hours,
             work=work / self._restart_s,
             slack=slack / self._restart_s,
+            tick=self._terms.gap_s / self._restart_s,
+            restart_hours=self._restart_s / 3600,
+            price_ratio=self._price_ratio,
         )
         return _with_spot(advice, now) if now.spot_prices else _without_spot(advice, now)
 
@@ -57,12 +65,11 @@ def _without_spot(advice: Advice, now: Situation) -> Choice:
 
 
 def _with_spot(advice: Advice, now: Situation) -> Choice:
+    zone = stay_or_cheapest(now)
     if now.held == ON_DEMAND:
-        spot, idle = advice.difference(Question.UP_SPOT_OR_KEEP), advice.difference(Question.UP_IDLE_OR_KEEP)
-        costs = {ON_DEMAND: 0.0, stay_or_cheapest(now): spot, IDLE: idle}
-    else:
-        spot, bought = advice.difference(Question.UP_SPOT_OR_IDLE), advice.difference(Question.UP_ON_DEMAND_OR_IDLE)
-        costs = {stay_or_cheapest(now): spot, ON_DEMAND: bought, IDLE: 0.0}
+        return zone if advice.difference(Question.UP_SPOT_OR_KEEP) < 0 else ON_DEMAND
+    spot, bought = advice.difference(Question.UP_SPOT_OR_IDLE), advice.difference(Question.UP_ON_DEMAND_OR_IDLE)
+    costs = {zone: spot, ON_DEMAND: bought, IDLE: 0.0}
     return min(costs, key=costs.__getitem__)
 
 
