@@ -8,13 +8,16 @@ from collections.abc import Iterable
 from itertools import groupby
 from math import exp
 
-from lambdas.domain.deadlines.models import DOWN, UP
+from lambdas.domain.deadlines.models import DOWN, UP, Stretches
 
 PRIOR = 10.0
 """Ends. 3 to 50 were tried on the training traces and are within 0.001 of each other."""
 
 FADING_HOURS = 24.0
 """After so long, what was seen counts by 1/e. 24 to 96 h are within 0.001 of each other."""
+
+_PIECE_HOURS = 2.0
+"""A stretch fades by pieces of this length."""
 
 
 class Belief:
@@ -66,5 +69,15 @@ class Belief:
         kept = exp(-self._ticks * self._gap / FADING_HOURS)
         seen = [PRIOR + (each - PRIOR) * kept for each in self._seen]
         expected = [PRIOR + (each - PRIOR) * kept for each in self._expected]
-        expected[self._up] += (UP if self._up else DOWN).exposure(0.0, (self._ticks - 0.5) * self._gap)
+        expected[self._up] += _faded(UP if self._up else DOWN, (self._ticks - 0.5) * self._gap)
         return seen, expected
+
+
+def _faded(stretches: Stretches, lasted: float) -> float:
+    """The ends expected in a stretch that has lasted so many hours, of which the earlier count by less."""
+    total, begun = 0.0, 0.0
+    while begun < lasted:
+        ended = min(begun + _PIECE_HOURS, lasted)
+        total += stretches.exposure(begun, ended) * exp((ended - lasted) / FADING_HOURS)
+        begun = ended
+    return total

@@ -25,8 +25,8 @@ class Stretches:
 UP = Stretches(shape=0.640, scale=0.302, floor=0.033)
 DOWN = Stretches(shape=0.758, scale=0.265, floor=0.120)
 
-PACES = (0.5, 1.0, 2.0)
-MODELS = ((0.5, 1.0), (1.0, 1.0), (2.0, 1.0), (1.0, 0.5), (1.0, 2.0))
+PACES = (0.5, 1.0, 4.0)
+MODELS = ((0.5, 1.0), (1.0, 1.0), (4.0, 1.0), (1.0, 0.5), (1.0, 4.0))
 """Paces (up, down) of which there are tables. What the two do is added: of both at once there are none."""
 
 AGES = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)

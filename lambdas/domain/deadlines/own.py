@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from lambdas.domain.deadlines.advice import Advice, Question
 from lambdas.domain.deadlines.belief import Belief
-from lambdas.domain.deadlines.game import IDLE, ON_DEMAND, Choice, Player, Situation, Terms, stay_or_cheapest
+from lambdas.domain.deadlines.game import IDLE, ON_DEMAND, Choice, Player, Situation, Terms
 from lambdas.domain.deadlines.guard import guarded
+from lambdas.domain.deadlines.models import UP
 
 _SHORTEST_RESTART = 0.05
 """In ticks. Lengths are told in restarts, so a restart of nothing counts as this."""
@@ -25,6 +26,8 @@ class Own:
         self._restart_s = max(float(terms.restart_s), _SHORTEST_RESTART * terms.gap_s)
         self._belief = Belief(gap_hours=terms.gap_s / 3600)
         self._belief.see_all("1" in ups for ups in zip(*past.values(), strict=True))
+        self._ages = {zone: len(row) - len(row.rstrip("1")) for zone, row in past.items()}
+        """Ticks for which each zone has had spot."""
         self._price_ratio = 0.0
         """Of spot when it was last seen; before, as if it were cheap."""
 
@@ -33,6 +36,7 @@ class Own:
         if len(worth) < len(now.spot_prices):
             now = replace(now, spot_prices=worth)
         self._belief.see(bool(worth))
+        self._ages = {zone: self._ages.get(zone, 0) + 1 for zone in worth}
         if worth:
             self._price_ratio = min(worth.values()) / self._terms.on_demand_price
         return guarded(self._terms, now, self._wanted(now))
@@ -55,7 +59,17 @@ class Own:
             restart_hours=self._restart_s / 3600,
             price_ratio=self._price_ratio,
         )
-        return _with_spot(advice, now) if now.spot_prices else _without_spot(advice, now)
+        return _with_spot(advice, now, self._best_zone(now)) if now.spot_prices else _without_spot(advice, now)
+
+    def _best_zone(self, now: Situation) -> Choice:
+        """By price, and by the restart that is to be expected in the next hour: what has lasted, lasts."""
+
+        def hourly(zone: str) -> float:
+            age = (self._ages[zone] - 0.5) * self._terms.gap_s / 3600
+            lost = self._belief.pace_up * UP.exposure(age, age + 1)
+            return now.spot_prices[zone] * (1 + lost * self._restart_s / 3600)
+
+        return min(now.spot_prices, key=lambda zone: (hourly(zone), zone))
 
 
 def _without_spot(advice: Advice, now: Situation) -> Choice:
@@ -64,8 +78,7 @@ def _without_spot(advice: Advice, now: Situation) -> Choice:
     return IDLE if idling < 0 else ON_DEMAND
 
 
-def _with_spot(advice: Advice, now: Situation) -> Choice:
-    zone = stay_or_cheapest(now)
+def _with_spot(advice: Advice, now: Situation, zone: Choice) -> Choice:
     if now.held == ON_DEMAND:
         return zone if advice.difference(Question.UP_SPOT_OR_KEEP) < 0 else ON_DEMAND
     spot, bought = advice.difference(Question.UP_SPOT_OR_IDLE), advice.difference(Question.UP_ON_DEMAND_OR_IDLE)
