@@ -4,8 +4,8 @@ Backward induction over (tick, what is held, net work left). Net work counts a l
 state needs the overhead that still runs; a launch lost before its restart is over is then charged too much, but the
 optimum never makes one, since idling instead is cheaper. Net work moves on the grid of gcd(gap, restart).
 
-The way back keeps the values of every so many ticks alone; the way forward makes those between again, for the few states
-that can be reached from where it stands. That is faster than keeping the best choice of every state, and as exact.
+The way back keeps the values of every so many ticks alone; the way forward makes those between again, for the few
+states that can be reached from where it stands. Keeping the best choice of every state is no more exact, and slower.
 """
 
 from dataclasses import dataclass

@@ -84,7 +84,8 @@ class Advice:
         """In hours of on-demand per hour of restart; below 0, the first choice is cheaper."""
         at, size = question * len(MODELS), len(MODELS)
         return sum(
-            weight * sum(map(mul, self._weights, map(_VALUES.__getitem__, self._table[corner + at : corner + at + size])))
+            weight
+            * sum(map(mul, self._weights, map(_VALUES.__getitem__, self._table[corner + at : corner + at + size])))
             for corner, weight in self._corners
         )
 
