@@ -84,7 +84,7 @@ def test_with_much_slack_and_spot_that_comes_and_goes_an_outage_is_waited_throug
 
 
 def test_a_change_from_on_demand_to_spot_is_not_made_for_spot_that_never_lasts() -> None:
-    now = Situation(tick=20, held=ON_DEMAND, work_s=4 * 3600, overhead_s=0, spot_prices={"S": 1.0})
+    now = Situation(tick=40, held=ON_DEMAND, work_s=4 * 3600, overhead_s=0, spot_prices={"S": 1.0})
     assert lowtide(TERMS, {"S": "10" * 200}).choose(now) != "S"
     assert lowtide(TERMS, {"S": "1" * 200}).choose(now) == "S"
 

@@ -1,7 +1,7 @@
 """The model of spot availability, and where the tables made from it are kept.
 
-A stretch with or without spot that has lasted for `a` hours ends at the rate `pace * (shape / (a + scale) + floor)`: the
-longer it has lasted, the longer it will, but none lasts for ever. Shape, scale and floor are those of greatest
+A stretch with or without spot that has lasted for `a` hours ends at the rate `pace * (shape / (a + scale) + floor)`:
+the longer it has lasted, the longer it will, but none lasts for ever. Shape, scale and floor are those of greatest
 likelihood on the training traces (docs/deadlines.md); the pace is the pool's own, learned from what it has seen.
 """
 
