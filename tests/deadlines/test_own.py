@@ -90,9 +90,9 @@ def test_a_change_from_on_demand_to_spot_is_not_made_for_spot_that_never_lasts()
 
 
 def test_of_zones_at_close_prices_the_one_whose_spot_has_lasted_is_taken() -> None:
-    past, at = {"a": "1" * 60, "b": "0" * 60}, {"work_s": 6 * 3600, "overhead_s": 0, "held": IDLE}
+    past = {"a": "1" * 60, "b": "0" * 60}
     for price, chosen in ((0.99, "a"), (0.5, "b")):
-        now = Situation(tick=0, spot_prices={"a": 1.0, "b": price}, **at)
+        now = Situation(tick=0, held=IDLE, work_s=6 * 3600, overhead_s=0, spot_prices={"a": 1.0, "b": price})
         assert lowtide(TERMS, past).choose(now) == chosen
 
 
@@ -157,4 +157,4 @@ def test_a_decision_takes_less_than_five_milliseconds() -> None:
 
 
 def test_a_decision_from_three_days_of_minutes_takes_little_more() -> None:
-    assert seconds_a_decision(player_made_anew=True) < 0.05
+    assert seconds_a_decision(player_made_anew=True) < 0.005
