@@ -143,7 +143,7 @@ def test_no_tick_restart_or_deadline_keeps_a_job_from_its_end(gap: int, restart:
 
 
 def seconds_a_decision(player_made_anew: bool) -> float:
-    past = {"S": "1100" * 1080}
+    past = {"S": ("1" * 40 + "0" * 20) * 72}
     player, waits = lowtide(TERMS, past), Situation(tick=0, held=IDLE, work_s=6 * 3600, overhead_s=0, spot_prices={})
     player.choose(waits)
     begun = time.process_time()
@@ -156,5 +156,5 @@ def test_a_decision_takes_less_than_five_milliseconds() -> None:
     assert seconds_a_decision(player_made_anew=False) < 0.005
 
 
-def test_a_decision_from_three_days_of_minutes_takes_little_more() -> None:
+def test_a_decision_from_three_days_of_minutes_takes_no_longer() -> None:
     assert seconds_a_decision(player_made_anew=True) < 0.005
