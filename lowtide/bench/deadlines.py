@@ -1,7 +1,8 @@
 """What policies cost beside the omniscient optimum on recorded availability, with the traces split in two.
 
 The set is the one that the literature's numbers are told for here: jobs of 48 h and 6 h, tightness .5 to .9, restarts
-of .05 to .4 h, seeded starts per trace. Recorded data is not part of the project: its place is asked for.
+of .05 to .4 h, seeded starts per trace. Beside it, the same jobs of 48 h over several zones at the recorded prices of
+each tick. Recorded data is not part of the project: its place is asked for.
 """
 
 import json
@@ -15,9 +16,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lambdas.domain.deadlines.published import slack
 from lowtide.bench.results import Result
-from lowtide.deadlines.bulk import OMNISCIENT, PLAYABLE, outcomes
-from lowtide.deadlines.play import Outcome, Run
+from lowtide.deadlines.bulk import OMNISCIENT, PLAYABLE, POLICIES, outcomes
+from lowtide.deadlines.play import Outcome, Run, play
 from lowtide.deadlines.runs import run_of
 
 ENV_TRACES = "LOWTIDE_DEADLINE_TRACES"
@@ -28,6 +30,10 @@ TIGHTNESS = (0.5, 0.6, 0.7, 0.8, 0.9)
 RESTART_HOURS = (0.05, 0.1, 0.2, 0.4)
 TRAINED_ON = ("A1a_us-west-2a", "A2a_us-west-2a", "A2a_us-east-2a")
 """Names of traces that the models were fitted on begin so."""
+
+REGIONS = ("A2a_us-east-2", "A2a_us-west-2")
+"""Traces of several zones with prices by the tick."""
+ZONE_STARTS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +92,15 @@ def ratio(cells: Sequence[Cell], costs: Sequence[float], best: Sequence[float]) 
     return sum(cost / least for cost, least in sums.values()) / len(sums) if sums else float("nan")
 
 
-def deadlines(*, starts: int = 8, seed: int = 1) -> Result:
+def _place() -> Path:
     place = os.environ.get(ENV_TRACES, "")
     if not place or not any(Path(place).glob("*.json")):
         sys.exit(f"No recorded traces are there: set {ENV_TRACES} to the directory that has them.")
-    played = cells(Path(place), starts, seed)
+    return Path(place)
+
+
+def deadlines(*, starts: int = 8, seed: int = 1) -> Result:
+    played = cells(_place(), starts, seed)
     runs = [run for _, run in played]
     best = list(outcomes(runs, OMNISCIENT))
     rows = [_row(name, [cell for cell, _ in played], list(outcomes(runs, name)), best) for name in PLAYABLE[:-1]]
@@ -119,10 +129,57 @@ def _row(name: str, cells: Sequence[Cell], found: Sequence[Outcome], best: Seque
     return (name, *map(part, parts), str(sum(each.finished_s is None for each in found)))
 
 
+def in_zones(place: Path, region: str, starts: int, seed: int) -> list[Run]:
+    """Jobs of 48 h over all zones of a region at the prices of each tick."""
+    traces = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(place.glob(f"{region}*.json"))}
+    steps = {zone: _steps(trace["spot_prices_per_tick"]) for zone, trace in traces.items()}
+    gap = next(iter(traces.values()))["gap_seconds"]
+    shortest = min(len(trace["avail"]) for trace in traces.values())
+    chance, found = random.Random(f"{seed} {region}"), list[Run]()
+    for tightness in TIGHTNESS:
+        last = shortest - -(-round(48 / tightness * 3600) // gap)
+        for restart in RESTART_HOURS:
+            for number in range(starts):
+                line = {
+                    **{"id": f"{region}-{tightness}-{restart}-{number}", "start": chance.randint(0, last)},
+                    **{"trace": {zone: str(place / f"{zone}.json") for zone in traces}, "spot_price": steps},
+                    **{"job_hours": 48, "deadline_hours": 48 / tightness, "restart_hours": restart},
+                    **{"on_demand_price": next(iter(traces.values()))["on_demand_price"]},
+                    "history_hours": HISTORY_HOURS,
+                }
+                found.append(run_of(json.dumps(line), beside=place))
+    return found
+
+
+def _steps(prices: Sequence[float]) -> list[tuple[int, float]]:
+    return [(tick, usd) for tick, usd in enumerate(prices) if tick == 0 or usd != prices[tick - 1]]
+
+
+def zones(*, starts: int = ZONE_STARTS, seed: int = 1) -> Result:
+    place = _place()
+    policies = {**POLICIES, "slack": slack}
+    rows: list[tuple[str, ...]] = []
+    for region in REGIONS:
+        runs = in_zones(place, region, starts, seed)
+        best = sum(each.cost_usd for each in outcomes(runs, OMNISCIENT))
+        for name, policy in policies.items():
+            found = [play(run, policy) for run in runs]
+            missed = sum(each.finished_s is None for each in found)
+            rows.append((region, name, f"{sum(each.cost_usd for each in found) / best:.4f}", str(missed)))
+    return Result(
+        name="deadlines-zones",
+        title="A job with a deadline on spot of several zones",
+        about=f"Cost beside the omniscient optimum, jobs of 48 h, {starts} seeded starts a cell, prices of each tick.",
+        columns=("zones", "policy", "cost / optimum", "missed"),
+        rows=tuple(rows),
+    )
+
+
 def main() -> None:
     """`python -m lowtide.bench.deadlines [STARTS]`"""
-    result = deadlines(starts=int(sys.argv[1]) if len(sys.argv) > 1 else 8)
-    result.show(Console(width=120))
+    console = Console(width=120)
+    deadlines(starts=int(sys.argv[1]) if len(sys.argv) > 1 else 8).show(console)
+    zones().show(console)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 Backward induction over (tick, what is held, net work left). Net work counts a launch's restart at once, so that no
 state needs the overhead that still runs; a launch lost before its restart is over is then charged too much, but the
 optimum never makes one, since idling instead is cheaper. Net work moves on the grid of gcd(gap, restart).
+
+The way back keeps the values of every so many ticks alone; the way forward makes those between again, for the few
+states that can be reached from where it stands. Keeping the best choice of every state is no more exact, and slower.
 """
 
 from dataclasses import dataclass
@@ -15,7 +18,11 @@ from lambdas.domain.deadlines.game import IDLE, ON_DEMAND, Choice
 from lowtide.deadlines.play import Outcome, Run, replay
 
 Costs = NDArray[np.float64]
-Codes = NDArray[np.int8]
+Window = tuple[int, int]
+"""Net work left, first and last."""
+
+_STRIDE = 16
+"""Ticks between values that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +36,8 @@ class _Grid:
     """What a tick that the deadline cuts short is worth."""
     ticks: int
 
-    def window(self, tick: int) -> tuple[int, int]:
-        """Net work left that can be reached and can still be done, first and last."""
+    def window(self, tick: int) -> Window:
+        """Net work left that can be reached and can still be done."""
         low = max(1, self.work - tick * self.tick)
         high = (self.ticks - 1 - tick) * self.tick + self.last
         return low, min(self.work + self.launch, high)
@@ -47,80 +54,113 @@ def _grid(run: Run) -> _Grid:
 
 def omniscient(run: Run) -> Outcome:
     """The choices of least cost. Where none are in time: on-demand throughout."""
-    grid = _grid(run)
-    kinds = [IDLE, ON_DEMAND, *sorted({zone for prices in run.spot for zone in prices})]
-    tables, cost = _induction(run, grid, kinds)
-    if not np.isfinite(cost):
-        return replay(run, [ON_DEMAND] * grid.ticks)
-    return replay(run, _followed(run, grid, kinds, tables))
+    search = _Search(run)
+    kept = search.back()
+    if not np.isfinite(kept[0][0][search.grid.work]) or search.grid.window(0)[1] < search.grid.work:
+        return replay(run, [ON_DEMAND] * search.grid.ticks)
+    return replay(run, search.forward(kept))
 
 
-def _induction(run: Run, grid: _Grid, kinds: list[Choice]) -> tuple[list[tuple[int, list[Codes]]], float]:
-    """For each tick the lowest net work of its window and, per kind held, the best choice from there on."""
-    size = grid.work + grid.launch + 1
-    values = [np.full(size, np.inf) for _ in kinds]
-    for value in values:
-        value[0] = 0.0
-    tables: list[tuple[int, list[Codes]]] = []
-    for tick in range(grid.ticks - 1, -1, -1):
-        low, high = grid.window(tick)
-        best, codes = _one_tick(run, grid, kinds, values, tick)
-        tables.append((low, codes))
-        for value, new in zip(values, best, strict=True):
-            value[low : high + 1] = new
-    tables.reverse()
-    return tables, float(values[0][grid.work]) if tables and grid.window(0)[1] >= grid.work else float("inf")
+class _Search:
+    """Values are a row a kind of what is held: the cost to go, by net work left, at the start of a tick."""
 
+    def __init__(self, run: Run) -> None:
+        self.grid = _grid(run)
+        self._kinds: list[Choice] = [IDLE, ON_DEMAND, *sorted({zone for prices in run.spot for zone in prices})]
+        self._run = run
+        size = self.grid.work + self.grid.launch + 1
+        self._costs = [np.empty(size) for _ in self._kinds]
+        """Room for what a tick of each kind comes to."""
 
-def _one_tick(
-    run: Run, grid: _Grid, kinds: list[Choice], values: list[Costs], tick: int
-) -> tuple[list[Costs], list[Codes]]:
-    """Cost to go and best choice for each kind held, over the window of the tick."""
-    low, high = grid.window(tick)
-    if high < low:
-        return [np.empty(0) for _ in kinds], [np.empty(0, np.int8) for _ in kinds]
-    prices = {ON_DEMAND: run.terms.on_demand_price, **run.spot[tick]}
-    worth = grid.last if tick == grid.ticks - 1 else grid.tick
-    kept = {
-        code: _run_on(values[code], low, high, worth, prices[kind] * run.terms.gap_s / 3600)
-        for code, kind in enumerate(kinds)
-        if kind in prices
-    }
-    value, choice = values[0][low : high + 1].copy(), np.zeros(high - low + 1, np.int8)
-    for code, cost in kept.items():
-        launched = cost[grid.launch :]
-        inside = value[: len(launched)]
-        better = launched < inside
-        np.copyto(inside, launched, where=better)
-        np.copyto(choice[: len(launched)], np.int8(code), where=better)
-    best, codes = [value] * len(kinds), [choice] * len(kinds)
-    for code, cost in kept.items():
-        codes[code] = choice.copy()
-        np.copyto(codes[code], np.int8(code), where=cost <= value)
-        best[code] = np.minimum(cost, value, out=cost)
-    return best, codes
+    def back(self) -> list[list[Costs]]:
+        """The values at ticks 0, _STRIDE, 2 * _STRIDE, …, and at the deadline."""
+        values = [np.full(self.grid.work + self.grid.launch + 1, np.inf) for _ in self._kinds]
+        for value in values:
+            value[0] = 0.0
+        kept = [[value.copy() for value in values]]
+        for tick in range(self.grid.ticks - 1, -1, -1):
+            self._one_tick(values, tick, self.grid.window(tick))
+            if tick % _STRIDE == 0:
+                kept.append([value.copy() for value in values] if tick else values)
+        kept.reverse()
+        return kept
 
+    def forward(self, kept: list[list[Costs]]) -> list[Choice]:
+        choices: list[Choice] = []
+        code, left = 0, self.grid.work
+        for number, values in enumerate(kept[1:]):
+            first = number * _STRIDE
+            end = min(first + _STRIDE, self.grid.ticks)
+            for tick, after in enumerate(self._between(values, left, first, end), start=first):
+                if left <= 0:
+                    return choices + [IDLE] * (self.grid.ticks - len(choices))
+                code, left = self._best(after, tick, code, left)
+                choices.append(self._kinds[code])
+        return choices + [IDLE] * (self.grid.ticks - len(choices))
 
-def _run_on(value: Costs, low: int, high: int, worth: int, price: float) -> Costs:
-    """The cost to go after a tick of running, for net work from low to high."""
-    done = max(0, min(high, worth) - low + 1)
-    costs = np.empty(high - low + 1)
-    costs[:done] = price
-    np.add(value[low + done - worth : high + 1 - worth], price, out=costs[done:])
-    return costs
+    def _between(self, values: list[Costs], left: int, first: int, end: int) -> list[tuple[int, list[Costs]]]:
+        """For each tick from the first to the end, the lowest net work and the values after it that can be reached."""
+        found: list[tuple[int, list[Costs]]] = []
+        values = [value.copy() for value in values]
+        for tick in range(end - 1, first - 1, -1):
+            ticks, (low, high) = tick - first, self.grid.window(tick)
+            reached = (
+                max(low, left - ticks * self.grid.tick),
+                min(high, left + self.grid.launch + ticks * max(0, self.grid.launch - self.grid.tick)),
+            )
+            below = max(0, reached[0] - max(self.grid.tick, self.grid.last))
+            found.append((below, [value[below : reached[1] + 1].copy() for value in values]))
+            self._one_tick(values, tick, reached)
+        found.reverse()
+        return found
 
+    def _best(self, after: tuple[int, list[Costs]], tick: int, code: int, left: int) -> tuple[int, int]:
+        """What to hold next, and the net work that it leaves. Of equal costs, what is held, else nothing."""
+        low, values = after
+        prices = {ON_DEMAND: self._run.terms.on_demand_price, **self._run.spot[tick]}
+        worth = self._worth(tick)
+        best, chosen, stays = np.inf, 0, left
+        for kind in sorted(range(len(self._kinds)), key=lambda kind: (kind != code, kind)):
+            if kind and self._kinds[kind] not in prices:
+                continue
+            rest = left + (self.grid.launch if kind not in (0, code) else 0)
+            rest -= worth if kind else 0
+            cost = 0.0 if rest <= 0 else values[kind][rest - low] if rest - low < len(values[kind]) else np.inf
+            cost += prices[self._kinds[kind]] * self._run.terms.gap_s / 3600 if kind else 0.0
+            if cost < best:
+                best, chosen, stays = cost, kind, rest
+        return chosen, stays
 
-def _followed(run: Run, grid: _Grid, kinds: list[Choice], tables: list[tuple[int, list[Codes]]]) -> list[Choice]:
-    choices: list[Choice] = []
-    code, left = 0, grid.work
-    for tick, (low, codes) in enumerate(tables):
-        if left <= 0:
-            break
-        if kinds[code] not in (IDLE, ON_DEMAND, *run.spot[tick]):
-            code = 0
-        chosen = int(codes[code][left - low])
-        if chosen:
-            left += (grid.launch if chosen != code else 0) - grid.tick
-        code = chosen
-        choices.append(kinds[chosen])
-    return choices + [IDLE] * (grid.ticks - len(choices))
+    def _worth(self, tick: int) -> int:
+        return self.grid.last if tick == self.grid.ticks - 1 else self.grid.tick
+
+    def _one_tick(self, values: list[Costs], tick: int, window: Window) -> None:
+        """Moves the values of a window back by a tick."""
+        low, high = window
+        if high < low:
+            return
+        came_to = self._came_to(values, tick, window)
+        idle = values[0][low : high + 1]
+        for cost in came_to.values():
+            launched = cost[self.grid.launch :]
+            np.minimum(idle[: len(launched)], launched, out=idle[: len(launched)])
+        for code in range(1, len(self._kinds)):
+            if code in came_to:
+                np.minimum(came_to[code], idle, out=values[code][low : high + 1])
+            else:
+                values[code][low : high + 1] = idle
+
+    def _came_to(self, values: list[Costs], tick: int, window: Window) -> dict[int, Costs]:
+        """The cost to go of running through a tick on each kind that there is, without a launch before it."""
+        low, high = window
+        prices = {ON_DEMAND: self._run.terms.on_demand_price, **self._run.spot[tick]}
+        worth = self._worth(tick)
+        done = max(0, min(high, worth) - low + 1)
+        found: dict[int, Costs] = {}
+        for code, kind in enumerate(self._kinds):
+            if kind in prices:
+                price = prices[kind] * self._run.terms.gap_s / 3600
+                cost = found[code] = self._costs[code][: high - low + 1]
+                cost[:done] = price
+                np.add(values[code][low + done - worth : high + 1 - worth], price, out=cost[done:])
+        return found

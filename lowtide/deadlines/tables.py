@@ -1,13 +1,13 @@
-"""python -m lowtide.deadlines.tables: makes the tables of Lowtide's own policy anew (some seconds, 1 GB).
+"""python -m lowtide.deadlines.tables: makes the tables of Lowtide's own policy anew (under a minute).
 
-Backward induction over time left, for all models at once. A state is the age class of the running stretch, what is held
-and the net work left. Time moves in steps of a quarter of a restart; hazards and the passage from one age class to the
-next are taken by the step. On-demand is never lost, so its restart is charged as net work at once; a restart on spot is
-gone through step by step, because it may be lost before it ends.
+Backward induction over time left, for all models at once and on the lattice that ticks and restarts span, so that no
+value is interpolated. A state is the age class of the running stretch, what is held and the work left. On-demand is
+never lost, so its restart is charged as work at once; a restart on spot is gone through tick by tick, because it may be
+lost before it ends.
 """
 
 import textwrap
-from base64 import b85encode
+from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,101 +18,95 @@ from numpy.typing import NDArray
 
 from lambdas.domain.deadlines import models
 from lambdas.domain.deadlines.advice import Question, encoded
+from lambdas.domain.deadlines.models import AGES, DOWN, MODELS, UP, Stretches, Tick
 
 Array = NDArray[np.floating]
-"""[model, age class, net work]"""
+"""[model, age class, …, work left in units]"""
 
 PLACE = Path(models.__file__).with_name("tables.py")
-STEPS = 4
-"""A restart."""
-STEP = np.float32(1 / STEPS)
-SPOT = np.float32(models.PRICE_RATIO / STEPS)
 NEVER = np.float32(1e5)
 """The cost of what cannot be in time."""
 
 HEAD = '"""The tables of Lowtide\'s own policy. Made by python -m lowtide.deadlines.tables; do not edit."""\n\n'
 
 
-def differences() -> Array:
-    """[question, age class, work, slack, model], in hours of on-demand per hour of restart."""
-    shape = (len(Question), len(models.AGES), len(models.WORKS), len(models.SLACKS), _pairs()[0].size)
-    found = np.zeros(shape, np.float32)
+def differences(tick: Tick, restart_hours: float, price_ratio: float) -> Array:
+    """[age class, work, slack, question, model], in hours of on-demand per hour of restart."""
+    found = np.zeros((len(AGES), len(tick.works), len(tick.slacks), len(Question), len(MODELS)), np.float32)
     wanted: defaultdict[int, list[tuple[int, int, int]]] = defaultdict(list)
-    for i, work in enumerate(models.WORKS):
-        for j, slack in enumerate(models.SLACKS):
-            wanted[round(STEPS * (work + slack + 1))].append((i, j, round(STEPS * work)))
-    costs = _Costs()
+    for i, work in enumerate(tick.works):
+        for j, slack in enumerate(tick.slacks):
+            wanted[round(tick.restart * (work + slack + 1))].append((i, j, round(tick.restart * work)))
+    costs = _Costs(tick, restart_hours, price_ratio)
     for left in range(1, max(wanted) + 1):
         compared = costs.step(left)
         for i, j, work in wanted.get(left, ()):
             for question, difference in compared.items():
-                found[question, :, i, j] = difference[:, :, work].T
+                found[:, i, j, question] = difference[:, :, work].T / tick.restart
     return found
 
 
-def _pairs() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    up, down = np.meshgrid(models.UP_SCALES, models.DOWN_SCALES, indexing="ij")
-    return up.ravel(), down.ravel()
-
-
-def _hazards(shape: float, scales: NDArray[np.float64], middles: NDArray[np.float64]) -> Array:
-    """The probability that a stretch ends within a step."""
-    ends = np.empty((scales.size, middles.size, 1), np.float32)
-    ends[:, :, 0] = 1 - np.exp(-shape / STEPS / (middles + scales[:, None]))
-    return ends
+def _hazards(stretches: Stretches, paces: NDArray[np.float64], middles: NDArray[np.float64], hours: float) -> Array:
+    """[model, age class]: the probability that a stretch ends within a tick of so many hours."""
+    rates = stretches.shape / (middles + stretches.scale) + stretches.floor
+    return (1 - np.exp(-hours * paces[:, None] * rates)).astype(np.float32)
 
 
 class _Costs:
-    """Cost to go at the start of a step, once it is known whether there is spot; moved one step back at a time."""
+    """Cost to go at the start of a tick, once it is known whether there is spot. The unit of cost is one of on-demand.
 
-    def __init__(self) -> None:
-        starts = np.array([*models.AGES, 2 * models.AGES[-1]], np.float64)
+    What is held with spot: nothing, on-demand, spot by the ticks of restart that are left; without: nothing, on-demand.
+    """
+
+    def __init__(self, tick: Tick, restart_hours: float, price_ratio: float) -> None:
+        starts = np.array([*AGES, 2 * AGES[-1]])
         widths, middles = np.diff(starts), (starts[1:] + starts[:-1]) / 2
-        up, down = _pairs()
-        self._ends_up = _hazards(models.UP_SHAPE, up, middles)
-        self._ends_down = _hazards(models.DOWN_SHAPE, down, middles)
-        ageing = np.minimum(1, 1 / STEPS / widths)
+        hours = restart_hours * tick.length
+        paces = np.array(MODELS)
+        self._ends_up = _hazards(UP, paces[:, 0], middles, hours)[:, :, None, None]
+        self._ends_down = _hazards(DOWN, paces[:, 1], middles, hours)[:, :, None, None]
+        ageing = np.minimum(1, hours / widths)
         ageing[-1] = 0
-        self._ageing = ageing.astype(np.float32)[None, :, None]
-        self._works = round(models.WORKS[-1] * STEPS) + 1
-        self._up_idle, self._up_bought, self._down_idle, self._down_bought = (self._done() for _ in range(4))
-        self._on_spot = [self._done() for _ in range(STEPS)]
-        """By the steps of restart that are left."""
+        self._ageing = ageing.astype(np.float32)[None, :, None, None]
+        self._tick, self._restart = tick.tick, tick.restart
+        self._spot_cost = np.float32(price_ratio * tick.tick)
+        self._works = np.arange(round(tick.works[-1] * tick.restart) + 1)
+        self._restarts = -(-tick.restart // tick.tick)
+        """Ticks that a restart takes a part of."""
+        self._before = [self._too_late()] * tick.tick
+        """Costs with spot and without; one tick later first."""
 
-    def _done(self) -> Array:
-        costs = np.full((len(self._ends_up), len(models.AGES), self._works), NEVER, np.float32)
-        costs[:, :, 0] = 0
-        return costs
+    def _too_late(self) -> tuple[Array, Array]:
+        shape = (len(MODELS), len(AGES))
+        up = np.full((*shape, 2 + self._restarts, self._works.size), NEVER, np.float32)
+        down = np.full((*shape, 2, self._works.size), NEVER, np.float32)
+        up[..., 0] = down[..., 0] = 0
+        return up, down
 
     def step(self, left: int) -> Mapping[Question, Array]:
-        """With `left` steps before the deadline; says what the choices cost beside each other."""
-        works = min(self._works, left + STEPS + 1)
-        held = (self._up_idle, self._up_bought, self._down_idle, self._down_bought, *self._on_spot)
-        up_idle, up_bought, down_idle, down_bought, *on_spot = (costs[:, :, :works] for costs in held)
-        idle = self._after(self._ends_up, up_idle, down_idle)
-        keep = _worked(self._after(self._ends_up, up_bought, down_bought)) + STEP
-        idle_down = self._after(self._ends_down, down_idle, up_idle)
-        keep_down = _worked(self._after(self._ends_down, down_bought, up_bought)) + STEP
-        spot = [self._after(self._ends_up, costs, down_idle) + SPOT for costs in on_spot]
-        start, start_down = self._started(keep), self._started(keep_down)
-        best = np.minimum(np.minimum(spot[-1], idle), start)
-        compared = {
+        """With `left` units before the deadline; says what the choices cost beside each other: [model, age, work]."""
+        up, down = self._before.pop(0)
+        lost = np.concatenate([down, np.repeat(down[:, :, :1], self._restarts, axis=2)], axis=2)
+        up, down = self._after(self._ends_up, up, lost), self._after(self._ends_down, down, up[:, :, :2])
+        keep, keep_down = (self._run(costs[:, :, 1], 0, left) + self._tick for costs in (up, down))
+        start, start_down = (self._start(costs[:, :, 1], left) + self._tick for costs in (up, down))
+        spot = [self._on_spot(up, ticks, left) + self._spot_cost for ticks in range(self._restarts + 1)]
+        idle, idle_down = up[:, :, 0], down[:, :, 0]
+        best = np.minimum(np.minimum(idle, start), spot[-1])
+        best_down = np.minimum(idle_down, start_down)
+        new_up = np.stack([best, *(np.minimum(costs, best) for costs in (keep, *spot[:-1]))], axis=2)
+        new_down = np.stack([best_down, np.minimum(keep_down, best_down)], axis=2)
+        for new in (new_up, new_down):
+            np.minimum(new, NEVER, out=new)
+            new[..., 0] = 0
+        self._before.append((new_up, new_down))
+        return {
             Question.DOWN_IDLE_OR_START: idle_down - start_down,
             Question.DOWN_IDLE_OR_KEEP: idle_down - keep_down,
             Question.UP_SPOT_OR_KEEP: spot[-1] - keep,
-            Question.UP_IDLE_OR_KEEP: idle - keep,
             Question.UP_SPOT_OR_IDLE: spot[-1] - idle,
             Question.UP_ON_DEMAND_OR_IDLE: start - idle,
         }
-        running = _worked(spot[0] - SPOT) + SPOT
-        new = (
-            *(best, np.minimum(keep, best), np.minimum(idle_down, start_down), np.minimum(keep_down, idle_down)),
-            *(np.minimum(costs, best) for costs in (running, *spot[:-1])),
-        )
-        for costs, cost in zip(held, new, strict=True):
-            costs[:, :, :works] = np.minimum(cost, NEVER)
-            costs[:, :, 0] = 0
-        return compared
 
     def _after(self, ends: Array, stays: Array, other: Array) -> Array:
         """The mean over what the market does: the stretch ends and the other begins, or it lasts and grows older."""
@@ -120,29 +114,45 @@ class _Costs:
         lasts = stays + self._ageing * (older - stays)
         return lasts + ends * (other[:, :1] - lasts)
 
-    def _started(self, keep: Array) -> Array:
-        """On-demand with its restart before it. At the tables' edge the restart is charged in full, and no slack."""
-        started = np.full_like(keep, NEVER)
-        started[:, :, :-STEPS] = keep[:, :, STEPS:]
-        if keep.shape[2] == self._works:
-            started[:, :, -STEPS:] = keep[:, :, -1:] + 1
-        return started
+    def _run(self, costs: Array, restart: int, left: int) -> Array:
+        """After a tick of which so many units of restart come first; done within it where the time suffices."""
+        progress = max(0, self._tick - restart)
+        worked = np.empty_like(costs)
+        worked[..., progress:] = costs[..., : costs.shape[-1] - progress]
+        if progress:
+            done = self._works[: progress + 1] + restart <= left
+            worked[..., : progress + 1] = np.where(done, np.float32(0), NEVER)
+        return worked
+
+    def _start(self, costs: Array, left: int) -> Array:
+        """After a tick of on-demand that was started. Work beyond the tables costs what it costs on on-demand."""
+        restart = np.arange(1, self._restart + 1, dtype=np.float32)
+        extended = np.concatenate([costs, costs[..., -1:] + restart], axis=-1)
+        worked = np.empty_like(extended)
+        worked[..., self._tick :] = extended[..., : extended.shape[-1] - self._tick]
+        worked[..., : self._tick + 1] = 0
+        late = np.arange(extended.shape[-1]) > left
+        worked[..., late] = NEVER
+        return worked[..., self._restart :]
+
+    def _on_spot(self, costs: Array, ticks: int, left: int) -> Array:
+        """After a tick on spot with so many ticks of restart before it."""
+        restart = max(0, self._restart - (self._restarts - ticks) * self._tick) if ticks else 0
+        return self._run(costs[:, :, 2 + max(0, ticks - 1)], restart, left)
 
 
-def _worked(costs: Array) -> Array:
-    """A step of progress: the costs of one step less of work."""
-    worked = np.zeros_like(costs)
-    worked[:, :, 1:] = costs[:, :, :-1]
-    return worked
-
-
-def packed(found: Array) -> str:
-    raw = bytes(map(encoded, found.ravel().tolist()))
-    return "\n".join(textwrap.wrap(b85encode(compress(raw, 9)).decode("ascii"), 116, break_on_hyphens=False))
+def packed(price_ratio: float) -> str:
+    """Every restart and tick, as advice.py reads them."""
+    raw = bytearray()
+    for restart_hours in models.RESTARTS:
+        for tick in models.TICKS:
+            raw += bytes(map(encoded, differences(tick, restart_hours, price_ratio).ravel().tolist()))
+    return "\n".join(textwrap.wrap(b64encode(compress(raw, 9)).decode("ascii"), 116))
 
 
 def main() -> None:
-    PLACE.write_text(f'{HEAD}PACKED = """\\\n{packed(differences())}\n"""\n', encoding="utf-8")
+    tables = (f'    {ratio}: """\\\n{packed(ratio)}\n""",\n' for ratio in models.PRICE_RATIOS)
+    PLACE.write_text(f"{HEAD}PACKED = {{\n{''.join(tables)}}}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

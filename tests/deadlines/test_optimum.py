@@ -2,11 +2,13 @@
 
 from itertools import product
 from math import isclose
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambdas.domain.deadlines.game import IDLE, ON_DEMAND, Terms
+from lowtide.deadlines import optimum
 from lowtide.deadlines.bulk import POLICIES
 from lowtide.deadlines.optimum import omniscient
 from lowtide.deadlines.play import Run, play, replay
@@ -58,6 +60,21 @@ def test_with_two_zones_and_moving_prices_nothing_is_cheaper(data: st.DataObject
     avail = {zone: "".join(data.draw(st.lists(st.sampled_from("011"), **ticks))) for zone in "ab"}
     prices = {zone: data.draw(st.lists(st.sampled_from([0.5, 1.0, 1.7]), **ticks)) for zone in "ab"}
     agrees(zones(terms, avail, prices))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.integers(1, 9))
+def test_how_many_values_are_kept_on_the_way_back_changes_nothing(data: st.DataObject, stride: int) -> None:
+    terms = data.draw(drawn_terms())
+    avail = {zone: data.draw(drawn_avail(terms.ticks)) for zone in "ab"}
+    game = zones(terms, avail, {"a": [1.0] * terms.ticks, "b": [0.7, 1.3] * terms.ticks})
+    with patch.object(optimum, "_STRIDE", stride):
+        assert isclose(omniscient(game).cost_usd, least_by_one_step(game), abs_tol=1e-9)
+
+
+def least_by_one_step(game: Run) -> float:
+    with patch.object(optimum, "_STRIDE", 1):
+        return omniscient(game).cost_usd
 
 
 @settings(max_examples=30, deadline=None)

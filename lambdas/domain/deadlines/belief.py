@@ -1,77 +1,83 @@
-"""What has been seen of spot availability, as a belief over models: Bayes, from finished and running stretches."""
+"""What has been seen of spot availability, as the paces at which stretches with and without it end.
 
-from collections.abc import Sequence
-from math import exp, log
+A pace is learned as a gamma prior around 1 does: ends seen by ends expected, each side with the weight of PRIOR ends
+that were as expected. What is long ago fades, because markets change.
+"""
 
-from lambdas.domain.deadlines.models import DOWN_SCALES, DOWN_SHAPE, UP_SCALES, UP_SHAPE
+from collections.abc import Iterable
+from itertools import groupby
+from math import exp
 
-USUAL_UP_HOURS = 0.9
-USUAL_DOWN_HOURS = 0.4
-"""Median lengths of a stretch before anything has been seen: the middle of the training traces."""
+from lambdas.domain.deadlines.models import DOWN, UP, Stretches
 
-SPREAD = 0.7
-"""Standard deviation of the logarithm of those medians from pool to pool."""
+PRIOR = 10.0
+"""Ends. 3 to 50 were tried on the training traces and are within 0.001 of each other."""
 
-TRUST = 0.5
-"""Power of the likelihood: markets change, so two stretches tell as much as one would if they did not."""
+FADING_HOURS = 24.0
+"""After so long, what was seen counts by 1/e. 24 to 96 h are within 0.001 of each other."""
+
+_PIECE_HOURS = 2.0
+"""A stretch fades by pieces of this length."""
 
 
 class Belief:
-    """Follows one row of ticks. Lengths inside are in restarts."""
+    """Follows one row of ticks, by the stretch: that a player is made anew for each decision must cost little."""
 
-    def __init__(self, *, gap: float, restart_hours: float) -> None:
-        self._gap = gap
-        self._scales = (DOWN_SCALES, UP_SCALES)
-        self._shapes = (DOWN_SHAPE, UP_SHAPE)
-        usual = (USUAL_DOWN_HOURS, USUAL_UP_HOURS)
-        self._finished = [
-            [-(log(scale * restart_hours / usual[up]) ** 2) / (2 * SPREAD**2) for scale in self._scales[up]]
-            for up in (0, 1)
-        ]
-        self._up: int | None = None
+    def __init__(self, *, gap_hours: float) -> None:
+        self._gap = gap_hours
+        self._seen = [PRIOR, PRIOR]
+        self._expected = [PRIOR, PRIOR]
+        """Ends, of stretches without and with spot."""
+        self._up: bool | None = None
         self._ticks = 0
-        self._whole = False
-        """The running stretch was seen from its beginning."""
 
-    def see(self, up: bool) -> None:
-        """One more tick."""
-        if self._up == up:
-            self._ticks += 1
-            return
-        if self._up is not None:
-            self._finish(self._up)
-            self._whole = True
-        self._up, self._ticks = int(up), 1
+    def see(self, up: bool, ticks: int = 1) -> None:
+        """So many ticks more."""
+        if self._up != up:
+            if self._up is not None:
+                self._seen, self._expected = self._counted()
+                self._seen[self._up] += 1
+            self._up, self._ticks = up, 0
+        self._ticks += ticks
 
-    def _finish(self, up: int) -> None:
-        """A stretch of n ticks ended between n-1 and n ticks of age; one cut at its beginning lasted at least that."""
-        shape, at_most, at_least = self._shapes[up], self._ticks * self._gap, (self._ticks - 1) * self._gap
-        for number, scale in enumerate(self._scales[up]):
-            survived = _survival(scale, shape, at_most)
-            likelihood = _survival(scale, shape, at_least) - survived if self._whole else survived
-            self._finished[up][number] += TRUST * log(max(likelihood, 1e-300))
+    def see_all(self, row: Iterable[bool]) -> None:
+        for up, ticks in groupby(row):
+            self.see(up, sum(1 for _ in ticks))
 
     @property
-    def age(self) -> float:
-        """Of the running stretch, in restarts: the middle of the tick."""
+    def age_hours(self) -> float:
+        """Of the running stretch: the middle of the tick."""
         return (self._ticks - 0.5) * self._gap
 
-    def weights(self) -> list[float]:
-        """The probability of each model, in the order of models.py; they add up to 1."""
-        down, up = self._side(0), self._side(1)
-        return [one * other for one in up for other in down]
+    @property
+    def pace_up(self) -> float:
+        """At which stretches with spot end, beside the model's; above 1, sooner."""
+        return self._pace(True)
 
-    def _side(self, up: int) -> list[float]:
-        logs: Sequence[float] = self._finished[up]
-        if self._up == up:
-            lasted, shape = (self._ticks - 1) * self._gap, self._shapes[up]
-            logs = [each + shape * log(s / (s + lasted)) for each, s in zip(logs, self._scales[up], strict=True)]
-        most = max(logs)
-        likely = [exp(each - most) for each in logs]
-        total = sum(likely)
-        return [each / total for each in likely]
+    @property
+    def pace_down(self) -> float:
+        return self._pace(False)
+
+    def _pace(self, up: bool) -> float:
+        seen, expected = self._counted()
+        return seen[up] / expected[up]
+
+    def _counted(self) -> tuple[list[float], list[float]]:
+        """Ends seen and expected, with the running stretch, which has not ended."""
+        if self._up is None:
+            return self._seen, self._expected
+        kept = exp(-self._ticks * self._gap / FADING_HOURS)
+        seen = [PRIOR + (each - PRIOR) * kept for each in self._seen]
+        expected = [PRIOR + (each - PRIOR) * kept for each in self._expected]
+        expected[self._up] += _faded(UP if self._up else DOWN, (self._ticks - 0.5) * self._gap)
+        return seen, expected
 
 
-def _survival(scale: float, shape: float, age: float) -> float:
-    """The probability of lasting longer than `age`: (scale / (scale + age)) ** shape; 0.5 at 1, 1 and 1."""
-    return (scale / (scale + age)) ** shape
+def _faded(stretches: Stretches, lasted: float) -> float:
+    """The ends expected in a stretch that has lasted so many hours, of which the earlier count by less."""
+    total, begun = 0.0, 0.0
+    while begun < lasted:
+        ended = min(begun + _PIECE_HOURS, lasted)
+        total += stretches.exposure(begun, ended) * exp((ended - lasted) / FADING_HOURS)
+        begun = ended
+    return total

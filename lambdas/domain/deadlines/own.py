@@ -1,9 +1,10 @@
-"""Lowtide's own policy: stochastic dynamic programming made ahead, over models weighed by what the pool has seen.
+"""Lowtide's own policy: stochastic dynamic programming made ahead, at the paces the pool's own market has shown.
 
-For every model of spot availability the tables hold how much more each choice costs than another, played well from
-there on (lowtide/deadlines/tables.py makes them by backward induction over time left, work left, what is held and the
-age of the stretch). In play, the belief weighs the models, and the choice that costs least in the mean is taken,
-within the guard. Of several zones, one that has spot is enough: they are one market that is up while any of them is.
+For a model of spot availability the tables hold how much more each choice costs than another, played well from there on
+(lowtide/deadlines/tables.py makes them by backward induction over time left, work left, what is held and the age of the
+stretch). In play, what the pool has seen says how much faster or slower than the model its stretches end, and the
+choice that costs least is taken, within the guard. Of several zones, one that has spot is enough: they are one market
+that is up while any of them is.
 """
 
 from collections.abc import Mapping
@@ -11,8 +12,9 @@ from dataclasses import replace
 
 from lambdas.domain.deadlines.advice import Advice, Question
 from lambdas.domain.deadlines.belief import Belief
-from lambdas.domain.deadlines.game import IDLE, ON_DEMAND, Choice, Player, Situation, Terms, stay_or_cheapest
+from lambdas.domain.deadlines.game import IDLE, ON_DEMAND, Choice, Player, Situation, Terms
 from lambdas.domain.deadlines.guard import guarded
+from lambdas.domain.deadlines.models import UP
 
 _SHORTEST_RESTART = 0.05
 """In ticks. Lengths are told in restarts, so a restart of nothing counts as this."""
@@ -22,15 +24,21 @@ class Own:
     def __init__(self, terms: Terms, past: Mapping[str, str]) -> None:
         self._terms = terms
         self._restart_s = max(float(terms.restart_s), _SHORTEST_RESTART * terms.gap_s)
-        self._belief = Belief(gap=terms.gap_s / self._restart_s, restart_hours=self._restart_s / 3600)
-        for ups in zip(*past.values(), strict=True):
-            self._belief.see("1" in ups)
+        self._belief = Belief(gap_hours=terms.gap_s / 3600)
+        self._belief.see_all("1" in ups for ups in zip(*past.values(), strict=True))
+        self._ages = {zone: len(row) - len(row.rstrip("1")) for zone, row in past.items()}
+        """Ticks for which each zone has had spot."""
+        self._price_ratio = 0.0
+        """Of spot when it was last seen; before, as if it were cheap."""
 
     def choose(self, now: Situation) -> Choice:
         worth = {zone: usd for zone, usd in now.spot_prices.items() if usd < self._terms.on_demand_price}
         if len(worth) < len(now.spot_prices):
             now = replace(now, spot_prices=worth)
         self._belief.see(bool(worth))
+        self._ages = {zone: self._ages.get(zone, 0) + 1 for zone in worth}
+        if worth:
+            self._price_ratio = min(worth.values()) / self._terms.on_demand_price
         return guarded(self._terms, now, self._wanted(now))
 
     def _wanted(self, now: Situation) -> Choice:
@@ -42,12 +50,26 @@ class Own:
         if slack <= 0:
             return ON_DEMAND
         advice = Advice(
-            self._belief.weights(),
-            age=self._belief.age,
+            pace_up=self._belief.pace_up,
+            pace_down=self._belief.pace_down,
+            age_hours=self._belief.age_hours,
             work=work / self._restart_s,
             slack=slack / self._restart_s,
+            tick=self._terms.gap_s / self._restart_s,
+            restart_hours=self._restart_s / 3600,
+            price_ratio=self._price_ratio,
         )
-        return _with_spot(advice, now) if now.spot_prices else _without_spot(advice, now)
+        return _with_spot(advice, now, self._best_zone(now)) if now.spot_prices else _without_spot(advice, now)
+
+    def _best_zone(self, now: Situation) -> Choice:
+        """By price, and by the restart that is to be expected in the next hour: what has lasted, lasts."""
+
+        def hourly(zone: str) -> float:
+            age = (self._ages[zone] - 0.5) * self._terms.gap_s / 3600
+            lost = self._belief.pace_up * UP.exposure(age, age + 1)
+            return now.spot_prices[zone] * (1 + lost * self._restart_s / 3600)
+
+        return min(now.spot_prices, key=lambda zone: (hourly(zone), zone))
 
 
 def _without_spot(advice: Advice, now: Situation) -> Choice:
@@ -56,13 +78,11 @@ def _without_spot(advice: Advice, now: Situation) -> Choice:
     return IDLE if idling < 0 else ON_DEMAND
 
 
-def _with_spot(advice: Advice, now: Situation) -> Choice:
+def _with_spot(advice: Advice, now: Situation, zone: Choice) -> Choice:
     if now.held == ON_DEMAND:
-        spot, idle = advice.difference(Question.UP_SPOT_OR_KEEP), advice.difference(Question.UP_IDLE_OR_KEEP)
-        costs = {ON_DEMAND: 0.0, stay_or_cheapest(now): spot, IDLE: idle}
-    else:
-        spot, bought = advice.difference(Question.UP_SPOT_OR_IDLE), advice.difference(Question.UP_ON_DEMAND_OR_IDLE)
-        costs = {stay_or_cheapest(now): spot, ON_DEMAND: bought, IDLE: 0.0}
+        return zone if advice.difference(Question.UP_SPOT_OR_KEEP) < 0 else ON_DEMAND
+    spot, bought = advice.difference(Question.UP_SPOT_OR_IDLE), advice.difference(Question.UP_ON_DEMAND_OR_IDLE)
+    costs = {zone: spot, ON_DEMAND: bought, IDLE: 0.0}
     return min(costs, key=costs.__getitem__)
 
 
