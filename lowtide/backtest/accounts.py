@@ -17,6 +17,8 @@ BUCKETS = 240
 LEAST_CHARGED = timedelta(seconds=60)
 """AWS bills Linux instances by the second, a minute at least."""
 HOUR = timedelta(hours=1)
+HANDOVER = "handover"
+"""Nothing is missing: a worker with room is about to ask for the job."""
 
 
 @dataclass(slots=True)
@@ -134,7 +136,7 @@ class Accounts:
         self._since = now
         if not span:
             return
-        why = "starting" if told is None or told.first is None else told.first
+        why = HANDOVER if told is None or told.first is None else told.first
         hours = span / HOUR
         if self._queued:
             self.waiting_jobs[why] += self._queued * hours

@@ -159,6 +159,14 @@ class ControlPlane:
         begun = self._begun
         return {"unfulfilled_since": begun.unfulfilled_since, "launch_times": begun.launch_times}
 
+    def sent(self, now: datetime) -> datetime | None:
+        """When to look because a job was queued: now, unless it waits alone and an instance has room for it, which a
+        pass would plan it for and do nothing else. None: never."""
+        yard = self.yard
+        if yard.waiting > 1 or yard.pool.warm_instances or self._begun.unfulfilled_since is not None:
+            return now
+        return None if any(map(yard.claim, yard.instances)) else now
+
     def turned(self, now: datetime) -> datetime | None:
         """When to look because a worker has just come or ended a job: now, unless nothing waits, nothing is leaving and
         nothing is too much, since a pass would then find nothing to do before the instance has been idle for its
@@ -166,7 +174,8 @@ class ControlPlane:
         pool, instances = self.yard.pool, self.yard.instances.values()
         fallback = pool.on_demand_fallback is not None or pool.max_instance_lifetime is not None
         leaving = any(each.state is InstanceState.DRAINING or each.kept_for for each in instances)
-        if self.yard.waiting or leaving or fallback or pool.schedules or len(instances) > pool.max_instances:
+        lacking = self.yard.waiting or self._begun.unfulfilled_since is not None
+        if lacking or leaving or fallback or pool.schedules or len(instances) > pool.max_instances:
             return now
         ends = [idle_ends(each, pool) for each in instances if not self.yard.busy(each.instance_id) and each.idle_since]
         first = min((at for at in ends if at > now), default=None)

@@ -43,8 +43,12 @@ class Follower:
                 self._end(there, len(there) - desired, now)
         return Looked(told=self._told(wish, missing, refusals), due=self._due(wish, missing, now))
 
+    def sent(self, now: datetime) -> datetime | None:
+        """A job was queued: a rule looks at once."""
+        return now
+
     def turned(self, now: datetime) -> datetime | None:
-        """A worker has come or ended a job: a rule looks at once."""
+        """A worker has come or ended a job: likewise."""
         return now
 
     def gone(self, instance_id: str, now: datetime) -> datetime | None:

@@ -75,8 +75,12 @@ class Played:
 class Controller(Protocol):
     def look(self, now: datetime) -> Looked: ...
 
+    def sent(self, now: datetime) -> datetime | None:
+        """When to look because a job was queued; None: not for that."""
+        ...
+
     def turned(self, now: datetime) -> datetime | None:
-        """When to look because a worker has come or ended a job; None: not for that."""
+        """When to look because a worker has come or ended a job: likewise."""
         ...
 
     def gone(self, instance_id: str, now: datetime) -> datetime | None:
@@ -239,7 +243,8 @@ class Play:
         self._counted(place, now)
         for instance_id in list(place.yard.instances):
             self._poll(place, instance_id, now)
-        self._ring(place, now)
+        if (at := place.control.sent(now)) is not None:
+            self._ring(place, at)
 
     def _poll(self, place: _Place, instance_id: str, now: datetime) -> None:
         """A worker with room finds out that something waits: when it next asks, on the average half its wait later."""
@@ -263,7 +268,8 @@ class Play:
             self._claim(place, instance_id, now)
 
     def _claim(self, place: _Place, instance_id: str, now: datetime) -> None:
-        for entry, part in place.yard.claim(instance_id):
+        given = place.yard.claim(instance_id)
+        for entry, part in given:
             progress = place.jobs[entry.job_id]
             self._worked(place, instance_id, now)
             attempt = place.yard.begin(entry, part, instance_id, progress, now)
@@ -271,7 +277,8 @@ class Play:
             attempt.ends_at = now + again + progress.job.work - progress.saved
             fence = attempt.lease.fence
             self._at(attempt.ends_at, partial(self._finished, place, instance_id, entry.job_id, fence))
-        self._counted(place, now)
+        if given:
+            self._counted(place, now)
 
     def _finished(self, place: _Place, instance_id: str, job_id: str, fence: int, now: datetime) -> None:
         running = place.yard.running.get(instance_id, {}).get(job_id)

@@ -76,6 +76,10 @@ class Yard:
     """Instances that have had the one job of their life."""
     turned_at: dict[str, datetime] = field(default_factory=dict[str, datetime])
     """When each last took or ended a job, or its worker first called."""
+    spent: set[str] = field(default_factory=set[str])
+    """Instances that have room for auxiliary jobs alone."""
+    _auxiliary: int = 0
+    """Auxiliary jobs in the queue."""
     _queue: list[tuple[Rank, QueuedJob]] = field(default_factory=list[tuple[Rank, QueuedJob]])
     _counted: dict[object, float] = field(default_factory=dict[object, float])
 
@@ -84,10 +88,15 @@ class Yard:
     def enqueue(self, job: Job, now: datetime, *, interruptions: int) -> None:
         entry = queued(job, now, interruptions=interruptions)
         insort(self._queue, (_rank(entry), entry), key=lambda each: each[0])
+        self._auxiliary += _is_auxiliary(entry)
 
     def dequeue(self, job_id: str) -> QueuedJob | None:
         found = next((n for n, (_, entry) in enumerate(self._queue) if entry.job_id == job_id), None)
-        return None if found is None else self._queue.pop(found)[1]
+        if found is None:
+            return None
+        entry = self._queue.pop(found)[1]
+        self._auxiliary -= _is_auxiliary(entry)
+        return entry
 
     @property
     def waiting(self) -> int:
@@ -143,9 +152,10 @@ class Yard:
 
     def claimable(self, instance: Instance) -> TypeFacts | None:
         """The facts of an instance that may be given jobs now; None: it may not."""
-        if instance.state is not InstanceState.RUNNING or self.pool.paused or instance.instance_id in self.used_up:
+        name = instance.instance_id
+        if instance.state is not InstanceState.RUNNING or self.pool.paused or name in self.used_up:
             return None
-        if self.terms.one_job_each and self.busy(instance.instance_id):
+        if (name in self.spent and not self._auxiliary) or (self.terms.one_job_each and self.busy(name)):
             return None
         return facts_of(instance, self.pool)
 
@@ -153,8 +163,7 @@ class Yard:
         """What the instance would be given now, in rank order: what fits beside what it has and may run there; behind
         the job that it is kept for, auxiliary jobs alone."""
         instance = self.instances[instance_id]
-        facts = self.claimable(instance)
-        if facts is None or not self._queue:
+        if not self._queue or (facts := self.claimable(instance)) is None:
             return []
         market = market_of(instance.capacity_type, instance.price_limit, facts)
         used = self.used(instance_id)
@@ -168,7 +177,7 @@ class Yard:
                     used = used.with_(part)
                     if self.terms.one_job_each:
                         break
-                elif _full(used, facts, self.pool):
+                elif _is_spent(used, facts) and used.aux >= self.pool.max_aux_containers_per_agent:
                     break
             behind = behind or entry.job_id == instance.kept_for
         return found
@@ -198,12 +207,16 @@ class Yard:
         self.turned_at[instance_id] = now
         if self.terms.once:
             self.used_up.add(instance_id)
+        facts = facts_of(self.instances[instance_id], self.pool)
+        if facts is not None and _is_spent(self.used(instance_id), facts):
+            self.spent.add(instance_id)
         return attempt
 
     def end(self, instance_id: str, job_id: str, now: datetime) -> Running:
         """The lease ends; an instance without another is idle from now on."""
         held = self.running[instance_id]
         attempt = held.pop(job_id)
+        self.spent.discard(instance_id)
         self.turned_at[instance_id] = now
         if not held:
             del self.running[instance_id]
@@ -225,8 +238,11 @@ def _over(instance: Instance) -> bool:
     return instance.observed_state in ("terminated", "gone")
 
 
-def _full(used: Used, facts: TypeFacts, pool: Pool) -> bool:
-    """Nothing at all fits any more."""
+def _is_auxiliary(entry: QueuedJob) -> bool:
+    return entry.slots == 0 and entry.resources is None
+
+
+def _is_spent(used: Used, facts: TypeFacts) -> bool:
+    """Nothing that takes anything fits any more."""
     taken, room = used.load(facts), whole(facts)
-    spent = taken.vcpus >= room.vcpus or taken.memory >= room.memory > 0
-    return spent and used.aux >= pool.max_aux_containers_per_agent
+    return taken.vcpus >= room.vcpus or taken.memory >= room.memory > 0
