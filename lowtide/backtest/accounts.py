@@ -71,6 +71,14 @@ class Stint:
     busy_seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    at: datetime
+    instance_type: str
+    zone: str
+    capacity_type: CapacityType
+
+
 @dataclass(slots=True)
 class Accounts:
     """Of one pool."""
@@ -87,8 +95,7 @@ class Accounts:
     idle: timedelta = timedelta(0)
     """Time of instances without any job, booting included."""
     instance_time: timedelta = timedelta(0)
-    launched: Counter[str] = field(default_factory=Counter[str])
-    """By capacity type."""
+    launches: list[Launched] = field(default_factory=list[Launched])
     interrupted_instances: int = 0
     refusals: Counter[str] = field(default_factory=Counter[str])
     """EC2's refusals by code, one for each offering and request."""
@@ -147,7 +154,14 @@ class Accounts:
     # --- money --------------------------------------------------------------------------------------------------------
 
     def came(self, instance: Instance, on_demand_price: Decimal | None) -> None:
-        self.launched[str(instance.capacity_type)] += 1
+        self.launches.append(
+            Launched(
+                at=instance.launched_at,
+                instance_type=instance.instance_type,
+                zone=instance.zone,
+                capacity_type=instance.capacity_type,
+            )
+        )
         self._stints[instance.instance_id] = Stint(
             launched_at=instance.launched_at,
             instance_type=instance.instance_type,

@@ -257,7 +257,9 @@ class ControlPlane:
                 for job_id in action.job_ids:
                     self.effects.give_up(yard, job_id, now)
             case Repeat() | Close() | ReturnJob() | ParkQueued():
-                raise AssertionError(f"{action} needs a lost answer, a lost lease or a deleted pool: there is none here")
+                raise AssertionError(
+                    f"{action} needs a lost answer, a lost lease or a deleted pool: there is none here"
+                )
         return Outcome(action=type(action).__name__.lower(), why=action.why, result=Result.DONE)
 
     def _launch(self, action: Launch, snapshot: Snapshot, now: datetime) -> Outcome:

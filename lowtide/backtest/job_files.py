@@ -61,7 +61,9 @@ class Drawn:
     seed: int = 1
 
 
-def jobs_of(path: Path, *, width: Width = Width.SLOTS, drawn: Drawn | None = None, pool: str | None = None) -> list[Job]:
+def jobs_of(
+    path: Path, *, width: Width = Width.SLOTS, drawn: Drawn | None = None, pool: str | None = None
+) -> list[Job]:
     """Every job of the file, in the order of submission. `pool`: of jobs that name none. Raises WrongFile."""
     name = path.name.removesuffix(".gz")
     with wrong_at(path):

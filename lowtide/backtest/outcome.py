@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from lambdas.domain.pools import CapacityType
 from lowtide.backtest.accounts import HANDOVER
 from lowtide.backtest.play import Assumptions, Played
 from lowtide.backtest.yard import Progress
@@ -76,7 +77,10 @@ def _scenario(scenario: Scenario) -> dict[str, Any]:
         "idle_usd": round(float(sum(each.idle_usd for each in accounts)), 4),
         "instance_hours": _hours(sum((each.instance_time for each in accounts), timedelta(0))),
         "idle_hours": _hours(sum((each.idle for each in accounts), timedelta(0))),
-        "launched": {kind: sum(each.launched[kind] for each in accounts) for kind in ("spot", "on-demand")},
+        "launched": {
+            str(kind): sum(launch.capacity_type is kind for each in accounts for launch in each.launches)
+            for kind in CapacityType
+        },
         "instances_taken_back": sum(each.interrupted_instances for each in accounts),
         "jobs": _jobs(scenario.played, every, end),
         "waiting_seconds": _waiting(every, end),

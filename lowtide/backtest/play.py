@@ -410,7 +410,9 @@ class Play:
     def _reclaim(self, now: datetime) -> None:
         if self._reclaim_at is not None and self._reclaim_at <= now:
             self._reclaim_at = None
-            ending = [i for place in self.places for i, each in place.yard.instances.items() if each.ends_at is not None]
+            ending = [
+                i for place in self.places for i, each in place.yard.instances.items() if each.ends_at is not None
+            ]
             for taken in self.exchange.taken(now, ending):
                 self._taken(self._where[taken.instance_id], taken, now)
         self._await_reclaim(now)

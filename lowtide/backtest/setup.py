@@ -50,9 +50,7 @@ def region_of(zone: str) -> str:
     return _LETTER.sub("", zone)
 
 
-def scene(
-    tracks: Sequence[Track], jobs: Sequence[Job], *, region: str | None, days: float | None, seed: int
-) -> Scene:
+def scene(tracks: Sequence[Track], jobs: Sequence[Job], *, region: str | None, days: float | None, seed: int) -> Scene:
     """Raises Unplayable."""
     notes: list[str] = []
     chosen, region = _in_region(tracks, region, notes)
@@ -102,7 +100,10 @@ def _together(tracks: Sequence[Track], jobs: Sequence[Job], notes: list[str]) ->
     first, last = period(jobs)
     dated = [track for track in tracks if track.begin != UNDATED]
     if dated:
-        begin, end = max(t.begin for t in dated), max((t.prices or t.capacity).end for t in dated if t.prices or t.capacity)
+        begin, end = (
+            max(t.begin for t in dated),
+            max((t.prices or t.capacity).end for t in dated if t.prices or t.capacity),
+        )
         if first > end or last < begin:
             by = begin - first
             jobs = [job.moved(by) for job in jobs]
@@ -157,7 +158,9 @@ def _without_account(entry: PoolEntry) -> tuple[PoolEntry, list[str]]:
         interface = provider.network_interface
         changes |= {"subnet_ids": None}
         changes |= {"network_interface": interface and interface.model_copy(update={"subnet_id": None})}
-        notes.append(f"pool {entry.pool_name}: its subnets are not looked up; it launches into every zone of the market")
+        notes.append(
+            f"pool {entry.pool_name}: its subnets are not looked up; it launches into every zone of the market"
+        )
     return entry.model_copy(update={"provider": provider.model_copy(update=changes)}), notes
 
 
@@ -194,7 +197,9 @@ def _unknown_offerings(pools: Sequence[Pool], scene: Scene) -> list[str]:
             if pool.spot and not any(conditions.knows(Offering(facts.name, zone)) for zone in scene.zones)
         ]
         if unknown and len(unknown) == len(pool.types):
-            raise Unplayable(f"pool {pool.name}: the market has no record of {', '.join(unknown)}: name one with --market")
+            raise Unplayable(
+                f"pool {pool.name}: the market has no record of {', '.join(unknown)}: name one with --market"
+            )
         if unknown:
             notes.append(f"pool {pool.name}: no record of {', '.join(unknown)}, which is never to be had as spot")
     return notes

@@ -33,22 +33,32 @@ def pool(
     jobs: Annotated[str, typer.Option(help="Jobs: a .jsonl, .swf, .swf.gz or .csv file, or `ledger` for the stack's.")],
     rule: Annotated[
         list[str] | None,
-        typer.Option(help="Also play the first file by a peer's rule: see docs/backtests.md. May be given several times."),
+        typer.Option(
+            help="Also play the first file by a peer's rule: see docs/backtests.md. May be given several times."
+        ),
     ] = None,
     pool_name: Annotated[str | None, typer.Option("--pool", help="The pool of jobs that name none.")] = None,
-    region: Annotated[str | None, typer.Option(help="Of a market with zones of several Regions, the one to play.")] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Of a market with zones of several Regions, the one to play.")
+    ] = None,
     days: Annotated[float | None, typer.Option(help="Only the first days of the jobs.", min=0.01, max=366)] = None,
     count: Annotated[int, typer.Option(help="How many jobs of a file without submissions.", min=1)] = 10_000,
-    width: Annotated[str, typer.Option(help="A processor of a workload log is one of: slots, vcpus; or one.")] = "slots",
+    width: Annotated[
+        str, typer.Option(help="A processor of a workload log is one of: slots, vcpus; or one.")
+    ] = "slots",
     depth: Annotated[int, typer.Option(help="Instances an offering holds while a record says available.", min=1)] = 4,
     catalogue: Annotated[
         Path | None, typer.Option(help="Instance types with their prices, as CSV; default: AWS's, or the built-in one.")
     ] = None,
-    boot: Annotated[str | None, typer.Option(help="From launch to the worker's first call; default 2m, or measured.")] = None,
+    boot: Annotated[
+        str | None, typer.Option(help="From launch to the worker's first call; default 2m, or measured.")
+    ] = None,
     checkpoint: Annotated[str, typer.Option(help="How often jobs save, or never.")] = "5m",
     restart: Annotated[str, typer.Option(help="What an attempt after an interruption needs first.")] = "0s",
     seed: Annotated[int, typer.Option(help="Of whatever is drawn.", min=0)] = 1,
-    out: Annotated[Path | None, typer.Option(help="HTML file to write; default backtest.html, none with --json.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file to write; default backtest.html, none with --json.")
+    ] = None,
     stack: Stack = DEFAULT_STACK,
     as_json: AsJson = False,
 ) -> None:
@@ -141,7 +151,9 @@ def _document(asked: _Asked) -> dict[str, Any]:
     boot = asked.boot or _measured(asked, files, deployment, notes)
     assumptions = Assumptions(checkpoint=asked.checkpoint, restart=asked.restart, seed=asked.seed)
     if boot is not None:
-        assumptions = replace(assumptions, boot=boot, bare_metal_boot=boot if asked.boot else assumptions.bare_metal_boot)
+        assumptions = replace(
+            assumptions, boot=boot, bare_metal_boot=boot if asked.boot else assumptions.bare_metal_boot
+        )
     plays: list[tuple[str, str, Play]] = []
     names = _names(asked.files)
     for number, (path, file) in enumerate(files):
@@ -206,7 +218,9 @@ def _played(plays: Sequence[tuple[str, str, Any]]) -> list[tuple[str, str, Any]]
 # --- inputs -----------------------------------------------------------------------------------------------------------
 
 
-def _jobs(asked: _Asked, files: Sequence[Any], deployment: Deployment | None, notes: list[str]) -> tuple[list[Any], str]:
+def _jobs(
+    asked: _Asked, files: Sequence[Any], deployment: Deployment | None, notes: list[str]
+) -> tuple[list[Any], str]:
     from lowtide.backtest.job_files import Drawn, Width, jobs_of
 
     if asked.jobs == LEDGER:
@@ -276,9 +290,7 @@ def _market(
     return tracks, ", ".join(names)
 
 
-def _facts(
-    asked: _Asked, files: Sequence[Any], region: str, deployment: Deployment | None, notes: list[str]
-) -> Any:
+def _facts(asked: _Asked, files: Sequence[Any], region: str, deployment: Deployment | None, notes: list[str]) -> Any:
     from lowtide.backtest import types
     from lowtide.backtest.account import types_of
     from lowtide.poolfile.resolve import Facts
@@ -294,9 +306,7 @@ def _facts(
     return Facts(region=region, listings=found.listings, prices=found.prices, zones_of_subnets={})
 
 
-def _measured(
-    asked: _Asked, files: Sequence[Any], deployment: Deployment | None, notes: list[str]
-) -> timedelta | None:
+def _measured(asked: _Asked, files: Sequence[Any], deployment: Deployment | None, notes: list[str]) -> timedelta | None:
     if asked.jobs != LEDGER or deployment is None:
         return None
     from lowtide.backtest.account import measured_boot
