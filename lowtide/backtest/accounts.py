@@ -1,4 +1,4 @@
-"""What a backtest adds up while it plays: money, time and what was missing why. Numbers over time as means of buckets."""
+"""What a backtest adds up while it plays: money, time, what was missing why. Lines over time are means of buckets."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """EC2 in a backtest: requests answered and instances taken back by the spot market's own rules (lowtide/market).
 
-`fleet.allocate` decides who gives what and in which words EC2 refuses; `reclaim` decides who has to go and how an end is
-announced. Only what a control plane of its own would add is left out: listing lags, quotas and request rates.
+`fleet.allocate` decides who gives what and in which words EC2 refuses; `reclaim` decides who has to go and how an end
+is announced. Only what a control plane of its own would add is left out: listing lags, quotas and request rates.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -8,8 +8,9 @@ JSON Lines (`.jsonl`): the fields of a message (contract section 3; `command` ma
 Standard Workload Format (`.swf`, `.swf.gz`): fields 2 (submit time), 4 (run time) and 5 (processors), with
 `UnixStartTime` of its header. Jobs without a run time are left out.
 
-CSV (`.csv`): columns `run_seconds` (or `runtime`) and, if there are any, `submitted_at`, `slots`, `pool`, `id`, `priority`,
-`deadline`. Without `submitted_at` the jobs' order and submissions are drawn: so many, evenly over the days, by a seed.
+CSV (`.csv`): columns `run_seconds` (or `runtime`) and, if there are any, `submitted_at`, `slots`, `pool`, `id`,
+`priority`, `deadline`. Without `submitted_at` the jobs' order and submissions are drawn: so many, evenly over the days,
+by a seed.
 """
 
 import csv
@@ -237,7 +238,7 @@ def _tabled(row: Mapping[str, Any], number: int) -> Job | None:
 
 
 def _drawn(jobs: list[Job], drawn: Drawn) -> list[Job]:
-    """So many of them, sent at instants drawn evenly over the days: arrivals of a Poisson process, given their number."""
+    """So many of them, sent at instants drawn evenly over the days: a Poisson process's, given their number."""
     chance = random.Random(drawn.seed)  # noqa: S311 (a draw of jobs, no secret)
     chosen = chance.sample(jobs, min(drawn.count, len(jobs)))
     instants = sorted(chance.uniform(0, drawn.days * 86_400) for _ in chosen)

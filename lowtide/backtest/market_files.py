@@ -25,6 +25,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,7 @@ def _prices(read: Mapping[str, Any], begin: datetime, gap: float, length: float)
 
 
 def _changes(points: Sequence[tuple[float, Any]]) -> dict[str, Any]:
-    kept = [points[0], *(b for a, b in zip(points, points[1:], strict=False) if a[1] != b[1])]
+    kept = [points[0], *(b for a, b in pairwise(points) if a[1] != b[1])]
     return {"offsets": tuple(at for at, _ in kept), "values": tuple(value for _, value in kept)}
 
 

@@ -30,6 +30,7 @@ class Follower:
     _memory: Any = None
 
     def look(self, now: datetime) -> Looked:
+        self._terminate([each for each in self.yard.used_up if self._has_had_its_job(each)], now)
         wish = self.rule.decide(self._view(now))
         self._memory = wish.memory
         missing, refusals = 0, list[Refusal]()
@@ -53,6 +54,7 @@ class Follower:
 
     def gone(self, instance_id: str, now: datetime) -> datetime | None:
         del self.yard.instances[instance_id]
+        self.yard.used_up.discard(instance_id)
         return now
 
     def _view(self, now: datetime) -> View:
@@ -72,7 +74,6 @@ class Follower:
             use=self._use(instance),
             launched_at=instance.launched_at,
             idle_since=instance.idle_since,
-            spent=instance.instance_id in self.yard.used_up,
         )
 
     def _use(self, instance: Instance) -> Use:
@@ -105,11 +106,19 @@ class Follower:
 
     def _end(self, there: list[Instance], count: int, now: datetime) -> None:
         idle = [each for each in there if self._use(each) is Use.IDLE]
-        idle.sort(key=lambda each: (each.instance_id not in self.yard.used_up, each.idle_since or now))
-        ending = [each.instance_id for each in idle[:count]]
-        for each in ending:
+        idle.sort(key=lambda each: each.idle_since or now)
+        self._terminate([each.instance_id for each in idle[:count]], now)
+
+    def _has_had_its_job(self, instance_id: str) -> bool:
+        """And may end by itself; one that EC2 takes ends anyway."""
+        instance = self.yard.instances.get(instance_id)
+        there = instance is not None and instance.termination_requested_at is None and instance.ends_at is None
+        return there and not self.yard.busy(instance_id)
+
+    def _terminate(self, instance_ids: list[str], now: datetime) -> None:
+        for each in instance_ids:
             self.yard.drain(each, self.rule.title, now)
-        self.effects.terminate(self.yard, ending, now)
+        self.effects.terminate(self.yard, instance_ids, now)
 
     def _told(self, wish: Wish, missing: int, refusals: list[Refusal]) -> Told:
         classes = {rule_for(each.code, each.message).reason_class for each in refusals}

@@ -167,7 +167,7 @@ class Play:
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def run(self, progress: Callable[[float], None] = lambda _: None) -> list[Played]:
-        """To the end: every job done, every pool at rest, the period over. `progress` is told the share that is done."""
+        """To the end: every job done, every pool at rest, the period over. `progress` is told the share done."""
         end = self.begin + max((self.until - self.begin) * LONGEST_AFTER, self.until - self.begin + WEEK)
         total, told = max(1, self._left), 0
         now = self.begin

@@ -1,7 +1,7 @@
 """A recorded market as `lowtide.market.model.Conditions`: what is known of prices and capacity, step by step. Pure.
 
-What a record does not say is filled in one way only, and told (docs/backtests.md): before its first step a price is that
-step's, after its last one it stays; availability that is shorter than the jobs' period starts again.
+What a record does not say is filled in one way only, and told (docs/backtests.md): before its first step a price is
+that step's, after its last one it stays; availability that is shorter than the jobs' period starts again.
 """
 
 import math
@@ -10,11 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Generic, TypeVar
 
 from lowtide.market.model import ALL, PLENTY, Lifecycle, Offering
 
 T = TypeVar("T")
+NEVER_SOLD = Decimal(10_000)
+"""USD per hour of an offering without recorded prices: above any limit, so that no pool ever asks for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,7 @@ class Steps(Generic[T]):
         """Points in any order, at least one; where two are of one instant the later one counts."""
         ordered = sorted(dict(points).items(), key=lambda point: point[0])
         begin = ordered[0][0]
-        kept = [ordered[0], *(b for a, b in zip(ordered, ordered[1:], strict=False) if a[1] != b[1])]
+        kept = [ordered[0], *(b for a, b in pairwise(ordered) if a[1] != b[1])]
         offsets = tuple((at - begin).total_seconds() for at, _ in kept)
         return cls(begin=begin, offsets=offsets, values=tuple(value for _, value in kept))
 
@@ -86,6 +89,10 @@ class Track:
     def begin(self) -> datetime:
         return min(each.begin for each in (self.prices, self.capacity) if each is not None)
 
+    @property
+    def end(self) -> datetime:
+        return max(each.end for each in (self.prices, self.capacity) if each is not None)
+
     def moved(self, by: timedelta) -> "Track":
         return Track(
             instance_type=self.instance_type,
@@ -104,12 +111,10 @@ class RecordedMarket:
 
     prices: Mapping[Offering, Steps[Decimal]]
     held: Mapping[Offering, Steps[int]]
-    otherwise: Mapping[str, Decimal]
-    """On-demand prices by type: what an offering without recorded prices costs."""
 
     def price(self, offering: Offering, at: datetime) -> Decimal:
         steps = self._of(self.prices, offering)
-        return self.otherwise.get(offering.instance_type, Decimal(1)) if steps is None else steps.at(at)
+        return NEVER_SOLD if steps is None else steps.at(at)
 
     def capacity(self, offering: Offering, lifecycle: Lifecycle, at: datetime) -> int:
         if lifecycle is Lifecycle.ON_DEMAND:
@@ -133,9 +138,8 @@ class RecordedMarket:
         return steps.get(Offering(ALL, offering.zone)) if found is None else found
 
 
-def market_of(tracks: Sequence[Track], on_demand: Mapping[str, Decimal]) -> RecordedMarket:
+def market_of(tracks: Sequence[Track]) -> RecordedMarket:
     return RecordedMarket(
         prices={Offering(t.instance_type, t.zone): t.prices for t in tracks if t.prices is not None},
         held={Offering(t.instance_type, t.zone): t.capacity for t in tracks if t.capacity is not None},
-        otherwise=on_demand,
     )

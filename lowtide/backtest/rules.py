@@ -1,9 +1,9 @@
 """Peers' rules of how many instances there should be: pure functions of a view, written from documented behaviour.
 
-All rules get the same market, the same jobs, the same boot times and the same instances: the pool's first type, in every
-zone, under the pool's price limit. Where a peer lacks something that costs it dearly and is not its rule (Determined
-launches into one subnet; the GitHub runners' scaler does not send an interrupted job again) it is given here: what is
-compared is the rule. Their workers take a waiting job at once; only Lowtide's own ask in turns.
+All rules get the same market, the same jobs, the same boot times and the same instances: the pool's first type, in
+every zone, under the pool's price limit. Where a peer lacks something that costs it dearly and is not its rule
+(Determined launches into one subnet; the GitHub runners' scaler does not send an interrupted job again) it is given
+here: what is compared is the rule. Their workers take a waiting job at once; only Lowtide's own ask in turns.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,8 +35,6 @@ class Seen:
     use: Use
     launched_at: datetime
     idle_since: datetime | None
-    spent: bool
-    """It has had the one job of its life and takes no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +58,8 @@ class View:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     desired: Mapping[str, int]
-    """Instances wanted, by type. Beyond what is there new ones are asked for; of what is too many, idle ones end, the
-    spent ones and then those idle for longest first. A busy one is never ended."""
+    """Instances wanted, by type. Beyond what is there new ones are asked for; of what is too many, idle ones end, those
+    idle for longest first. A busy one is never ended."""
     look_at: datetime | None = None
     """When time alone may change the answer."""
     memory: Any = None
@@ -86,8 +84,8 @@ def determined(view: View) -> Wish:
     """Determined's scale decider.
 
     Source: determined-ai/determined @c1e9c6d, master/internal/rm/agentrm: scaling.go (calculateDesiredNewAgentNum) and
-    provisioner/scaledecider/scale_decider.go. The slots of the tasks that are not scheduled are summed up and divided by
-    an agent's slots; tasks that are neither within an agent nor a multiple of it are left out; nothing is packed. Then
+    provisioner/scaledecider/scale_decider.go. The slots of the tasks that are not scheduled are summed up and divided
+    by an agent's slots; tasks neither within an agent nor a multiple of it are left out; nothing is packed. Then
 
         launch = max(0, clamp(min - instances, new - recently launched, max - instances))
 
@@ -128,23 +126,21 @@ def one_per_message(view: View) -> Wish:
     Source: github-aws-runners/terraform-aws-github-runner @4475534: control-plane/src/scale-runners/scale-up.ts
     (`new = max(0, min(jobs, max - current))` for the messages whose job is still queued after the webhook's delay) and
     scale-down.ts (every five minutes, idle runners that have run for the minimum time, the oldest first). A message
-    whose instance is still booting has been served. A runner runs one job at a time. An ephemeral runner, which has had
-    its job, ends by itself.
+    whose instance is still booting has been served. A runner runs one job at a time; an ephemeral one ends by itself
+    when it has had its job (Terms.once).
     """
     pool, name, now = view.pool, view.pool.types[0].name, view.now
     there = len(view.instances)
     due = [job for job in view.waiting if now - job.queued_at >= WEBHOOK_DELAY]
     new = max(0, min(len(due) - len(view.of(Use.LAUNCHING)), pool.max_instances - there))
     idle = view.of(Use.IDLE)
-    spent = sum(each.spent for each in idle)
-    unspent = [each for each in idle if not each.spent]
     at_schedule = (now - _EPOCH) % SCALE_DOWN_EVERY == timedelta(0)
-    over = sum(now - each.launched_at >= MIN_RUNNING_TIME for each in unspent) if at_schedule else 0
-    over = min(over, max(0, there - spent - pool.min_instances))
+    over = sum(now - each.launched_at >= MIN_RUNNING_TIME for each in idle) if at_schedule else 0
+    over = min(over, max(0, there - pool.min_instances))
     instants = [job.queued_at + WEBHOOK_DELAY for job in view.waiting]
-    instants += [now + SCALE_DOWN_EVERY - (now - _EPOCH) % SCALE_DOWN_EVERY] if unspent else []
+    instants += [now + SCALE_DOWN_EVERY - (now - _EPOCH) % SCALE_DOWN_EVERY] if idle else []
     return Wish(
-        desired={name: there - spent - over + new},
+        desired={name: there - over + new},
         look_at=min((at for at in instants if at > now), default=None),
     )
 
@@ -171,11 +167,11 @@ class _Alarms:
 def target_tracking(view: View) -> Wish:
     """An Auto Scaling group that tracks the backlog of a queue per instance.
 
-    Source: Amazon EC2 Auto Scaling user guide, "Scaling based on Amazon SQS" (as2-using-sqs-queue: backlog per instance =
-    messages to be taken / instances in service; the target = the acceptable wait / the mean time of a job) and "Target
-    tracking scaling policies" (alarms of 3 and of 15 periods of a minute; capacity in proportion to the metric, in
+    Source: Amazon EC2 Auto Scaling user guide, "Scaling based on Amazon SQS" (as2-using-sqs-queue: backlog per instance
+    = messages to be taken / instances in service; the target = the acceptable wait / the mean time of a job) and
+    "Target tracking scaling policies" (alarms of 3 and of 15 periods of a minute; capacity in proportion to the metric, in
     service alone; scale-in held back). The target is never below one message, else one long job would launch many
-    instances. Busy instances are protected from scale-in, as the guide advises. ten minutes' wait is taken as acceptable.
+    instances. Busy instances are protected from scale-in, as the guide advises. Ten minutes' wait is acceptable.
     """
     pool, now = view.pool, view.now
     memory = view.memory if isinstance(view.memory, _Alarms) else _Alarms()

@@ -65,8 +65,7 @@ def scene(tracks: Sequence[Track], jobs: Sequence[Job], *, region: str | None, d
     zones = tuple(sorted({track.zone for track in moved})) or tuple(f"{region}{letter}" for letter in "abc")
     conditions: Conditions = Seeded(seed=seed, epoch=begin)
     if moved:
-        known = {t.instance_type: t.on_demand_price for t in moved if t.on_demand_price is not None}
-        conditions = market_of(moved, known)
+        conditions = market_of(moved)
     return Scene(
         conditions=conditions,
         tracks=tuple(moved),
@@ -100,10 +99,7 @@ def _together(tracks: Sequence[Track], jobs: Sequence[Job], notes: list[str]) ->
     first, last = period(jobs)
     dated = [track for track in tracks if track.begin != UNDATED]
     if dated:
-        begin, end = (
-            max(t.begin for t in dated),
-            max((t.prices or t.capacity).end for t in dated if t.prices or t.capacity),
-        )
+        begin, end = max(track.begin for track in dated), max(track.end for track in dated)
         if first > end or last < begin:
             by = begin - first
             jobs = [job.moved(by) for job in jobs]

@@ -1,7 +1,7 @@
 """What is wrong with a file that a backtest was given: the file, its line and the field, in one sentence."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ class WrongField(ValueError):
 
 
 @contextmanager
-def wrong_at(path: Path, line: int | None = None) -> Iterator[None]:
+def wrong_at(path: Path, line: int | None = None) -> Generator[None]:
     """Turns whatever a value's reader raises into WrongFile with its place."""
     try:
         yield

@@ -17,6 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PLACE = ROOT / ".lowtide" / "bench"
 
 
+class Absent(Exception):
+    """What a benchmark needs and the project does not have; `str()` says where to put it."""
+
+
 def _machine() -> str:
     return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from lambdas.domain.durations import parse_duration
@@ -63,8 +63,8 @@ def pool(
     as_json: AsJson = False,
 ) -> None:
     """What pools would have cost, how long jobs would have waited, and what would have been interrupted and missed."""
-    from lowtide.backtest.wrong import WrongFile  # the engine's import is for this verb alone
     from lowtide.backtest.setup import Unplayable
+    from lowtide.backtest.wrong import WrongFile  # the engine's import is for this verb alone
 
     asked = _Asked(
         files=files,
@@ -136,7 +136,7 @@ def _document(asked: _Asked) -> dict[str, Any]:
     from lowtide.backtest.play import Assumptions, Play
     from lowtide.backtest.rules import LOWTIDE, RULES
     from lowtide.backtest.setup import on_demand_prices, pools_of, routed, scene
-    from lowtide.poolfile.load import PoolFile, read
+    from lowtide.poolfile.load import read
 
     if unknown := sorted(set(asked.rules) - set(RULES)):
         raise Misuse(f"--rule {unknown[0]} is not known: choose of {', '.join(RULES)}")
@@ -211,7 +211,11 @@ def _played(plays: Sequence[tuple[str, str, Any]]) -> list[tuple[str, str, Any]]
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for name, rule, play in plays:
             task = progress.add_task(f"Playing {name}", total=1.0)
-            found.append((name, rule, play.run(lambda done, task=task: progress.update(task, completed=done))))
+
+            def tell(done: float, task: TaskID = task) -> None:
+                progress.update(task, completed=done)
+
+            found.append((name, rule, play.run(tell)))
     return found
 
 
@@ -239,9 +243,9 @@ def _ledger(files: Sequence[Any], deployment: Deployment, notes: list[str]) -> t
 
     found = ledger_jobs(deployment.table, _pool_names(files), deployment.now() - PERIOD)
     if not found.jobs:
+        names = ", ".join(_pool_names(files))
         raise Failure(
-            f"stack {deployment.stack} has no ended jobs of the last {PERIOD.days} days in {', '.join(_pool_names(files))}: "
-            "name a file with --jobs"
+            f"stack {deployment.stack} has no ended jobs of the last {PERIOD.days} days in {names}: name a file instead"
         )
     if found.left_out:
         notes.append(f"{found.left_out:,} jobs of the ledger have not ended, or never ran: they are left out")
@@ -282,9 +286,8 @@ def _market(
         since = first if first >= now - LONGEST else now - min(LONGEST, max(span, timedelta(days=1)))
         found = recorded_prices(deployment.client("ec2"), _type_names(files), since, now)
         if not found:
-            raise Failure(
-                f"EC2 tells no spot price of {', '.join(_type_names(files))} in {deployment.region}: is it their Region?"
-            )
+            names = ", ".join(_type_names(files))
+            raise Failure(f"EC2 tells no spot price of {names} in {deployment.region}: is it their Region?")
         tracks += found
     names = [Path(name).name for name in named] + (["EC2's price history"] if AWS in asked.market else [])
     return tracks, ", ".join(names)

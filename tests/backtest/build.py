@@ -1,6 +1,7 @@
 """Builders of backtests: small markets, jobs and pools; a test spells out only what it is about."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -59,7 +60,6 @@ def market(
     return RecordedMarket(
         prices={Offering(name, zone): steps(*((m, Decimal(p)) for m, p in each)) for zone, each in given.items()},
         held={Offering(name, zone): steps(*each) for zone, each in (held or {}).items()},
-        otherwise={name: Decimal("0.10")},
     )
 
 
@@ -82,7 +82,7 @@ def play(
         on_demand={facts.name: facts.on_demand_price or Decimal(1) for facts in chosen.types},
         begin=BEGIN,
         until=until or max(each.submitted_at for each in jobs),
-        assumptions=Assumptions(**{"boot": BOOT, **assumed}),
+        assumptions=replace(Assumptions(boot=BOOT), **assumed),
         rule=RULES[rule] if rule else None,
     ).run()
     return played
