@@ -37,9 +37,7 @@ POLLED_EARLIER = 4
 """An idle worker waits a quarter of the time that it has been idle (IDLE_GROWTH in lambdas/control/worker_api.py)."""
 CALLERS_A_POLL = 20
 """As there."""
-LONGEST_AFTER = 2
-"""A backtest ends, whatever still waits, after so many times the period of its jobs, and a week at least."""
-WEEK = timedelta(days=7)
+DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +96,7 @@ class _Place:
     jobs: dict[str, Progress] = field(default_factory=dict[str, Progress])
     given_up: dict[str, str] = field(default_factory=dict[str, str])
     never_fits: list[Job] = field(default_factory=list[Job])
+    sent: list[Job] = field(default_factory=list[Job])
     polls: set[str] = field(default_factory=set[str])
     """Instances whose next asking is on the agenda."""
     look_at: datetime | None = None
@@ -154,6 +153,7 @@ class Play:
             place.controller = Follower(rule, yard, self, conditions, zones, mean)
         for job in jobs:
             if fits_some_type(job.slots, job.resources, pool):
+                place.sent.append(job)
                 self._at(job.submitted_at, partial(self._sent, place, job))
                 self._left += 1
             else:
@@ -168,7 +168,7 @@ class Play:
 
     def run(self, progress: Callable[[float], None] = lambda _: None) -> list[Played]:
         """To the end: every job done, every pool at rest, the period over. `progress` is told the share done."""
-        end = self.begin + max((self.until - self.begin) * LONGEST_AFTER, self.until - self.begin + WEEK)
+        end = self._last_end()
         total, told = max(1, self._left), 0
         now = self.begin
         while self._agenda:
@@ -199,6 +199,12 @@ class Play:
             )
             for place in self.places
         ]
+
+    def _last_end(self) -> datetime:
+        """When a backtest ends whatever still waits: the period once more after it, or a day and twice the longest job's
+        time if that is more."""
+        longest = max((job.work for place in self.places for job in place.sent), default=timedelta(0))
+        return self.until + max(self.until - self.begin, 2 * longest + DAY)
 
     def _at_rest(self) -> bool:
         """No more is there than the minima keep."""

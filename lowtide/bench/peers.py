@@ -7,6 +7,7 @@ price file beside them.
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -15,6 +16,7 @@ from pathlib import Path
 from rich.progress import track
 
 from lambdas.domain.pools import Pool, TypeFacts
+from lambdas.domain.settings import Settings
 from lowtide.backtest.job_files import Drawn, Width, jobs_of
 from lowtide.backtest.jobs import Job
 from lowtide.backtest.market_files import tracks_of
@@ -35,11 +37,11 @@ MARKETS: Mapping[str, tuple[str, ...]] = {
     "A2a, us-east-2, 2 zones": ("A2a_us-east-2a_v100_1", "A2a_us-east-2b_v100_1"),
     "P2a, us-west-2, 1 zone": ("P2a_us-west-2c_v100_1",),
 }
-_BEATS = ("beats Lowtide", "beats Lowtide, idle 5 min")
 DEPTH = 4
 """Instances that an available zone holds; the traces probe one."""
 LONGEST = timedelta(hours=6)
 """Longer jobs are left out, so that a day's story ends within the next."""
+PROCESSES = 2
 A_DAY = 60
 """Jobs of the log that has no submissions."""
 POOL = Pool(
@@ -62,9 +64,27 @@ POOL = Pool(
 
 SHORT = timedelta(minutes=5)
 """The other idle period that Lowtide is played with: the GitHub runners' own, whatever the pool says."""
-OWN: Mapping[str, tuple[str, Pool]] = {
-    LOWTIDE: ("Lowtide", POOL),
-    "lowtide-short": ("Lowtide, idle 5 min", replace(POOL, max_idle_agent_period=SHORT)),
+EAGER = Settings(capacity_cooldown=timedelta(seconds=30))
+"""A deploy setting: an offering without capacity is left alone for 30 s at first, and 150 s at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """A way of Lowtide's."""
+
+    title: str
+    pool: Pool = POOL
+    settings: Settings = field(default_factory=Settings)
+
+
+OWN: Mapping[str, Own] = {
+    LOWTIDE: Own(title="Lowtide"),
+    "lowtide-short": Own(title="Lowtide, idle 5 min", pool=replace(POOL, max_idle_agent_period=SHORT)),
+    "lowtide-eager": Own(
+        title="Lowtide, idle 5 min, cool-down 30 s",
+        pool=replace(POOL, max_idle_agent_period=SHORT),
+        settings=EAGER,
+    ),
 }
 
 
@@ -76,6 +96,8 @@ class Day:
     log: str
     conditions: RecordedMarket
     zones: tuple[str, ...]
+    number: int
+    """Of the market, from 0."""
     begin: datetime
     jobs: tuple[Job, ...]
 
@@ -130,8 +152,17 @@ def days_of(place: Path) -> list[Day]:
                 first = begin + number * DAY
                 sent = tuple(job.moved(first - _day_begin(jobs) - number * DAY) for job in _of_day(jobs, number))
                 if sent:
-                    day = Day(market=name, log=log, conditions=conditions, zones=zones, begin=first, jobs=sent)
-                    found.append(day)
+                    found.append(
+                        Day(
+                            market=name,
+                            log=log,
+                            conditions=conditions,
+                            zones=zones,
+                            number=number,
+                            begin=first,
+                            jobs=sent,
+                        )
+                    )
     return found
 
 
@@ -166,7 +197,8 @@ def _of_day(jobs: Sequence[Job], number: int) -> list[Job]:
 
 
 def played(day: Day, rule: str) -> Figures:
-    pool = OWN[rule][1] if rule in OWN else POOL
+    own = OWN.get(rule, OWN[LOWTIDE])
+    pool = own.pool
     play = Play(
         [pool],
         {pool.name: day.jobs},
@@ -177,6 +209,7 @@ def played(day: Day, rule: str) -> Figures:
         until=day.begin + DAY,
         assumptions=Assumptions(),
         rule=RULES.get(rule),
+        settings=own.settings,
     )
     outcome = play.run()
     told = document(
@@ -200,16 +233,21 @@ def played(day: Day, rule: str) -> Figures:
     )
 
 
-def peers() -> Result:
-    """Raises Absent where no recorded data is there."""
+def by_all(day: Day) -> dict[str, Figures]:
+    """What each rule made of the day, by name."""
+    return {name: played(day, name) for name in (*OWN, *RULES)}
+
+
+def peers(*, every: int = 1) -> Result:
+    """Of every so-manieth day. Raises Absent where no recorded data is there."""
     place = os.environ.get(ENV_DATA, "")
     if not place or not (Path(place) / "deadline-traces").is_dir():
         raise Absent(f"no recorded data is there: set {ENV_DATA} to the directory that has deadline-traces and jobs")
-    days = days_of(Path(place))
-    names = [*OWN, *RULES]
+    days = [day for day in days_of(Path(place)) if day.number % every == 0]
     sums: dict[tuple[str, str, str], Sums] = {}
-    for day in track(days, "Playing recorded days", transient=True):
-        found = {name: played(day, name) for name in names}
+    with ProcessPoolExecutor(PROCESSES) as processes:
+        told = list(track(processes.map(by_all, days), "Playing recorded days", len(days), transient=True))
+    for day, found in zip(days, told, strict=True):
         for name, each in found.items():
             better = [own for own in OWN if name not in OWN and _both_better(each, found[own])]
             sums.setdefault((day.market, day.log, name), Sums()).add(each, better)
@@ -217,8 +255,8 @@ def peers() -> Result:
     return Result(
         name="peers",
         title="Beside peers' rules on recorded days",
-        about=_about(sums, len(days)),
-        columns=("days", "jobs", "rule", "cost", "mean wait", "95th percentile", "idle", "idle cost", *_BEATS),
+        about=_about(sums, len(days), every),
+        columns=("days", "jobs", "rule", "cost", "mean wait", "95th percentile", "idle", "idle cost", "beats"),
         rows=tuple(rows),
     )
 
@@ -234,35 +272,39 @@ def _row(market: str, log: str, name: str, each: Sums) -> tuple[str, ...]:
     return (
         f"{market}, {log}",
         f"{each.jobs:,}",
-        OWN[name][0] if name in OWN else RULES[name].title,
+        OWN[name].title if name in OWN else RULES[name].title,
         f"${each.cost_usd:,.0f}",
         f"{mean:,.0f} s",
         f"{tail:,.0f} s",
         f"{each.idle_hours:,.0f} h",
         f"${each.idle_usd:,.0f}",
-        *("–" if name in OWN else f"{each.better[own]} of {each.days}" for own in OWN),
+        "–" if name in OWN else f"{', '.join(str(each.better[own]) for own in OWN)} of {each.days}",
     )
 
 
-def _about(sums: Mapping[tuple[str, str, str], Sums], days: int) -> str:
-    told = [_verdict(sums, own, days) for own in OWN]
-    return (
-        f"{' '.join(told)} The last two columns: on how many days the rule was both cheaper and faster, by whatever "
-        f"little. Each recorded day of V100 spot availability ({DEPTH} instances a zone while it is available) is played "
-        f"by itself with the jobs of one day of each log (at most {LONGEST.seconds // 3600} h each, one GPU a job; of the "
-        f"Philly log, which has no submissions, {A_DAY} drawn a day) by Lowtide's own plan and by each peer's rule, "
-        "which lowtide/backtest/rules.py writes down with its source; all have the same pool (12 instances at most, idle "
-        "period 20 minutes, but the GitHub runners' scaler has one of its own), boots of 2 minutes and checkpoints of 5. "
-        "Peers get what their rules lack: every zone, jobs sent again after an interruption, workers that are told of a "
-        "job at once, where Lowtide's ask in turns, and a refused request made anew every 5 to 60 s, where Lowtide "
-        "leaves an offering without capacity alone for 3 to 15 minutes. See [backtests](backtests.md)."
-    )
+def _about(sums: Mapping[tuple[str, str, str], Sums], days: int, every: int) -> str:
+    which = "Every recorded day" if every == 1 else f"One recorded day in {every}"
+    hours = LONGEST.seconds // 3600
+    told = [
+        *(_verdict(sums, own, days) for own in OWN),
+        "The last column: on how many days the rule was both cheaper and faster (mean wait), by whatever little, than each",
+        f"of Lowtide's rows in their order. {which} of V100 spot availability ({DEPTH} instances a zone while it is",
+        f"available) is played by itself with the jobs of one day of each log (at most {hours} h each, one GPU a job; of the",
+        f"Philly log, which has no submissions, {A_DAY} drawn a day) by Lowtide's own plan and by each peer's rule, which",
+        "lowtide/backtest/rules.py writes down with its source; all have the same pool (12 instances at most, idle period",
+        "20 minutes, but the GitHub runners' scaler has one of its own), boots of 2 minutes and checkpoints of 5. Peers",
+        "get what their rules lack: every zone, jobs sent again after an interruption, workers that are told of a job at",
+        "once, where Lowtide's ask in turns, and a refused request made anew every 5 to 60 s, where Lowtide leaves an",
+        "offering without capacity alone for 3 to 15 minutes unless the setting capacity_cooldown says less. See",
+        "[backtests](backtests.md).",
+    ]
+    return " ".join(told)
 
 
 def _verdict(sums: Mapping[tuple[str, str, str], Sums], own: str, days: int) -> str:
     beats = {name: sum(each.better[own] for (_, _, n), each in sums.items() if n == name) for name in RULES}
     found = [f"{RULES[name].title} on {count}" for name, count in beats.items() if count]
-    title = OWN[own][0]
+    title = OWN[own].title
     if not found:
         return f"On none of the {days} days is a peer's rule both cheaper and faster than {title}."
     return f"Of the {days} days, both cheaper and faster than {title}: {', '.join(found)}."

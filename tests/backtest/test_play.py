@@ -8,9 +8,11 @@ import pytest
 from lambdas.domain.machine import Machine
 from lambdas.domain.pools import CapacityType, OnDemandFallback, Schedule
 from lambdas.domain.spending import beside
+from lowtide.backtest.accounts import Accounts
 from lowtide.backtest.control import ControlPlane
 from lowtide.backtest.outcome import Scenario, document
 from lowtide.backtest.play import Assumptions, Played
+from tests.domain.build import instance
 from tests.backtest.build import BEGIN, BOOT, HOUR, MINUTE, ZONES, at, job, kind, market, play, pool
 
 POOL = pool(max_idle_agent_period=5 * MINUTE, machine=Machine(public_ip=False, root_volume_size=100))
@@ -49,11 +51,10 @@ def test_an_instance_costs_the_price_at_the_beginning_of_each_of_its_hours_and_w
 
 
 def test_a_minute_is_charged_at_least() -> None:
-    prices = {ZONES[0]: [(0, "0.04"), (0.5, "0.20")]}  # above the limit half a minute after the launch
-    played = play([job(minutes=5)], of=POOL, conditions=market(prices), until=at(1))
-    hours = Decimal(1) / 60
-    expected = (Decimal("0.04") + beside(POOL)) * hours
-    assert played.accounts.cost_usd == pytest.approx(expected, abs=Decimal("0.00001"))
+    accounts = Accounts(POOL, lambda *_: Decimal("0.06"), BEGIN, MINUTE)
+    accounts.came(instance(launched_at=BEGIN), Decimal("0.10"))
+    accounts.ended("i-1", BEGIN + MINUTE / 4)
+    assert accounts.cost_usd == pytest.approx((Decimal("0.06") + beside(POOL)) / 60, abs=Decimal("0.000001"))
 
 
 def test_two_jobs_that_come_together_get_an_instance_each_and_a_later_one_the_idle_one() -> None:
