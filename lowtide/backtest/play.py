@@ -201,8 +201,8 @@ class Play:
         ]
 
     def _last_end(self) -> datetime:
-        """When a backtest ends whatever still waits: the period once more after it, or a day and twice the longest job's
-        time if that is more."""
+        """When a backtest ends whatever still waits: the period once more after it, or a day and twice the longest
+        job's time if that is more."""
         longest = max((job.work for place in self.places for job in place.sent), default=timedelta(0))
         return self.until + max(self.until - self.begin, 2 * longest + DAY)
 

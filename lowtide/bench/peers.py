@@ -287,16 +287,16 @@ def _about(sums: Mapping[tuple[str, str, str], Sums], days: int, every: int) -> 
     hours = LONGEST.seconds // 3600
     told = [
         *(_verdict(sums, own, days) for own in OWN),
-        "The last column: on how many days the rule was both cheaper and faster (mean wait), by whatever little, than each",
-        f"of Lowtide's rows in their order. {which} of V100 spot availability ({DEPTH} instances a zone while it is",
-        f"available) is played by itself with the jobs of one day of each log (at most {hours} h each, one GPU a job; of the",
-        f"Philly log, which has no submissions, {A_DAY} drawn a day) by Lowtide's own plan and by each peer's rule, which",
-        "lowtide/backtest/rules.py writes down with its source; all have the same pool (12 instances at most, idle period",
-        "20 minutes, but the GitHub runners' scaler has one of its own), boots of 2 minutes and checkpoints of 5. Peers",
-        "get what their rules lack: every zone, jobs sent again after an interruption, workers that are told of a job at",
-        "once, where Lowtide's ask in turns, and a refused request made anew every 5 to 60 s, where Lowtide leaves an",
-        "offering without capacity alone for 3 to 15 minutes unless the setting capacity_cooldown says less. See",
-        "[backtests](backtests.md).",
+        "The last column: on how many days the rule was both cheaper and faster (mean wait), by whatever little,",
+        f"than each of Lowtide's rows in their order. {which} of V100 spot availability ({DEPTH} instances a zone",
+        f"while it is available) is played by itself with the jobs of one day of each log (at most {hours} h each,",
+        f"one GPU a job; of the Philly log, which has no submissions, {A_DAY} drawn a day) by Lowtide's own plan",
+        "and by each peer's rule, which lowtide/backtest/rules.py writes down with its source; all have the same",
+        "pool (12 instances at most, idle period 20 minutes, but the GitHub runners' scaler has one of its own),",
+        "boots of 2 minutes and checkpoints of 5. Peers get what their rules lack: every zone, jobs sent again",
+        "after an interruption, workers that are told of a job at once, where Lowtide's ask in turns, and a",
+        "refused request made anew every 5 to 60 s, where Lowtide leaves an offering without capacity alone for 3",
+        "to 15 minutes unless the setting capacity_cooldown says less. See [backtests](backtests.md).",
     ]
     return " ".join(told)
 

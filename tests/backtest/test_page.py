@@ -7,7 +7,7 @@ import pytest
 from lowtide.backtest.outcome import Scenario, document
 from lowtide.backtest.page import page
 from lowtide.backtest.play import Assumptions
-from tests.backtest.build import BEGIN, ZONES, job, market, play, pool
+from tests.backtest.build import BEGIN, ZONES, job, market, play
 from tests.report.parsed import Parsed
 
 

@@ -1,7 +1,8 @@
 """What a backtest plays: launches, waiting, interruptions, work done again, money. Each against figures by hand."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -12,13 +13,13 @@ from lowtide.backtest.accounts import Accounts
 from lowtide.backtest.control import ControlPlane
 from lowtide.backtest.outcome import Scenario, document
 from lowtide.backtest.play import Assumptions, Played
-from tests.domain.build import instance
 from tests.backtest.build import BEGIN, BOOT, HOUR, MINUTE, ZONES, at, job, kind, market, play, pool
+from tests.domain.build import instance
 
 POOL = pool(max_idle_agent_period=5 * MINUTE, machine=Machine(public_ip=False, root_volume_size=100))
 
 
-def told(played: Played) -> dict:
+def told(played: Played) -> dict[str, Any]:
     (scenario,) = document(
         [Scenario(name="a", rule="lowtide", played=[played])],
         market="m",
@@ -51,7 +52,10 @@ def test_an_instance_costs_the_price_at_the_beginning_of_each_of_its_hours_and_w
 
 
 def test_a_minute_is_charged_at_least() -> None:
-    accounts = Accounts(POOL, lambda *_: Decimal("0.06"), BEGIN, MINUTE)
+    def price(*_: object) -> Decimal:
+        return Decimal("0.06")
+
+    accounts = Accounts(POOL, price, BEGIN, MINUTE)
     accounts.came(instance(launched_at=BEGIN), Decimal("0.10"))
     accounts.ended("i-1", BEGIN + MINUTE / 4)
     assert accounts.cost_usd == pytest.approx((Decimal("0.06") + beside(POOL)) / 60, abs=Decimal("0.000001"))
@@ -189,8 +193,12 @@ def test_passes_that_are_left_out_would_have_changed_nothing(monkeypatch: pytest
     held = {ZONES[0]: [(0, 2), (130, 1), (300, 3)], ZONES[1]: [(0, 2), (90, 0), (260, 2)]}
     jobs = [job(n, minute=11 * n + n % 4, minutes=4 + 7 * n % 23) for n in range(30)]
     few = play(jobs, of=POOL, conditions=market(held=held))
-    monkeypatch.setattr(ControlPlane, "sent", lambda _, now: now)
-    monkeypatch.setattr(ControlPlane, "turned", lambda _, now: now)
+
+    def at_once(_: ControlPlane, now: datetime) -> datetime:
+        return now
+
+    monkeypatch.setattr(ControlPlane, "sent", at_once)
+    monkeypatch.setattr(ControlPlane, "turned", at_once)
     many = play(jobs, of=POOL, conditions=market(held=held))
     assert many.accounts.looks > few.accounts.looks + 15
     assert [each.zone for each in many.accounts.launches] == [each.zone for each in few.accounts.launches]
