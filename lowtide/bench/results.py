@@ -20,6 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PLACE = ROOT / "docs" / "performance"
 
 
+class Absent(Exception):
+    """What a benchmark needs and the project does not have; `str()` says where to put it."""
+
+
 def _machine() -> str:
     """With the load of the last minute: above the number of cores something else ran, too, and only ratios tell."""
     load = os.getloadavg()[0]

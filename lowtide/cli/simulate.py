@@ -8,10 +8,14 @@ from typing import Annotated
 import typer
 from rich.progress import track
 
+from lowtide.cli import simulate_pool
 from lowtide.cli.errors import Failure, Misuse
 from lowtide.cli.output import console
 
-app = typer.Typer(help="Play what would happen: laws, deadlines.", no_args_is_help=True)
+app = typer.Typer(help="Play what would happen: laws, deadlines, pool.", no_args_is_help=True)
+
+
+app.command("pool")(simulate_pool.pool)
 
 
 @app.callback()

@@ -232,18 +232,21 @@ def _impossible(override: Override, request: Request, supply: Supply) -> Refusal
 
 def unfit(override: Override, lifecycle: Lifecycle, zones: Sequence[str]) -> tuple[str, str] | None:
     """What EC2 finds wrong with an override without looking at the market, as a dry run does too: code and message.
-    `zones`: where its type is offered."""
+    `zones`: where its type is offered. Of a type that is offered and not in the catalogue (recorded markets have types
+    that EC2 no longer lists) nothing more is known, so nothing more is wrong with it."""
     name, zone = override.offering
     facts = catalogue.facts(name)
     if override.denied:
         return override.denied
-    if facts is None:
+    if facts is None and not zones:
         return "InvalidInstanceType", f"Invalid value '{name}' for InstanceType."
     if zone not in zones:
         return (
             "InvalidFleetConfiguration",
             f"Your requested instance type ({name}) is not supported in your requested Availability Zone ({zone}).",
         )
+    if facts is None:
+        return None
     if override.image_architecture and override.image_architecture not in facts.architectures:
         return (
             "InvalidParameterValue",

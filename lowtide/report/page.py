@@ -24,15 +24,15 @@ _STATES = ("queued", "running", "succeeded", "failed", "cancelled", "parked")
 
 def page(document: Mapping[str, Any]) -> str:
     """`document` as collect.collect gives it."""
-    style, script = _asset("page.css"), _asset("page.js")
+    style, script = asset("page.css"), asset("page.js")
     since, until = from_text(document["since"]), from_text(document["until"])
     cost = document["cost"]
-    template = _environment().get_template("page.html.j2")
+    template = environment("lowtide.report").get_template("page.html.j2")
     return template.render(
         report=document,
         style=style,
         script=script,
-        policy=_policy(style, script),
+        policy=policy(style, script),
         overview=overview(document),
         charts={pool["name"]: fleet_charts(pool, since, until) for pool in document["pools"] if pool["timeline"]},
         cost_charts=cost_charts(cost, since, until) if cost else (),
@@ -63,11 +63,13 @@ def overview(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The page's style or script, which other pages of the same kind carry too."""
     return (files("lowtide.report") / name).read_text(encoding="utf-8")
 
 
-def _policy(style: str, script: str) -> str:
+def policy(style: str, script: str) -> str:
+    """The Content-Security-Policy of a page with this style and script and nothing else."""
     return (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -79,16 +81,17 @@ def _hash(text: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    environment: Any = Environment(
-        loader=PackageLoader("lowtide.report", package_path=""),
+def environment(package: str) -> Environment:
+    """For the templates that lie in the package, with the filters of this module."""
+    made: Any = Environment(
+        loader=PackageLoader(package, package_path=""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(instant=instant, span=span, usd=usd, several=several, millis=millis, brief=brief)
-    return environment
+    made.filters.update(instant=instant, span=span, usd=usd, several=several, millis=millis, brief=brief)
+    return made
 
 
 # --- numbers as people read them --------------------------------------------------------------------------------------

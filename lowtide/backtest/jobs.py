@@ -1,0 +1,68 @@
+"""A job of a backtest: when it was sent, what it takes, and how long it computes. What files say of jobs is read in
+job_files.py."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from lambdas.domain.fleet import Lease
+from lambdas.domain.jobs import QueuedJob, Resources
+from lambdas.domain.terms import OnDemand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    job_id: str
+    submitted_at: datetime
+    work: timedelta
+    """Compute time on one instance, were it never interrupted."""
+    pool: str | None = None
+    """None: the only pool of the pools file."""
+    slots: int = 1
+    resources: Resources | None = None
+    priority: int = 0
+    on_demand: OnDemand = OnDemand.AUTO
+    spot_max_price: Decimal | None = None
+    deadline: datetime | None = None
+    estimated_duration: timedelta | None = None
+    """What its sender told the deadline policy; None: nothing."""
+    line: int = 0
+    """Of the file that it was read from; 0: it is from no file."""
+
+    def moved(self, by: timedelta) -> "Job":
+        """The same job sent earlier or later, its deadline with it."""
+        deadline = None if self.deadline is None else self.deadline + by
+        return replace(self, submitted_at=self.submitted_at + by, deadline=deadline)
+
+
+_QUEUED = frozenset(field.name for field in fields(QueuedJob))
+_LEASED = frozenset(field.name for field in fields(Lease))
+
+
+def queued(job: Job, now: datetime, *, interruptions: int) -> QueuedJob:
+    """Its queue entry from now on. What the plan does not weigh (as yet a deadline) is no part of an entry."""
+    own: dict[str, Any] = {
+        **{"job_id": job.job_id, "slots": job.slots, "resources": job.resources, "priority": job.priority},
+        **{"submitted_at": job.submitted_at, "queued_at": now, "interruptions": interruptions},
+        **{"on_demand": job.on_demand, "spot_max_price": job.spot_max_price},
+        **{"deadline": job.deadline, "estimated_duration": job.estimated_duration},
+    }
+    return QueuedJob(**{name: value for name, value in own.items() if name in _QUEUED})
+
+
+def leased(job: Job, values: dict[str, Any]) -> Lease:
+    """The lease of a claim, with `values` beside what the job itself says."""
+    own: dict[str, Any] = {
+        **{"job_id": job.job_id, "priority": job.priority, "submitted_at": job.submitted_at},
+        **{"on_demand": job.on_demand, "spot_max_price": job.spot_max_price},
+        **{"deadline": job.deadline, "estimated_duration": job.estimated_duration},
+    }
+    return Lease(**{name: value for name, value in {**own, **values}.items() if name in _LEASED})
+
+
+def period(jobs: Sequence[Job]) -> tuple[datetime, datetime]:
+    """From the first to the last submission."""
+    instants = [job.submitted_at for job in jobs]
+    return min(instants), max(instants)
