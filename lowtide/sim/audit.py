@@ -68,7 +68,8 @@ class Audit:
         if crashed or self._world.struck:
             self._asked.clear()
         else:
-            self._ended_at.update(dict.fromkeys(self._asked, self._world.clock()))
+            instances, now = self._world.market.instances, self._world.clock()
+            self._ended_at.update((each, now) for each in self._asked if each in instances and not instances[each].alive)
             self._asked.clear()
         if function is Function.TICK and not crashed:
             self._count_unknown()

@@ -90,6 +90,8 @@ def _facts(name: str, slots: int) -> TypeFacts:
 def arrive(stage: Stage, told: Arrival) -> None:
     """A user sends jobs."""
     body = {"pool": told.pool, "command": command(told.seconds), **_SHAPES[told.shape]}
+    if "spot_max_price" in body:
+        body["spot_max_price"] = str(LIMITS[told.pool] * body["spot_max_price"])
     if told.shape == len(_SHAPES) - 1:
         body["command"] = command(told.seconds, exit_code=3)
     for _ in range(told.count):
@@ -102,14 +104,14 @@ _SHAPES: tuple[dict[str, Any], ...] = (
     {"slots": 0},
     {"resources": {"vcpus": 0.3, "memory_mib": 700}},
     {"priority": 10, "max_interruptions": 1},
-    {"spot_max_price": 0.045},
+    {"spot_max_price": Decimal("0.75")},
     {"on_demand": "never", "timeout": "2m"},
     {"on_demand": "always"},
     {"deadline": f"{START + 20 * MINUTE:%Y-%m-%dT%H:%M:%S}Z", "estimated_duration": "2m"},
     {"max_attempts": 2},
 )
-"""Fields of a job beside pool and command; those of the last one fail. A price of 0.045 is above the market's for `cpu`
-and `other` and below their limits; a job of 2 slots is none that `other` can ever run."""
+"""Fields of a job beside pool and command, prices in the pool's own limit; those of the last one fail. A job of 2 slots
+is none that `other` can ever run."""
 
 
 def _no_job(stage: Stage, told: Incident) -> None:
