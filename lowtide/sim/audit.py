@@ -69,7 +69,9 @@ class Audit:
             self._asked.clear()
         else:
             instances, now = self._world.market.instances, self._world.clock()
-            self._ended_at.update((each, now) for each in self._asked if each in instances and not instances[each].alive)
+            self._ended_at.update(
+                (each, now) for each in self._asked if each in instances and not instances[each].alive
+            )
             self._asked.clear()
         if function is Function.TICK and not crashed:
             self._count_unknown()
@@ -164,7 +166,9 @@ class Audit:
                 self._found([Violation(law=5, evidence=f"{instance_id} is unknown after {ticks} ticks")])
         for instance_id in known:
             if instance_id in self._world.market.instances and not self._carries_the_tag(instance_id):
-                self._found([Violation(law=5, evidence=f"{instance_id} does not carry the stack's tag and is recorded")])
+                self._found(
+                    [Violation(law=5, evidence=f"{instance_id} does not carry the stack's tag and is recorded")]
+                )
 
     def _carries_the_tag(self, instance_id: str) -> bool:
         return self._world.ec2.tags(instance_id).get(names.TAG_STACK) == self._world.stack
@@ -211,7 +215,8 @@ class Audit:
             if host.hangs or host.answered_at is None or instance is None or instance.state is not State.RUNNING:
                 continue
             if now - host.answered_at > limit + POWER_OFF_SLACK:
-                yield Violation(law=11, evidence=f"{host.instance_id} is up {now - host.answered_at} after its last answer")
+                evidence = f"{host.instance_id} is up {now - host.answered_at} after its last answer"
+                yield Violation(law=11, evidence=evidence)
 
 
 def _announced(instance: Instance, now: datetime) -> bool:

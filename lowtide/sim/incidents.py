@@ -42,8 +42,8 @@ LIMITS = {"cpu": Decimal("0.06"), "gpu": Decimal("2.5"), "other": Decimal("0.05"
 """USD per hour; the market begins at a third of the on-demand prices, 0.031, 1.32 and 0.026."""
 MOST = {"cpu": 3, "gpu": 2, "other": 6}
 MINUTE = timedelta(minutes=1)
-UNREADABLE = "KeyError: 'types'"
-"""What a pass over a damaged record ends with."""
+UNREADABLE = "cannot be read: KeyError('types')"
+"""What a pass over a damaged record ends with, and a call of its workers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,19 +129,20 @@ def _backlog(stage: Stage, told: Incident) -> None:
         stage.world.send({"pool": told.pool, "command": command(5 * told.number)})
 
 
-def _jobs(stage: Stage, *states: JobState) -> list[JobRecord]:
-    return sorted((j for j in stage.seen.jobs.values() if j.state in states), key=lambda each: each.job_id)
+def _jobs(stage: Stage, name: str, *states: JobState) -> list[JobRecord]:
+    found = [job for job in stage.seen.jobs.values() if job.pool == name and job.state in states]
+    return sorted(found, key=lambda each: each.job_id)
 
 
 def _cancel(stage: Stage, told: Incident) -> None:
     ledger = Ledger(stage.world.table, jobs_kept=stage.world.settings.jobs_kept)
-    for job in _jobs(stage, JobState.QUEUED, JobState.RUNNING)[: told.number]:
+    for job in _jobs(stage, told.pool, JobState.QUEUED, JobState.RUNNING)[: told.number]:
         ledger.cancel(job, stage.world.clock())
 
 
 def _retry(stage: Stage, told: Incident) -> None:
     ledger = Ledger(stage.world.table, jobs_kept=stage.world.settings.jobs_kept)
-    for job in _jobs(stage, JobState.FAILED, JobState.CANCELLED)[: told.number]:
+    for job in _jobs(stage, told.pool, JobState.FAILED, JobState.CANCELLED)[: told.number]:
         with contextlib.suppress(Conflict):
             ledger.retry(job, 1, stage.world.clock())
 
@@ -340,20 +341,20 @@ def _service_out(stage: Stage, told: Incident) -> None:
     stage.strikes.out[service] = stage.world.clock() + timedelta(seconds=20 * told.number)
 
 
-def _booted(stage: Stage) -> list[Host]:
-    now = stage.world.clock()
-    hosts = [host for host in stage.world.hosts.values() if host.boots_at is not None and host.boots_at <= now]
-    return sorted(hosts, key=lambda each: each.instance_id)
+def _booted(stage: Stage, name: str) -> list[Host]:
+    now, hosts = stage.world.clock(), stage.world.hosts
+    ids = sorted(each.instance_id for each in stage.world.alive(name) if each.instance_id in hosts)
+    return [hosts[each] for each in ids if (at := hosts[each].boots_at) is not None and at <= now]
 
 
 def _worker_dies(stage: Stage, told: Incident) -> None:
-    for host in _booted(stage)[: told.number]:
+    for host in _booted(stage, told.pool)[: told.number]:
         host.restart()
 
 
 def _worker_hangs(stage: Stage, told: Incident) -> None:
     """Some come back, long after their leases are over; others lie dead with them."""
-    for host in _booted(stage)[: (told.number + 1) // 2]:
+    for host in _booted(stage, told.pool)[: (told.number + 1) // 2]:
         host.hang()
         if told.number % 2:
             stage.world.at(stage.world.clock() + 4 * told.number * MINUTE, host.come_back)
@@ -399,7 +400,7 @@ KINDS: dict[str, Kind] = {
     "service out": _service_out,
 }
 APART: dict[str, Kind] = {**TROUBLE, "pool unreadable": _unreadable}
-"""What may happen in a story for law 8, to pools that are not the one apart. Workers of that one neither die nor hang."""
+"""What may happen in a story for law 8, to pools that are not the one apart."""
 
 
 def settings(number: int) -> Settings:
@@ -422,4 +423,3 @@ def calm(stage: Stage) -> None:
         repair()
     for name in TYPES:
         world.apply(pool(name))
-

@@ -12,7 +12,7 @@ from typing import Any
 
 from lambdas.adapters import items, job_items, keys
 from lambdas.adapters.attributes import decode
-from lambdas.adapters.pool_config import pool_from
+from lambdas.adapters.pool_config import Unreadable, pool_from
 from lambdas.adapters.table import Item
 from lambdas.domain.fleet import Intention, Lease
 from lambdas.domain.job_record import Attempt, JobRecord
@@ -164,7 +164,7 @@ class Ledger:
             return
         try:
             pool = pool_from(item)
-        except (KeyError, TypeError, ValueError):
+        except Unreadable:
             return
         if pool != self.pool(name):
             self.versions[name].append(Version(self._world.clock(), pool))

@@ -1,4 +1,4 @@
-"""The laws that hold at any instant between two invocations: 1, 2 and 9. Asked of everything, or of what was touched."""
+"""The laws that hold at any instant between two invocations: 1, 2 and 9; of everything, or of what was touched."""
 
 import json
 from collections import Counter

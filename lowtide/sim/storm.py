@@ -1,5 +1,5 @@
-"""A seeded storm over a whole simulated deployment: a story (story.py) is played, step by step held against the laws, and
-at its end faults stop and everything has to come to rest."""
+"""A seeded storm over a whole simulated deployment: a story (story.py) is played, held against the laws step by step,
+and at its end faults stop and everything has to come to rest."""
 
 import logging
 from collections import Counter
@@ -34,6 +34,10 @@ APART_EVERY = timedelta(minutes=4)
 """How often pool `other` gets a job in a story for law 8."""
 
 
+_ITS_OWN_TROUBLE = ("pass failed", "worker")
+"""What may end with an unreadable record: passes of the pool, and the calls of its workers. Nothing that serves all."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     violations: tuple[str, ...]
@@ -62,9 +66,11 @@ def played(told: Story) -> Outcome:
     late = [] if quiet else [laws.Violation(law=7, evidence=f"not at rest {SETTLES_WITHIN} after the storm")]
     if told.apart:
         late += laws.waited_at_most(world, "other", APART_WAITS)
-    unforeseen = [f"an error that no fault explains: {each}" for each in [*errors, *world.functions.errors]]
-    if stage.repairs:
-        unforeseen = [each for each in unforeseen if not each.endswith(incidents.UNREADABLE)]
+    unforeseen = [
+        f"an error that no fault explains: {each}"
+        for each in [*errors, *world.functions.errors]
+        if not (stage.repairs and each.startswith(_ITS_OWN_TROUBLE) and each.endswith(incidents.UNREADABLE))
+    ]
     return Outcome(
         violations=tuple(dict.fromkeys([*map(str, [*late, *found]), *unforeseen])),
         calls=stage.strikes.calls,

@@ -1,8 +1,9 @@
 """One deployed stack in virtual time: the real functions and workers on in-memory AWS, with the spot market as its EC2.
 
 No thread, no real time: `run` plays whatever is due, in the order of its instants, and the same seed gives the same
-course. An invocation takes no time, unless a hook lets the world go on in the middle of it (`meanwhile`). What AWS does between functions is played here: queues deliver again what was not
-deleted, asynchronous invocations are tried again, schedules fire every minute, EC2 makes events.
+course. An invocation takes no time, unless a hook lets the world go on in the middle of it (`meanwhile`). What AWS does
+between functions is played here: queues deliver again what was not deleted, asynchronous invocations are tried again,
+schedules fire every minute, EC2 makes events.
 """
 
 import contextlib
@@ -529,9 +530,8 @@ class World:
         host = self.hosts.get(item.instance_id)
         match item:
             case StateChanged():
-                if item.state in (State.SHUTTING_DOWN, State.TERMINATED):
-                    if (gone := self.hosts.pop(item.instance_id, None)) is not None:
-                        gone.cut_off()
+                if host is not None and item.state in (State.SHUTTING_DOWN, State.TERMINATED):
+                    self.hosts.pop(item.instance_id).cut_off()
                 detail = {"instance-id": item.instance_id, "state": str(item.state)}
                 self.publish("EC2 Instance State-change Notification", detail, item.at)
             case Warned():
