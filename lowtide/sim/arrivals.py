@@ -7,6 +7,7 @@ minutes, and a tenth that take hours.
 """
 
 from bisect import bisect_right
+from itertools import pairwise
 from random import Random
 
 DAY = (
@@ -36,7 +37,7 @@ def burst(chance: Random) -> int:
 def seconds(chance: Random) -> float:
     """How long a job takes: between half a second and five minutes."""
     share = chance.random()
-    for (low, least), (high, most) in zip(RUNTIMES, RUNTIMES[1:], strict=False):
+    for (low, least), (high, most) in pairwise(RUNTIMES):
         if share < high:
             return round((least + (most - least) * (share - low) / (high - low)) / PRESSED, 1)
     return RUNTIMES[-1][1] / PRESSED

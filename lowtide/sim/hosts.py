@@ -171,7 +171,7 @@ class Host:
         return min((at for at in (self._turn_at, self._watch_at, *ends) if at is not None), default=None)
 
     def run(self) -> None:
-        """Do what is due now. A worker that dies, or loses its instance, in the middle of a call never hears its answer."""
+        """Do what is due now. Who dies, or loses the instance, in the middle of a call never hears its answer."""
         with contextlib.suppress(Killed):
             self._run()
 

@@ -13,6 +13,7 @@ from lambdas.adapters import items, keys
 from lambdas.adapters.faults import Conflict
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.parked import Parked
+from lambdas.adapters.pool_config import Unreadable
 from lambdas.domain.fleet import Instance
 from lambdas.domain.job_record import JobRecord
 from lambdas.domain.jobs import JobState
@@ -125,7 +126,7 @@ def _twice(stage: Stage, told: Incident) -> None:
 
 
 def _backlog(stage: Stage, told: Incident) -> None:
-    for _ in range(8 * told.number):
+    for _ in range(5 * told.number):
         stage.world.send({"pool": told.pool, "command": command(5 * told.number)})
 
 
@@ -166,7 +167,7 @@ def _redrive(stage: Stage, told: Incident) -> None:
 
 
 def _apply(stage: Stage, name: str, **changes: Any) -> None:
-    with contextlib.suppress(Conflict):
+    with contextlib.suppress(Conflict, Unreadable):
         stage.world.apply(pool(name, **changes))
 
 
@@ -404,10 +405,10 @@ APART: dict[str, Kind] = {**TROUBLE, "pool unreadable": _unreadable}
 
 
 def settings(number: int) -> Settings:
-    """The product's own; or workers that power off sooner, as short as the storm is."""
-    if number:
-        return Settings(idle_power_off=5 * MINUTE, running_power_off=8 * MINUTE)
-    return Settings()
+    """The product's own, save that idle workers begin to ask less often; or workers that also power off sooner, since the
+    storm is short."""
+    seldom = Settings(poll_first=timedelta(seconds=8))
+    return replace(seldom, idle_power_off=5 * MINUTE, running_power_off=8 * MINUTE) if number else seldom
 
 
 def calm(stage: Stage) -> None:

@@ -13,13 +13,13 @@ from random import Random
 from lowtide.sim import arrivals
 from lowtide.sim.world import Channel, Fate
 
-LASTS = timedelta(minutes=14)
+LASTS = timedelta(minutes=10)
 """The storm; then faults stop."""
-CALLS_STRUCK = 4_000
+CALLS_STRUCK = 2_500
 """AWS calls among which faults are drawn; few storms make more."""
 FAULT_EVERY = (25, 50, 100, 400)
 """One of so many calls is struck, in the mean; a story has one of these."""
-DELIVERIES = {Channel.JOBS: 40, Channel.RECONCILE: 80, Channel.EVENTS: 60, Channel.SCHEDULE: 14, Channel.WORKERS: 300}
+DELIVERIES = {Channel.JOBS: 20, Channel.RECONCILE: 50, Channel.EVENTS: 40, Channel.SCHEDULE: 10, Channel.WORKERS: 200}
 """Deliveries of each channel among which faults are drawn."""
 POOLS = ("cpu", "cpu", "gpu", "other")
 """Whom an incident is about, by weight."""
@@ -115,7 +115,7 @@ def _arrivals(chance: Random, pools: tuple[str, ...]) -> tuple[Arrival, ...]:
             seconds=arrivals.seconds(chance),
             shape=chance.randrange(12),
         )
-        for _ in range(chance.randrange(3, 9))
+        for _ in range(chance.randrange(3, 7))
     ]
     return tuple(sorted(drawn, key=lambda each: each.second))
 
@@ -129,7 +129,7 @@ def _incidents(chance: Random, kinds: tuple[str, ...], pools: tuple[str, ...]) -
             pool=chance.choice(pools),
             number=chance.randrange(1, 5),
         )
-        for _ in range(chance.randrange(4, 16))
+        for _ in range(chance.randrange(4, 14))
     ]
     return tuple(sorted(drawn, key=lambda each: each.second))
 
