@@ -25,8 +25,8 @@ UNKNOWN_MOST = 3
 """Law 5: ticks that an instance with the stack's tag may stay unknown."""
 ASKED_AGAIN = timedelta(seconds=30)
 """Law 10: an instance whose end was asked for, answered and recorded is not asked for again so soon."""
-POWER_OFF_SLACK = timedelta(minutes=3)
-"""Law 11: a worker looks at its silence once a minute, and a call of its own may be slow."""
+POWER_OFF_SLACK = timedelta(minutes=2)
+"""Law 11: a worker looks at its silence once a minute at least."""
 
 
 class Audit:

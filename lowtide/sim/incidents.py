@@ -337,6 +337,13 @@ def _out(stage: Stage, told: Incident) -> None:
     world.at(world.clock() + lasts, lambda: world.held.discard(function))
 
 
+def _all_out(stage: Stage, told: Incident) -> None:  # noqa: ARG001 - as every incident's
+    """Nothing reaches the control plane, for longer than an idle worker waits for an answer in some stories."""
+    world = stage.world
+    world.held.update(Function)
+    world.at(world.clock() + 7 * MINUTE, world.held.clear)
+
+
 def _service_out(stage: Stage, told: Incident) -> None:
     service = ("dynamodb", "sqs", "ec2", "dynamodb")[told.number - 1]
     stage.strikes.out[service] = stage.world.clock() + timedelta(seconds=20 * told.number)
@@ -398,6 +405,7 @@ KINDS: dict[str, Kind] = {
     "strange instance": _strangers,
     "clocks differ": _clocks,
     "function out": _out,
+    "everything out": _all_out,
     "service out": _service_out,
 }
 APART: dict[str, Kind] = {**TROUBLE, "pool unreadable": _unreadable}
@@ -405,10 +413,10 @@ APART: dict[str, Kind] = {**TROUBLE, "pool unreadable": _unreadable}
 
 
 def settings(number: int) -> Settings:
-    """The product's own, save that idle workers begin to ask less often; or workers that also power off sooner, since the
-    storm is short."""
+    """The product's own, save that idle workers begin to ask less often; or with workers that also power off sooner,
+    since the storm is short."""
     seldom = Settings(poll_first=timedelta(seconds=8))
-    return replace(seldom, idle_power_off=5 * MINUTE, running_power_off=8 * MINUTE) if number else seldom
+    return replace(seldom, idle_power_off=3 * MINUTE, running_power_off=5 * MINUTE) if number else seldom
 
 
 def calm(stage: Stage) -> None:

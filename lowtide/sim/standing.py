@@ -33,9 +33,9 @@ def standing(world: World) -> list[Violation]:
 def arrived(world: World, ledger: Ledger, sent: Iterable[Sent]) -> Iterator[Violation]:
     """Law 1: every message is still to be delivered, a job, or parked with a reason."""
     parked: dict[str, Any] | None = None
-    undelivered = world.undelivered()
+    elsewhere = world.undelivered() | world.withdrawn
     for each in sent:
-        if each.message_id in undelivered or job_id_of(each) in ledger.jobs:
+        if each.message_id in elsewhere or job_id_of(each) in ledger.jobs:
             continue
         if parked is None:
             parked = {record.rpartition("#")[2]: item for record, item in ledger.parked.items()}

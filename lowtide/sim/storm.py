@@ -27,9 +27,9 @@ __all__ = ["Outcome", "Story", "played", "shortened", "told"]
 
 SETTLES_WITHIN = timedelta(hours=3)
 """Law 7's bound here: the longest cool-downs and leases of what the storm left, one after the other."""
-APART_WAITS = timedelta(minutes=10)
-"""Law 8's bound: a boot's three standard deviations (3 min), and twice the minute until somebody looks, with room to
-spare; a pass that failed and a queue of its own would be added to none of it."""
+APART_WAITS = timedelta(minutes=6)
+"""Law 8's bound: a boot four standard deviations above the median takes 4 min 20 s, and a minute passes until somebody
+looks. A pass of another pool that is killed hides its message for 6 min, which must be added to none of it."""
 APART_EVERY = timedelta(minutes=4)
 """How often pool `other` gets a job in a story for law 8."""
 

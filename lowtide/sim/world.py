@@ -199,6 +199,8 @@ class World:
         self.hosts: dict[str, Host] = {}
         """Every instance that has its power, by id."""
         self.sent: list[Sent] = []
+        self.withdrawn: set[str] = set()
+        """Ids of those that were parked and sent again, or forgotten."""
         self._decoded: dict[tuple[str, str], tuple[dict[str, Any], Item]] = {}
         self.ticks = 0
         """Ticks that came to their end."""
@@ -256,7 +258,7 @@ class World:
 
     def redriven(self, message_id: str) -> None:
         """A parked message was sent again: the first one has no record any more."""
-        self.sent = [each for each in self.sent if each.message_id != message_id]
+        self.withdrawn.add(message_id)
 
     # --- what there is ------------------------------------------------------------------------------------------------
 
