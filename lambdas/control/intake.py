@@ -90,8 +90,9 @@ class Intake:
     def _take_one(
         self, message: Message, pools: Mapping[str, Pool], unreadable: frozenset[str], taken: Taken
     ) -> str | None:
-        """The pool that has to be looked at; None: nothing new waits anywhere. Raises Unreadable for a message to a pool
-        that there is, but whose record nobody can read now: it is no fault of the sender's."""
+        """The pool that has to be looked at; None: nothing new waits anywhere.
+
+        Raises Unreadable for a message to a pool whose record nobody can read: that is no fault of the sender's."""
         read = parse_message(message.body, message_id=message.message_id, pools=pools)
         if isinstance(read, Rejection):
             if read.field == "pool" and read.pool in unreadable:

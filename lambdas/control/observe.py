@@ -197,8 +197,9 @@ class _Look:
             self.interrupted.append(known.pool)
 
     def _adopt(self, found: Described) -> bool:
-        """Record an instance of ours that nobody recorded; False: its pool does not exist. One whose pool's record cannot
-        be read is left alone, and delays no other pool's (law 8)."""
+        """Record an instance of ours that nobody recorded; False: its pool does not exist.
+
+        One whose pool's record cannot be read is left alone, and delays no other pool's (law 8)."""
         try:
             pool = self._pool(found.pool)
         except Unreadable as error:  # neither adopted nor ended: a later look finds it again

@@ -1,4 +1,4 @@
-"""The storm can see: each deliberate bug, a patch in bugs/, breaks the law that it names within as many seeds as it says.
+"""The storm can see: each deliberate bug, a patch in bugs/, breaks its law within as many seeds as it says.
 
 A patch begins with what it breaks, `Law: N` and `Seeds: M`: the first of the seeds 0 to M - 1 that shows it is M - 1 at
 the latest. The same table is in docs/simulation.md.
