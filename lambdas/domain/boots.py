@@ -43,6 +43,16 @@ def boots_in_vain(snapshot: Snapshot, now: datetime) -> Reason | None:
     )
 
 
+def last_boot_in_vain(snapshot: Snapshot) -> str:
+    """Of the latest boot where nothing has come of it, while that is no reason to stop yet; else empty."""
+    failures = _in_a_row(snapshot)
+    if not 0 < len(failures) < IN_A_ROW:
+        return ""
+    period = format_duration(snapshot.pool.max_agent_starting_period)
+    whose = "the last instance" if len(failures) == 1 else f"the last {len(failures)} instances"
+    return f"the worker of {whose} never called within {period}{_console(failures)}"
+
+
 def _in_a_row(snapshot: Snapshot) -> list[BootFailure]:
     """Oldest first."""
     called = [each.launched_at for each in snapshot.instances if each.reported_at is not None]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
+from lambdas.domain.boots import IN_A_ROW, last_boot_in_vain
 from lambdas.domain.fleet_view import FleetView, awaited
 from lambdas.domain.needs import Needs
 from lambdas.domain.packing import Demand
@@ -119,7 +120,14 @@ def _starting(snapshot: Snapshot, fleet: FleetView, wanted: Needs, now: datetime
         return []
     told = [(asked, "being asked for"), (coming, "starting")]
     message = ", ".join(f"{several(count, 'instance')} {what}" for count, what in told if count)
-    return [_own(OwnCode.LAUNCHING, ReasonClass.STARTING, message, "Nothing to do: wait for them to start.", now)]
+    remedy = "Nothing to do: wait for them to start."
+    if vain := last_boot_in_vain(snapshot):
+        message = f"{message}; {vain}"
+        remedy = (
+            f"Wait for them to start, or mend image_id, startup_script or the network now: after {IN_A_ROW} boots in "
+            "vain one after the other nothing more is launched for an hour, or until the pool is applied again."
+        )
+    return [_own(OwnCode.LAUNCHING, ReasonClass.STARTING, message, remedy, now)]
 
 
 def _limit(snapshot: Snapshot, fleet: FleetView, wanted: Needs, now: datetime) -> list[Reason]:

@@ -1,7 +1,9 @@
-"""From planned instances to requests: one for each shape, the bins that fit on the same offerings under one limit."""
+"""From planned instances to requests: one for each shape, the bins that fit on the same offerings under one limit; as
+many as it takes where a shape is more than EC2 takes in one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from math import ceil
 
 from lambdas.domain.actions import Launch
 from lambdas.domain.fleet import LaunchRequest
@@ -15,6 +17,9 @@ MOST_LAUNCHES = 8
 """Requests in one pass. EC2's bucket for CreateFleet holds 5 and refills 2 a second; a pass must end within seconds."""
 MOST_OVERRIDES = 300
 """Overrides in one call. EC2 documents this bound for fleets of the other types; it keeps an intention under 100 KB."""
+MOST_INSTANCES = 1_000
+"""Instances in one call. EC2 takes 10,000 (target capacity of a fleet); what comes is recorded in transactions of a
+hundred, and the pass that does so must end in time."""
 _ON_DEMAND_STRATEGIES = ("lowest-price", "prioritized")
 """The only ones that EC2 takes for on-demand instances."""
 
@@ -29,18 +34,31 @@ def launches_of(bins: Sequence[Bin], shops: Sequence[Shop], pool: Pool) -> list[
         fitting = tuple(name for name, facts in kinds.items() if each.fits(facts, pool.max_aux_containers_per_agent))
         shapes.setdefault((stock.capacity_type, each.cap, fitting), []).append(each)
     launches = [
-        _launch(members, [o for o in stocks[kind].under(cap) if o.facts.name in names], pool, kind)
+        _launch(part, offerings, pool, kind)
         for (kind, cap, names), members in shapes.items()
+        for part, offerings in _parts(members, [o for o in stocks[kind].under(cap) if o.facts.name in names])
     ]
     return sorted(launches, key=lambda launch: (not launch.replaces, -launch.request.count))
 
 
-def _launch(bins: list[Bin], shape: list[Offering], pool: Pool, capacity_type: CapacityType) -> Launch:
-    cheapest = sorted(shape, key=lambda each: each.expected_price)[:MOST_OVERRIDES]
+def _parts(bins: list[Bin], shape: list[Offering]) -> Iterator[tuple[list[Bin], list[Offering]]]:
+    """The bins of a shape and the offerings that each request names, within what one request may have.
+
+    More offerings than that are dealt out by their price in turn, so that every part has cheap ones; one instance is
+    asked for from the cheapest alone."""
+    ranked = sorted(range(len(shape)), key=lambda place: shape[place].expected_price)
+    hands = max(1, min(ceil(len(ranked) / MOST_OVERRIDES), len(bins)))
+    parts = hands * ceil(len(bins) / (hands * MOST_INSTANCES))
+    for part in range(parts):
+        dealt = sorted(ranked[: hands * MOST_OVERRIDES][part % hands :: hands])
+        yield bins[part::parts], [shape[place] for place in dealt]
+
+
+def _launch(bins: list[Bin], offerings: list[Offering], pool: Pool, capacity_type: CapacityType) -> Launch:
     return Launch(
         request=LaunchRequest(
             capacity_type=capacity_type,
-            overrides=tuple(each.override() for each in shape if each in cheapest),
+            overrides=tuple(each.override() for each in offerings),
             count=len(bins),
             allocation_strategy=strategy(pool, capacity_type),
         ),

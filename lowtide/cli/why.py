@@ -22,6 +22,7 @@ from lambdas.domain.snapshot import Snapshot
 from lowtide.cli import what_if, why_words
 from lowtide.cli.connection import Deployment
 from lowtide.cli.errors import Failure, Misuse
+from lowtide.cli.job_reasons import job_reason, job_remedy
 from lowtide.cli.moments import instant
 from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack
 from lowtide.cli.output import console, print_json
@@ -123,12 +124,17 @@ def _job(deployment: Deployment, job_id: str, *, as_json: bool) -> None:
     pools = [found for found in [PoolConfig(deployment.table).pool(job.pool)] if found]
     each = next(iter(seen(deployment.table, pools)), None)
     told = why_words.sentence(each, deployment.now()) if each else f"pool {job.pool} is no more"
+    own, todo = job_reason(job), job_remedy(job)
     if as_json:
-        reasons = [reason_object(reason) for reason in each.reasons] if each else []
+        reasons = [own] if own else each.reasons if each and job.state is JobState.QUEUED else ()
         place = {"id": job.job_id, "pool": job.pool, "state": job.state.value, "position": position}
-        print_json({"sentence": _sentence(job, position, told), **place, "reasons": reasons})
+        told_reasons = {"reasons": [reason_object(reason) for reason in reasons], "command": todo.command}
+        print_json({"sentence": _sentence(job, position, told), **place, **told_reasons})
         return
     _say(_sentence(job, position, told))
+    if own:
+        for line in why_words.job_reason_lines(own, todo, deployment.now()):
+            _say(line)
     if each and job.state is JobState.QUEUED:
         now = deployment.now()
         for line in (

@@ -61,6 +61,12 @@ def reason_lines(reasons: Sequence[Reason], now: datetime, each: Seen | None = N
             yield from _typed(remedy(reason, each))
 
 
+def job_reason_lines(reason: Reason, todo: Remedy, now: datetime) -> Iterator[str]:
+    """Of a job that has failed."""
+    yield from reason_lines([reason], now)
+    yield from _typed(todo)
+
+
 def _typed(found: Remedy) -> Iterator[str]:
     if found.edit:
         yield f"   In the pool file: {found.edit}"

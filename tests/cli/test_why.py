@@ -161,6 +161,33 @@ def test_a_jobs_answer_is_its_place_and_its_pools_reason(deployed: Deployed) -> 
     check(found["reasons"], [REASON])
 
 
+@pytest.mark.parametrize(
+    ("why", "code", "reason_class"),
+    [
+        ("stopped early, having failed at once on 3 instances one after the other: exit 7", "JobStoppedEarly", None),
+        ("exit 7", "JobFailed", None),
+        ("timeout", "JobTimedOut", None),
+        ("out_of_memory", "JobOutOfMemory", None),
+        ("interrupted", "JobInterrupted", "capacity"),
+    ],
+)
+def test_a_failed_jobs_answer_is_its_own_reason_and_what_to_do(
+    deployed: Deployed, why: str, code: str, reason_class: str | None
+) -> None:
+    deployed.apply(pool())
+    ledger = Ledger(deployed.table, jobs_kept=deployed.settings.jobs_kept)
+    ledger.accept(JobSpec(job_id="mine", pool="cpu", command=("true",)), deployed.clock(), deployed.clock())
+    ledger.fail_queued("mine", why, deployed.clock())
+    found = json.loads(deployed.say("why", "mine", "--json").out)
+    (reason,) = found["reasons"]
+    assert (reason["class"], reason["code"], reason["message"]) == (reason_class or "configuration", code, why)
+    assert found["command"] == "lowtide jobs retry mine"
+    said = deployed.say("why", "mine").out
+    assert said.startswith(f"mine failed: {why}")
+    assert "`lowtide jobs logs mine`" in said.replace("\n", " ")
+    assert "$ lowtide jobs retry mine" in said
+
+
 def test_neither_pool_nor_job_is_said_so(deployed: Deployed) -> None:
     said = deployed.say("why", "nothing")
     assert said.code == 1

@@ -63,3 +63,19 @@ def test_there_is_no_stop_where(otherwise: dict[str, Any]) -> None:
 
 def test_with_three_it_is_a_stop() -> None:
     assert stopped()
+
+
+def test_before_that_the_console_is_told_while_the_next_instance_starts() -> None:
+    (reason,) = planned(queue=(job(),), boot_failures=failures(1500)).reasons
+    assert (str(reason.reason_class), reason.code) == ("starting", "InstancesLaunching")
+    assert "the worker of the last instance never called within" in reason.message
+    assert "the console of i-0 ends: line one / boot: no network" in reason.message
+    assert "mend image_id" in reason.remedy
+    (reason,) = planned(queue=(job(),), boot_failures=THREE[1:]).reasons
+    assert "the last 2 instances never called" in reason.message
+
+
+def test_a_boot_in_vain_is_told_no_more_once_a_worker_has_called() -> None:
+    called = instance(launched_at=ago(1400), state="draining")
+    (reason,) = planned(queue=(job(), job()), boot_failures=THREE[:1], instances=(called,)).reasons
+    assert reason.message == "1 instance being asked for"

@@ -79,6 +79,13 @@ def test_the_base_stays_and_so_does_what_a_job_needs_that_runs_nowhere_else() ->
     assert of(Drain, planned(pool=pool(on_demand_fallback=AFTER), instances=(bought,), leases=(needed,))) == []
 
 
+def test_a_fallback_instance_stays_for_a_job_that_waits_for_its_free_room_and_may_run_nowhere_else() -> None:
+    bought = instance(capacity_type=ON_DEMAND, launched_at=ago(1800), idle_since=None)
+    world = {"pool": pool(on_demand_fallback=AFTER), "instances": (bought,), "leases": (lease(slots=4),)}
+    assert of(Drain, planned(**world)) != []
+    assert of(Drain, planned(**world, queue=(job(4, on_demand=OnDemand.ALWAYS),))) == []
+
+
 # --- a job's own word -------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from lambdas.domain.plan import (
     plan,
 )
 from lambdas.domain.reasons import Reason, ReasonClass
-from lambdas.domain.requests import MOST_LAUNCHES, MOST_OVERRIDES
+from lambdas.domain.requests import MOST_INSTANCES, MOST_LAUNCHES, MOST_OVERRIDES
 from lambdas.domain.settings import Settings
 from lambdas.domain.shops import MOST_CAPS
 from tests.domain.build import (
@@ -285,12 +285,40 @@ def test_one_pass_makes_eight_requests_at_most_and_the_next_one_the_rest() -> No
     assert "RequestsDeferred" not in codes(second)
 
 
-def test_a_request_names_the_cheapest_offerings_of_as_many_as_one_call_may_have() -> None:
-    types = tuple(kind(f"t{n:03d}", 8, str(Decimal(1) + Decimal(n) / 100)) for n in range(120))
-    (launch,) = of(Launch, planned(pool=pool(types=types, spot_max_price=Decimal(20)), queue=jobs(3)))
-    named = [override.instance_type for override in launch.request.overrides]
-    assert len(named) == MOST_OVERRIDES == 300
-    assert set(named) == {facts.name for facts in types[:100]}, "of each type three zones"
+MANY = tuple(kind(f"t{n:03d}", 8, str(Decimal(1) + Decimal(n) / 100)) for n in range(220))
+"""In three zones, more offerings than two requests may name."""
+
+
+def named(launch: Launch) -> set[str]:
+    return {override.instance_type for override in launch.request.overrides}
+
+
+def test_one_instance_is_asked_for_from_as_many_of_the_cheapest_offerings_as_one_call_may_have() -> None:
+    (launch,) = of(Launch, planned(pool=pool(types=MANY, spot_max_price=Decimal(20)), queue=jobs(1)))
+    assert len(launch.request.overrides) == MOST_OVERRIDES == 300
+    assert named(launch) == {facts.name for facts in MANY[:100]}, "of each type three zones"
+
+
+def test_more_offerings_than_one_call_may_have_are_dealt_out_to_several_by_their_price_in_turn() -> None:
+    asked = of(Launch, planned(pool=pool(types=MANY, spot_max_price=Decimal(20), max_instances=50), queue=jobs(9)))
+    assert [launch.request.count for launch in asked] == [3, 3, 3]
+    offerings = [{(override.instance_type, override.zone) for override in launch.request.overrides} for launch in asked]
+    assert [len(each) for each in offerings] == [220, 220, 220]
+    assert set.union(*offerings) == {(facts.name, zone) for facts in MANY for zone in ZONES}
+    assert all("t000" in named(launch) and "t219" in named(launch) for launch in asked), "each has cheap ones"
+
+
+def test_few_instances_leave_the_dearest_offerings_out() -> None:
+    asked = of(Launch, planned(pool=pool(types=MANY, spot_max_price=Decimal(20)), queue=jobs(2)))
+    assert [(launch.request.count, len(launch.request.overrides)) for launch in asked] == [(1, 300), (1, 300)]
+    assert set.union(*map(named, asked)) == {facts.name for facts in MANY[:200]}
+
+
+def test_more_instances_than_one_call_may_ask_for_are_asked_for_in_several() -> None:
+    many = pool(types=(kind(),), max_instances=5_000, min_instances=MOST_INSTANCES * 2 + 1)
+    asked = of(Launch, planned(pool=many))
+    assert [launch.request.count for launch in asked] == [667, 667, 667]
+    assert len({launch.request.overrides for launch in asked}) == 1
 
 
 # --- what cannot be had -----------------------------------------------------------------------------------------------

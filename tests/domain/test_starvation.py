@@ -96,6 +96,13 @@ def test_an_instance_stays_kept_while_another_comes_nearer() -> None:
     assert keeps(pool=FULL, queue=(wide,), **world) == []
 
 
+def test_an_instance_that_ec2_advises_to_leave_is_kept_for_nobody() -> None:
+    wide = job(8, **LONG)
+    world = busy(1, 3)
+    world["instances"] = (world["instances"][0], replace(world["instances"][1], rebalance_at=ago(5)))
+    assert keeps(pool=FULL, queue=(wide,), **world) == [("i-0", wide.job_id)]
+
+
 def test_an_instance_is_kept_no_longer_than_its_job_waits() -> None:
     world = busy(1, 3)
     world["instances"] = (replace(world["instances"][0], kept_for="gone"), world["instances"][1])

@@ -211,6 +211,23 @@ def test_a_repeated_call_names_the_template_of_the_first_whatever_was_applied_me
     assert len(world.ec2.running()) == 1
 
 
+def test_a_template_that_a_launch_without_an_answer_names_stays_until_the_launch_is_settled() -> None:
+    world = World()
+    world.apply(pool(machine=TAGGED))
+    world.enqueue(1)
+    lost = ReadTimeoutError(endpoint_url="https://ec2")
+    world.hook(FailNext(lost={"ec2.create_fleet": [lost, lost]}))
+    world.run()
+    (old,) = world.ec2.templates.made
+    world.apply(pool(machine=replace(TAGGED, root_volume_size=300)))
+    world.run()
+    assert old in world.ec2.templates.made
+    world.advance(60)
+    world.run()
+    assert len(world.ec2.running()) == 1
+    assert len(set(used(world))) == 1
+
+
 def test_a_deleted_pool_takes_its_templates_with_it() -> None:
     world = launched(TAGGED)
     world.clear_queue()

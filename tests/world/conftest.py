@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -53,15 +53,20 @@ ENDED = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PARKE
 T = TypeVar("T")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
     """One process has the world: its first test deploys it, and the one that destroys it comes last."""
     items.sort(key=lambda item: item.path.name == LAST)
-    for item in items:
-        if Path(__file__).parent in item.path.parents and item.get_closest_marker("xdist_group") is None:
+    mine = [item for item in items if Path(__file__).parent in item.path.parents]
+    for item in mine:
+        if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group("world"))
             item.add_marker(pytest.mark.world)
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(300))
+    yield
+    if "PYTEST_XDIST_WORKER" in os.environ and not all(item.nodeid.endswith("@world") for item in mine):
+        raise pytest.UsageError("these tests take one process: run them with --dist loadgroup, or without -n")
 
 
 def until(what: str, look: Callable[[], T], holds: Callable[[T], Any] = bool, seconds: float = PATIENCE) -> T:

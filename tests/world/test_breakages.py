@@ -23,6 +23,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from lambdas import names
+from lambdas.domain.job_record import POISON_INSTANCES
 from lambdas.domain.jobs import JobState
 from lowtide.local import spot_role
 from lowtide.local.contract import upstream
@@ -36,6 +37,7 @@ OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 ZONE = "us-east-1a"
 DEAR_TYPE, DEAR_PRICE = "r7i.large", Decimal("2.00")
 GONE = "ami-0badbadbadbadbad0"
+POISON = "poison-job"
 HUGE_TYPE = "c7i.48xlarge"
 """Has 192 vCPUs, of an on-demand quota of 128."""
 
@@ -71,6 +73,7 @@ EXPECTED: Mapping[str, Expected] = {
     "boot": expected("configuration", "InstancesNeverReport"),
     "paused": expected("paused", "PoolPaused"),
     "throttling": expected("throttling", "RequestLimitExceeded", "RequestRateShared"),
+    "poison-job": expected("configuration", "JobStoppedEarly"),
 }
 
 
@@ -122,6 +125,8 @@ def check(name: str, found: Mapping[str, Any]) -> None:
 def broken(stack: Stack) -> Iterator[Broken]:
     """Everything that breaks one pool alone. What was broken for all is whole again at the end."""
     stack.aws.market.set_price(DEAR_TYPE, "*", DEAR_PRICE)
+    stack.aws.market.set_capacity(DEAR_TYPE, "*", 40, lifecycle=None)
+    full = _full_subnet(stack)
     none = {"min_instances": 0, "max_instances": 1, "max_idle_agent_period": "2s"}
     pools: dict[str, dict[str, Any]] = {
         "role": spot(pool_name="role"),
@@ -131,7 +136,7 @@ def broken(stack: Stack) -> Iterator[Broken]:
             **{**none, "pool_name": "zone", "instance_type": SCARCE_TYPE, "subnet_ids": [_stacks_subnet(stack)]}
         ),
         "image": steady(**{**none, "pool_name": "image"}),
-        "subnet": steady(**{**none, "pool_name": "subnet", "subnet_ids": [_full_subnet(stack)]}),
+        "subnet": steady(**{**none, "pool_name": "subnet", "subnet_ids": [full]}),
         "boot": steady(**{**none, "pool_name": "boot", "max_instances": 3, "max_agent_starting_period": "12s"}),
         "paused": steady(**{**none, "pool_name": "paused"}),
         "throttling": steady(**{**none, "pool_name": "throttling"}),
@@ -146,6 +151,7 @@ def broken(stack: Stack) -> Iterator[Broken]:
             jobs[name] = [stack.send({"pool": name, "command": "true"}) for _ in range(count)]
         made = Broken(stack=stack, pools=pools, jobs=jobs, texts={})
         yield made
+    stack.aws.world.client("ec2").delete_subnet(SubnetId=full)
     print()
     for name, text in made.texts.items():
         print(f"```text why {name}\n{text.rstrip()}\n```\n")
@@ -315,6 +321,26 @@ def test_a_price_above_the_limit_is_told_with_the_limit_that_would_do(broken: Br
     assert Decimal(str(edit["spot_max_price"])) > DEAR_PRICE
     apply_again(broken, found, spot_max_price=str(edit["spot_max_price"]))
     broken.mended("price")
+
+
+def test_a_job_that_fails_wherever_it_begins_is_stopped_early_and_runs_once_its_cause_is_mended(broken: Broken) -> None:
+    """An input that somebody forgot to upload."""
+    stack = broken.stack
+    bucket, key = stack.outputs[names.OUTPUT_BUCKET_NAME], f"{names.PREFIX_INPUTS}forgotten.txt"
+    stack.apply(steady(pool_name="poison", min_instances=POISON_INSTANCES, max_instances=POISON_INSTANCES))
+    forgotten = {"s3": f"s3://{bucket}/{key}", "path": "forgotten.txt"}
+    stack.send(
+        {"pool": "poison", "id": POISON, "command": "cat forgotten.txt", "inputs": [forgotten], "max_attempts": 100}
+    )
+    assert stack.ended(POISON).state is JobState.FAILED
+    found = broken.why(POISON)
+    check(POISON, found)
+    stack.aws.world.client("s3").put_object(Bucket=bucket, Key=key, Body=b"here")
+    command, *words = shlex.split(found["command"])
+    assert (command, words) == ("lowtide", ["jobs", "retry", POISON])
+    assert stack.lowtide(*words).returncode == 0
+    assert stack.ended(POISON).state is JobState.SUCCEEDED
+    stack.apply(steady(pool_name="poison", min_instances=0))
 
 
 def test_throttling_is_told_and_passes_by_itself(broken: Broken) -> None:
