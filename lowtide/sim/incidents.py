@@ -31,7 +31,7 @@ from lowtide.sim.hosts import Host, command
 from lowtide.sim.ledger import Ledger as Seen
 from lowtide.sim.story import Arrival, Incident
 from lowtide.sim.strikes import Strikes
-from lowtide.sim.world import World
+from lowtide.sim.world import World, usual
 
 TYPES: Mapping[str, tuple[tuple[str, int], ...]] = {
     "cpu": (("m7g.large", 2), ("m6g.large", 2)),
@@ -90,7 +90,7 @@ def _facts(name: str, slots: int) -> TypeFacts:
 
 def arrive(stage: Stage, told: Arrival) -> None:
     """A user sends jobs."""
-    body = {"pool": told.pool, "command": command(told.seconds), **_SHAPES[told.shape]}
+    body: dict[str, Any] = {"pool": told.pool, "command": command(told.seconds), **_SHAPES[told.shape]}
     if "spot_max_price" in body:
         body["spot_max_price"] = str(LIMITS[told.pool] * body["spot_max_price"])
     if told.shape == len(_SHAPES) - 1:
@@ -156,10 +156,11 @@ def _redrive(stage: Stage, told: Incident) -> None:
         if found is None or found.body is None:
             continue
         with contextlib.suppress(ValueError):
-            body = json.loads(found.body)
-            if isinstance(body, dict) and message.job_id is None:
-                stage.world.send({"id": message.message_id, **body})
-                stage.world.redriven(message.message_id)
+            body: Any = json.loads(found.body)
+            if isinstance(body, dict):
+                message_id = message.parked_id.rpartition("#")[2]
+                stage.world.send({"id": message_id, **body})
+                stage.world.redriven(message_id)
                 parked.delete(message.parked_id)
 
 
@@ -422,7 +423,7 @@ def settings(number: int) -> Settings:
 def calm(stage: Stage) -> None:
     """Faults stop, and there is capacity at a price that the pools pay."""
     world = stage.world
-    world.hook, world.fate = None, lambda _: None
+    world.hook, world.fate = None, usual
     world.held.clear()
     world.skews.clear()
     world.ec2.slips = 0

@@ -125,7 +125,7 @@ class Ledger:
             self._put_pool(pk.removeprefix(keys.pool("")), item)
 
     def _put_job(self, job_id: str, item: Item | None) -> None:
-        job, before = item and job_items.job_from(item), self.jobs.get(job_id)
+        job, before = None if item is None else job_items.job_from(item), self.jobs.get(job_id)
         _keep(self.jobs, job_id, job)
         self.touched.jobs.add(job_id)
         if job and before and job.state in job_items.ENDED and before.state is not job.state:
@@ -141,7 +141,7 @@ class Ledger:
 
     def _put_lease(self, sk: str, item: Item | None) -> None:
         _, instance_id, job_id = sk.split("#", 2)
-        lease = item and items.lease_from(item)
+        lease = None if item is None else items.lease_from(item)
         before = self.leases_of[job_id].get(instance_id)
         _keep(self.leases_of[job_id], instance_id, lease)
         _keep(self.leases_on[instance_id], job_id, lease)

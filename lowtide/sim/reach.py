@@ -3,7 +3,7 @@ interpreter itself reports them (sys.monitoring, Python 3.12 or newer). Counted 
 
 import dis
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +39,7 @@ def available() -> bool:
 
 
 @contextmanager
-def measured(wanted: bool) -> Iterator[Reached]:
+def measured(wanted: bool) -> Generator[Reached]:
     """What the control plane reaches inside; where it is not wanted, nothing is counted and nothing slowed down."""
     reached = Reached()
     if not wanted:

@@ -3,7 +3,7 @@ and at its end faults stop and everything has to come to rest."""
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -132,7 +132,7 @@ class _Errors(logging.Handler):
 
 
 @contextmanager
-def _errors() -> Iterator[list[str]]:
+def _errors() -> Generator[list[str]]:
     """Collects what functions log as errors; their other lines go nowhere meanwhile."""
     log, handler = logging.getLogger("lambdas"), _Errors()
     level, propagate = log.level, log.propagate

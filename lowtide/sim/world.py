@@ -96,6 +96,14 @@ DELAY = timedelta(seconds=150)
 """Of a delayed delivery: long enough for what followed it to come first."""
 
 
+def usual(_: Channel) -> Fate | None:
+    """Every delivery is made once, in order and in time."""
+
+
+def unheard(host: Host, why: str) -> None:
+    """Nobody minds that a worker powers its instance off."""
+
+
 @dataclass(frozen=True, slots=True)
 class Invocation:
     """One that is at work."""
@@ -182,7 +190,7 @@ class World:
         """The function that is at work."""
         self.at_work: list[Invocation] = []
         """Invocations that are not over, the one in whose middle the others are first."""
-        self.fate: Callable[[Channel], Fate | None] = lambda _: None
+        self.fate: Callable[[Channel], Fate | None] = usual
         """What becomes of a channel's next delivery; None: nothing unusual."""
         self.struck = False
         """Whether a fault met the invocation that has just ended, or one that is still at work."""
@@ -190,7 +198,7 @@ class World:
         """How far the functions' clocks are ahead of the time; below zero: behind it."""
         self.skews: dict[Function, timedelta] = {}
         """The same of single functions, on top of `ahead`."""
-        self.powered_off: Callable[[Host, str], object] = lambda *_: None
+        self.powered_off: Callable[[Host, str], object] = unheard
         """Told before a worker powers its instance off, and why."""
         self.observers: list[Observer] = []
         self.held: set[Function] = set()
