@@ -7,7 +7,7 @@ The work grows with the capacity that may be packed, not with the backlog: jobs 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import islice
 
@@ -115,6 +115,8 @@ class Packing:
 
 _MICRO = 10**6
 """A price in millionths of a dollar; one of nothing counts as one of these, so that every job weighs something."""
+_STAYS_EMPTY = 10**6
+"""Times the price that a room is filled at which is to stay empty where it can."""
 _ROUNDS = 3
 """Jobs of unequal sizes leave gaps; a second and third round give those to jobs of lower rank."""
 
@@ -168,7 +170,7 @@ def pack(
     rest = list(jobs)
     for _ in range(_ROUNDS):
         batch = _reachable(rest, list(opened.values()), candidates, aux, most - len(bins))
-        homeless = _fill_rooms(_by_size(batch, kinds), order, opened)
+        homeless = _fill(_by_size(batch, kinds), order, opened, candidates, aux)
         new = _new_bins(_by_size(homeless, kinds), candidates, aux, _Left.after(bins, most, most_on_demand))
         if not new and len(homeless) == len(batch):
             break
@@ -292,6 +294,80 @@ def _fill_rooms(groups: list[list[Demand]], tiers: Mapping[str, int], opened: Ma
                 break
         homeless.extend(rest)
     return homeless
+
+
+def _fill(
+    groups: list[list[Demand]],
+    tiers: Mapping[str, int],
+    opened: dict[str, _Open],
+    candidates: Sequence[Candidate],
+    aux: int,
+) -> list[Demand]:
+    """Best fit, or, where that leaves more without a place, the empty rooms filled as new bins of their types would be.
+
+    What a pass launched holds what it was launched for in the way that it was planned, which best fit does not always
+    find again; the next pass would launch more."""
+    empty = [name for name, room in opened.items() if not room.jobs and room.free == whole(room.facts)]
+    before = {name: replace(room, jobs=list(room.jobs)) for name, room in opened.items()} if empty else {}
+    homeless = _fill_rooms(groups, tiers, opened)
+    if not homeless or not empty:
+        return homeless
+    kinds = [room.facts for room in opened.values()]
+    rest = _fill_rooms(groups, tiers, {name: room for name, room in before.items() if name not in empty})
+    rest = _fill_empty(_by_size(rest, kinds), {name: (tiers[name], before[name]) for name in empty}, candidates, aux)
+    rest = _fill_rooms(_by_size(rest, kinds), tiers, before)
+    if _work(rest, kinds) >= _work(homeless, kinds):
+        return homeless
+    opened.update(before)
+    return rest
+
+
+def _work(jobs: Iterable[Demand], kinds: Sequence[TypeFacts]) -> int:
+    return sum(_bulk(group[0], kinds)[0] * len(group) + len(group) for group in _by_size(jobs, kinds))
+
+
+def _fill_empty(
+    groups: list[list[Demand]], empty: Mapping[str, tuple[int, _Open]], candidates: Sequence[Candidate], aux: int
+) -> list[Demand]:
+    """As the cheapest way to pack would with no other bins than these; of two as good the one of the lower tier."""
+    alike: dict[tuple[TypeFacts, Market, int], list[_Open]] = {}
+    for tier, room in empty.values():
+        alike.setdefault((room.facts, room.market, tier), []).append(room)
+    prices = {each.facts: each.price for each in candidates}
+    task = Task(
+        kinds=[_room_kind(number, *sort, prices, groups) for number, sort in enumerate(alike)],
+        counts=tuple(map(len, groups)),
+        aux=aux,
+        bins=len(empty),
+        lanes={str(number): len(rooms) for number, rooms in enumerate(alike.values())},
+    )
+    waiting = [iter(group) for group in groups]
+    places = [iter(rooms) for rooms in alike.values()]
+    for kind, counts, times in cheapest(task):
+        for room in islice(places[kind], times):
+            for group, count in zip(waiting, counts, strict=True):
+                jobs = list(islice(group, count))
+                if jobs and (taking := room.load(jobs[0])) is not None:
+                    room.take(jobs, taking)
+    return [job for group in waiting for job in group]
+
+
+def _room_kind(
+    number: int,
+    facts: TypeFacts,
+    market: Market,
+    tier: int,
+    prices: Mapping[TypeFacts, Decimal],
+    groups: Sequence[Sequence[Demand]],
+) -> Kind:
+    price = prices.get(facts) or facts.on_demand_price or Decimal(max(1, facts.slots))
+    dear = _STAYS_EMPTY if tier == TO_STAY_WARM else 1
+    return Kind(
+        price=max(1, int(price * _MICRO)) * dear + tier,
+        whole=whole(facts),
+        loads=tuple(group[0].load(facts) if group[0].terms.accept(market) else None for group in groups),
+        lane=str(number),
+    )
 
 
 # --- new bins ---------------------------------------------------------------------------------------------------------

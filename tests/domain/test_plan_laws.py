@@ -15,10 +15,12 @@ from lambdas.domain.fleet_view import awaited, counted, view
 from lambdas.domain.jobs import QueuedJob
 from lambdas.domain.plan import Action, Close, Drain, Launch, Plan, Repeat, Retire, ReturnJob, Terminate, plan
 from lambdas.domain.pools import OnDemandFallback
+from lambdas.domain.reasons import OwnCode
 from lambdas.domain.shops import on_demand_left
 from lambdas.domain.snapshot import Snapshot
 from lambdas.domain.spending import hourly_cost
 from lambdas.domain.terms import OnDemand
+from lowtide.bench.mixes import mix
 from tests.domain.build import (
     NOW,
     ON_DEMAND,
@@ -411,3 +413,25 @@ def test_at_rest_nothing_changes_however_late_it_is() -> None:
     loop.run(troubled=0, quiet=400)
     fresh = [replace(i, heartbeat_at=at(timedelta(days=30))) for i in loop.world.instances]
     assert plan(replace(loop.world, instances=tuple(fresh)), at(timedelta(days=30))).actions == ()
+
+
+@pytest.mark.parametrize("seed", [36, 39, 52, 79])
+def test_what_a_pass_launched_for_mixed_jobs_is_enough_for_the_next_one(seed: int) -> None:
+    """Mixes whose jobs best fit does not place again on the very instances that were launched for them."""
+    mixed = mix(seed)
+    types = tuple(replace(each.facts, on_demand_price=each.price) for each in mixed.candidates)
+    bounds = {"max_instances": 999, "max_aux_containers_per_agent": mixed.aux}
+    world = snapshot(
+        pool=pool(types=types, spot=False, spot_max_price=None, **bounds),
+        queue=tuple(job(each.slots, resources=each.resources) for each in mixed.jobs),
+    )
+    decided = plan(world, NOW)
+    while OwnCode.DEFERRED in {reason.code for reason in decided.reasons}:
+        world = applied(world, decided, NOW)
+        decided = plan(world, NOW)
+    assert launches(decided) != []
+    assert launches(plan(applied(world, decided, NOW), NOW)) == []
+
+
+def launches(decided: Plan) -> list[Launch]:
+    return [action for action in decided.actions if isinstance(action, Launch)]

@@ -1,13 +1,16 @@
 """What a person is told through the topic: alarms when they begin and when they are over, shortages in words."""
 
 import json
+from datetime import datetime
 
 import pytest
 
 from lambdas import names
 from lambdas.adapters.parked import Parked
 from lambdas.domain.jobs import JobState
-from tests.world.conftest import SCARCE_TYPE, Stack, scarce, until
+from lowtide.market.fleet import Refused, Request
+from lowtide.market.market import Answer, Market
+from tests.world.conftest import SCARCE_TYPE, Stack, scarce, steady, until
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +135,74 @@ def test_unfulfilled_capacity_is_told_and_so_is_its_end(stack: Stack, letters: s
         until("OK", told, lambda states: states[-1:] == ["OK"])
     finally:
         stack.aws.market.set_capacity(SCARCE_TYPE, "*", 0, lifecycle=None)
+
+
+def through(stack: Stack, letters: str, alarm: str, states: list[str]) -> None:
+    """The alarm has come into each of these states, in this order; what was told before of it does not matter."""
+    told = Told(stack, letters, alarm)
+    until(f"{alarm}: {states}", told, lambda seen: seen[-len(states) :] == states)
+
+
+@pytest.mark.long
+def test_a_pool_that_waits_for_a_persons_act_is_told_and_so_is_its_end(stack: Stack, letters: str) -> None:
+    """192 vCPUs of an on-demand quota of 128."""
+    quick = {"pool_name": "blocked", "min_instances": 0, "max_instances": 1, "max_idle_agent_period": "2s"}
+    stack.apply(steady(**quick, instance_type="c7i.48xlarge"))
+    job_id = stack.send({"pool": "blocked", "command": "true"})
+    through(stack, letters, names.ALARM_BLOCKED, ["ALARM"])
+    assert stack.reasons("blocked")[0]["class"] == "quota"
+    stack.apply(steady(**quick))
+    assert stack.ended(job_id).state is JobState.SUCCEEDED
+    through(stack, letters, names.ALARM_BLOCKED, ["OK"])
+
+
+@pytest.mark.long
+def test_a_code_that_nobody_has_met_is_told_until_it_is_gone(
+    stack: Stack, letters: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = Market.create_fleet
+
+    def odd(market: Market, request: Request, now: datetime) -> Answer:
+        if {each.offering.instance_type for each in request.overrides} == {SCARCE_TYPE}:
+            raise Refused("SolarFlareExpected", "Instances of this family are being carried to the cellar.")
+        return launch(market, request, now)
+
+    stack.apply(scarce(pool_name="odd"))
+    with monkeypatch.context() as changed:
+        changed.setattr(Market, "create_fleet", odd)
+        job_id = stack.send({"pool": "odd", "command": "true"})
+        through(stack, letters, names.ALARM_UNKNOWN_ERRORS, ["ALARM"])
+        first = stack.reasons("odd")[0]
+        assert (first["class"], first["code"]) == ("transient", "SolarFlareExpected")
+    stack.aws.market.set_capacity(SCARCE_TYPE, "*", 40, lifecycle=None)
+    try:
+        assert stack.ended(job_id).state is JobState.SUCCEEDED
+        through(stack, letters, names.ALARM_UNKNOWN_ERRORS, ["OK"])
+    finally:
+        stack.aws.market.set_capacity(SCARCE_TYPE, "*", 0, lifecycle=None)
+
+
+@pytest.mark.long
+def test_a_control_loop_that_stands_still_is_told_until_it_goes_on(stack: Stack, letters: str) -> None:
+    events = stack.aws.world.client("events")
+    (tick,) = [each["Name"] for each in events.list_rules()["Rules"] if "EveryMinute" in each["Name"]]
+    events.disable_rule(Name=tick)
+    try:
+        through(stack, letters, names.ALARM_SILENT, ["ALARM"])
+    finally:
+        events.enable_rule(Name=tick)
+    through(stack, letters, names.ALARM_SILENT, ["OK"])
+
+
+@pytest.mark.long
+def test_a_function_that_aws_throttles_is_told_until_it_is_free(stack: Stack, letters: str) -> None:
+    functions = stack.aws.world.client("lambda")
+    name = stack.function("Catalogue")["FunctionName"]
+    functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    try:
+        with pytest.raises(functions.exceptions.TooManyRequestsException):
+            functions.invoke(FunctionName=name, Payload="{}")
+        through(stack, letters, names.ALARM_THROTTLES, ["ALARM"])
+    finally:
+        functions.delete_function_concurrency(FunctionName=name)
+    through(stack, letters, names.ALARM_THROTTLES, ["OK"])
