@@ -75,7 +75,11 @@ class Audit:
             self._asked.clear()
         if function is Function.TICK and not crashed:
             self._count_unknown()
-            self._found(self._silent_for_too_long())
+            self.look()
+
+    def look(self) -> None:
+        """What no function shows, since it holds while none is reached: law 11. For every minute of a storm."""
+        self._found(self._silent_for_too_long())
 
     def powered_off(self, host: Host, why: str) -> None:
         """Law 4 again: an idle worker is told to end its instance; it must be idle for the ledger too."""

@@ -97,6 +97,8 @@ def _begun(told: Story) -> tuple[Stage, laws.Audit]:
         world.at(START + timedelta(seconds=each.second), partial(kinds[each.kind], stage, each))
     for each in told.arrivals:
         world.at(START + timedelta(seconds=each.second), partial(incidents.arrive, stage, each))
+    for minute in range(1, LASTS // timedelta(minutes=1)):
+        world.at(START + timedelta(minutes=minute, seconds=30), audit.look)
     if told.apart:
         for number in range(LASTS // APART_EVERY):
             job = {"pool": "other", "command": command(20)}
