@@ -4,6 +4,7 @@ A CONFIG item holds the pool as a map (`document`) and, beside it, what other tr
 `{"pool": "gpu", "version": 3, "paused": false, "deleted": false, "document": {…}}`.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -12,6 +13,8 @@ from lambdas.adapters import keys
 from lambdas.adapters.table import Conflict, Item, Table
 from lambdas.domain.instants import to_text
 from lambdas.domain.pools import Pool
+
+_log = logging.getLogger(__name__)
 
 
 def look_anew_op(table: Table, pool: str, now: datetime) -> Item:
@@ -28,8 +31,16 @@ def look_anew_op(table: Table, pool: str, now: datetime) -> Item:
     )
 
 
+class Unreadable(Exception):
+    """A pool's record is none that this release can read: it is damaged, or a later release wrote it."""
+
+
 def pool_from(item: Item) -> Pool:
-    return Pool.from_document(item["document"])
+    """Raises Unreadable."""
+    try:
+        return Pool.from_document(item["document"])
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise Unreadable(f"the record of pool {item.get('pool')} cannot be read: {error!r}") from error
 
 
 _VERSIONS_AT_LAST = 90
@@ -46,13 +57,28 @@ class PoolConfig:
         return None if item is None else pool_from(item)
 
     def pools(self) -> list[Pool]:
-        """Every pool in order of its name."""
-        listed = [entry["pool"] for entry in self._table.query(keys.POOLS)]
+        """Every pool in order of its name. Raises Unreadable where there is one that cannot be read."""
+        return [pool_from(item) for item in self._records()]
+
+    def readable(self) -> tuple[list[Pool], frozenset[str]]:
+        """Every pool in order of its name, and the names of those that are left out since their record cannot be read:
+        that is their own trouble and no other pool's (law 8)."""
         found: list[Pool] = []
+        others: set[str] = set()
+        for item in self._records():
+            try:
+                found.append(pool_from(item))
+            except Unreadable as error:
+                _log.error("pool left out", extra={"pool": item["pool"], "error": str(error)})
+                others.add(item["pool"])
+        return found, frozenset(others)
+
+    def _records(self) -> list[Item]:
+        listed = [entry["pool"] for entry in self._table.query(keys.POOLS)]
+        found: list[Item] = []
         for start in range(0, len(listed), 100):
-            wanted = [(keys.pool(name), keys.CONFIG) for name in listed[start : start + 100]]
-            found.extend(pool_from(item) for item in self._table.get_many(wanted))
-        return sorted(found, key=lambda pool: pool.name)
+            found += self._table.get_many([(keys.pool(name), keys.CONFIG) for name in listed[start : start + 100]])
+        return sorted(found, key=lambda item: item["pool"])
 
     def history(self, name: str) -> Iterator[Pool]:
         """Every kept version, newest first."""

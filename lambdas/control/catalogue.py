@@ -23,7 +23,7 @@ RESERVE = timedelta(seconds=60)
 class Pools(Protocol):
     """Where pools are kept (adapters/pool_config.py)."""
 
-    def pools(self) -> list[Pool]: ...
+    def readable(self) -> tuple[list[Pool], frozenset[str]]: ...
 
     def put_types(self, pool: Pool) -> bool: ...
 
@@ -47,7 +47,8 @@ def refresh(of: Refresher, time_left: Callable[[], timedelta]) -> tuple[str, ...
 
     Raises ClientError when EC2 does not answer, Unavailable when the table does not: EventBridge has it tried again.
     """
-    pools = [pool for pool in of.pools.pools() if not pool.deleted]
+    readable, _ = of.pools.readable()
+    pools = [pool for pool in readable if not pool.deleted]
     names = sorted({facts.name for pool in pools for facts in pool.types})
     if not names:
         return ()

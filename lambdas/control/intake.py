@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from lambdas.adapters.faults import Fault
 from lambdas.adapters.ledger import Accepted, Ledger
 from lambdas.adapters.parked import Parked, ParkedMessage
-from lambdas.adapters.pool_config import PoolConfig
+from lambdas.adapters.pool_config import PoolConfig, Unreadable
 from lambdas.adapters.queues import LARGEST_MESSAGE, Queue
 from lambdas.domain.instants import to_text
 from lambdas.domain.job_message import parse_message
@@ -69,14 +69,15 @@ class Intake:
         """Every message accepted, parked or failed; then each pool that got a job is rung for, once."""
         taken = Taken()
         try:
-            pools = {pool.name: pool for pool in self.config.pools()}
+            readable, unreadable = self.config.readable()
         except Fault as fault:
             taken.failed = {message.message_id: str(fault) for message in messages}
             return taken
+        pools = {pool.name: pool for pool in readable}
         waiting: dict[str, list[str]] = {}
         for message in messages:
             try:
-                pool = self._take_one(message, pools, taken)
+                pool = self._take_one(message, pools, unreadable, taken)
             except Exception as failure:
                 # A fault, or a bug that this message alone meets: its neighbours go on, and SQS delivers it again.
                 taken.failed[message.message_id] = f"{type(failure).__name__}: {failure}"
@@ -86,10 +87,16 @@ class Intake:
         self._ring(waiting, taken)
         return taken
 
-    def _take_one(self, message: Message, pools: Mapping[str, Pool], taken: Taken) -> str | None:
-        """The pool that has to be looked at; None: nothing new waits anywhere."""
+    def _take_one(
+        self, message: Message, pools: Mapping[str, Pool], unreadable: frozenset[str], taken: Taken
+    ) -> str | None:
+        """The pool that has to be looked at; None: nothing new waits anywhere.
+
+        Raises Unreadable for a message to a pool whose record nobody can read: that is no fault of the sender's."""
         read = parse_message(message.body, message_id=message.message_id, pools=pools)
         if isinstance(read, Rejection):
+            if read.field == "pool" and read.pool in unreadable:
+                raise Unreadable(f"the record of pool {read.pool} cannot be read")
             return self._park(message, read, taken)
         accepted = self.ledger.accept(read, message.sent_at, self.now())
         if accepted is Accepted.OTHER:

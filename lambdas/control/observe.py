@@ -14,6 +14,7 @@ from typing import Protocol
 from lambdas.adapters.clockwork import Clockwork, Progress, Taken
 from lambdas.adapters.ec2 import Described, Ended, Page
 from lambdas.adapters.observations import Known, Observations
+from lambdas.adapters.pool_config import Unreadable
 from lambdas.control.doorbell import Doorbell
 from lambdas.domain import observed
 from lambdas.domain.fleet import Instance, InstanceState, Intention
@@ -196,8 +197,14 @@ class _Look:
             self.interrupted.append(known.pool)
 
     def _adopt(self, found: Described) -> bool:
-        """Record an instance of ours that nobody recorded; False: its pool does not exist."""
-        pool = self._pool(found.pool)
+        """Record an instance of ours that nobody recorded; False: its pool does not exist.
+
+        One whose pool's record cannot be read is left alone, and delays no other pool's (law 8)."""
+        try:
+            pool = self._pool(found.pool)
+        except Unreadable as error:  # neither adopted nor ended: a later look finds it again
+            _log.error("left unadopted", extra={"instance_id": found.instance_id, "error": str(error)})
+            return True
         if pool is None:
             return False
         intention = self._intention(pool.name, found.decision)

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import track
@@ -12,9 +14,10 @@ from lowtide.cli import simulate_pool
 from lowtide.cli.errors import Failure, Misuse
 from lowtide.cli.output import console
 
+if TYPE_CHECKING:
+    from lowtide.sim.bulk import Tally
+
 app = typer.Typer(help="Play what would happen: laws, deadlines, pool.", no_args_is_help=True)
-
-
 app.command("pool")(simulate_pool.pool)
 
 
@@ -57,25 +60,47 @@ def deadlines(
 def laws(
     seeds: Annotated[int, typer.Option(min=1, help="How many stories to play.")] = 20,
     first: Annotated[int, typer.Option(min=0, help="The first one's seed.")] = 0,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: one for each core.")] = None,
+    branches: Annotated[bool, typer.Option(help="How many of the control plane's branches were reached.")] = False,
 ) -> None:
     """Play seeded storms over a whole simulated deployment, and hold them against the laws.
 
-    Jobs arrive, the market is in trouble, pools are changed, AWS calls fail, functions are killed. Exit 1 if a law
-    breaks, with the story made as short as it can be.
+    Jobs arrive, the market moves, people change pools; AWS calls fail, functions are killed, messages come twice,
+    workers die. Exit 1 if a law breaks, with the story made as short as it can be.
     """
-    from lowtide.sim.storm import played, shortened, story  # the simulation's import is for this verb alone
+    from lowtide.sim import reach  # the simulation's import is for this verb alone
+    from lowtide.sim.bulk import Tally, outcomes
+    from lowtide.sim.storm import played, shortened, told
 
+    if branches and not reach.available():
+        raise Misuse("--branches needs Python 3.12 or newer: leave it out, or run Lowtide with that")
     logging.disable(logging.CRITICAL)  # the functions' own lines
-    screen, calls, struck = console(), 0, 0
-    broken: list[int] = []
-    for seed in track(range(first, first + seeds), "Playing", console=screen, transient=True):
-        outcome = played(story(seed))
-        calls, struck = calls + outcome.calls, struck + outcome.struck
-        if outcome.violations:
-            broken.append(seed)
-            screen.print(f"Seed {seed}: {'; '.join(outcome.violations)}")
-    screen.print(f"{seeds} stories, {calls} AWS calls, {struck} of them struck by a fault: {len(broken)} broke a law.")
-    if broken:
-        short = shortened(story(broken[0]), lambda told: bool(played(told).violations))
-        screen.print(f"Seed {broken[0]} in short:\n{short}")
-        raise Failure(f"a law broke: play it again with `lowtide simulate laws --first {broken[0]} --seeds 1`")
+    screen, tally, began_at = console(), Tally(), time.monotonic()
+    wanted = range(first, first + seeds)
+    with reach.measured(branches) as reached:
+        # branches are counted in this process alone
+        playing = outcomes(wanted, 1 if branches else min(seeds, jobs or os.cpu_count() or 1))
+        for seed, outcome in track(playing, "Playing", seeds, console=screen, transient=True):
+            tally.add(seed, outcome)
+            if outcome.violations:
+                screen.print(f"Seed {seed}: {'; '.join(outcome.violations)}", markup=False)
+    _show(tally, time.monotonic() - began_at)
+    if branches:
+        screen.print(f"{reached.taken} of the control plane's {reached.known} branches were reached.")
+    if tally.broken:
+        seed = tally.broken[0]
+        short = shortened(told(seed), lambda story: bool(played(story).violations))
+        screen.print(f"Seed {seed} in short:\n{short}", markup=False)
+        raise Failure(f"a law broke: play it again with `lowtide simulate laws --first {seed} --seeds 1`")
+
+
+def _show(tally: "Tally", seconds: float) -> None:
+    """What was played, and what struck it."""
+    screen = console()
+    per_minute = tally.seeds * 60 / max(seconds, 0.001)
+    met = ", ".join(f"{kind} {count / tally.seeds:.2f}" for kind, count in tally.struck.most_common())
+    screen.print(
+        f"{tally.seeds} stories of {tally.jobs} jobs and {tally.calls} AWS calls, {per_minute:.0f} a minute: "
+        f"{len(tally.broken)} broke a law."
+    )
+    screen.print(f"{tally.struck.total() / tally.seeds:.1f} faults a story: {met or 'none'}.", markup=False)

@@ -31,6 +31,10 @@ class Killed(BaseException):
     """The process that made the call is gone."""
 
 
+class Resent(Exception):
+    """A hook's `after` raises it: the answer was lost, and the SDK makes the same call again by itself."""
+
+
 @dataclass
 class Recorder:
     """Remembers every call, in order."""
@@ -92,17 +96,24 @@ class SimClient:
         if unknown := set(request) - known:
             raise NotModelled(f"{self.service}.{method} in memory does not know {sorted(unknown)}")
         operation, hook = f"{self.service}.{method}", self.hook
-        if hook is not None:
-            hook.before(operation, request)
-        try:
-            response = effect(request)
-        except ClientError as refusal:
-            if hook is not None:
-                hook.after(operation, request, dict(refusal.response))
-            raise
-        if hook is not None:
-            hook.after(operation, request, response)
-        return response
+        if hook is None:
+            return effect(request)
+        while True:
+            try:
+                return _hooked(hook, operation, request, effect)
+            except Resent:
+                continue
+
+
+def _hooked(hook: Hook, operation: str, request: Request, effect: Callable[[Request], Response]) -> Response:
+    hook.before(operation, request)
+    try:
+        response = effect(request)
+    except ClientError as refusal:
+        hook.after(operation, request, dict(refusal.response))
+        raise
+    hook.after(operation, request, response)
+    return response
 
 
 def aws_error(operation: str, code: str, message: str, *, status: int = 400, **more: Any) -> ClientError:

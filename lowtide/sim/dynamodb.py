@@ -87,6 +87,7 @@ class _Write:
     table: _Table
     key: tuple[str, str]
     item: WireItem | None
+    size: int = 0
 
 
 class FakeDynamoDB(SimClient):
@@ -105,6 +106,8 @@ class FakeDynamoDB(SimClient):
         self.index_delay = index_delay
         self.page_bytes = page_bytes
         self.tables: dict[str, _Table] = {}
+        self.watchers: list[Callable[[tuple[str, str], WireItem | None], object]] = []
+        """Told of every write: the item's key, and the item as it is from now on."""
         self._tokens: dict[str, tuple[str, datetime]] = {}
         self._lock = threading.RLock()
 
@@ -140,6 +143,12 @@ class FakeDynamoDB(SimClient):
         return self._call("query", request, frozenset(known), self._query)
 
     # --- what tests ask beside the client ---
+
+    def settled(self, table: str) -> bool:
+        """Whether the indexes show all that was written."""
+        with self._lock:
+            self._catch_up(self.tables[table])
+            return not self.tables[table].late
 
     def everything(self, table: str) -> list[WireItem]:
         """Every item of a table, in key order."""
@@ -272,13 +281,17 @@ class FakeDynamoDB(SimClient):
             table.items.pop(write.key, None)
         else:
             table.items[write.key] = write.item
-            table.sizes[write.key] = _bytes(write.item)
+            table.sizes[write.key] = write.size
         _reorder(table.keys, write.key, old, write.item)
         table.late.append((self.clock() + self.index_delay, write.key, write.item))
+        for watcher in self.watchers:
+            watcher(write.key, write.item)
 
     def _catch_up(self, table: _Table) -> None:
         """Shows the indexes what they are due to see by now."""
         now = self.clock()
+        if not table.late or table.late[0][0] > now:
+            return
         due = [change for change in table.late if change[0] <= now]
         table.late = [change for change in table.late if change[0] > now]
         for _, key, item in due:
@@ -352,23 +365,27 @@ def _prepared(table: _Table, asked: Request) -> tuple[_Write, WireItem | None, b
     scope = Scope(old or {}, named, values)
     held = test is None or test.test(scope)
     if "Item" in asked:
-        return _Write(table, key, _sound(table, _copied(asked["Item"]))), old, held
+        item = _copied(asked["Item"])
+        return _Write(table, key, item, _sound(table, item)), old, held
     if change is None or not held:
         return _Write(table, key, None), old, held
     scope.item = dict(old) if old is not None else _copied(asked["Key"])
-    return _Write(table, key, _sound(table, expressions.updated(change, scope), key)), old, held
+    item = expressions.updated(change, scope)
+    return _Write(table, key, item, _sound(table, item, key)), old, held
 
 
-def _sound(table: _Table, item: WireItem, key: tuple[str, str] | None = None) -> WireItem:
+def _sound(table: _Table, item: WireItem, key: tuple[str, str] | None = None) -> int:
+    """The bytes of an item that may be stored. Raises Invalid for any other."""
     if key is not None and _key_of(table, item) != key:
         raise Invalid("One or more parameter values were invalid: Cannot update attribute. It is part of the key")
-    if _bytes(item) > ITEM_BYTES:
+    size = _bytes(item)
+    if size > ITEM_BYTES:
         raise Invalid("Item size has exceeded the maximum allowed size")
     for order, _, _ in table.indexes.values():
         for name in (order.hash_name, order.range_name):
             if name in item and not item[name].get("S"):
                 raise Invalid(f"One or more parameter values are not valid: index key {name} is empty or no string")
-    return item
+    return size
 
 
 def _copied(value: Any) -> Any:
@@ -473,10 +490,20 @@ def _after(rows: list[tuple[str, str, str]], order: _Keyed, request: Request) ->
     return [row for row in rows if (row > place if forward else row < place)]
 
 
-def _bytes(value: Any) -> int:
+def _bytes(item: WireItem) -> int:
     """About what DynamoDB counts: names and values in UTF-8, a byte for each level."""
-    if isinstance(value, dict):
-        return sum(len(str(name)) + _bytes(inner) for name, inner in value.items())
-    if isinstance(value, list):
-        return sum(1 + _bytes(inner) for inner in value)
-    return len(value.encode()) if isinstance(value, str) else 1
+    return sum([len(name) + _value_bytes(value) for name, value in item.items()])
+
+
+def _value_bytes(value: Any) -> int:
+    """Of a value in wire form: its kind's name is its level's byte."""
+    for kind, held in value.items():
+        if isinstance(held, str):
+            return len(kind) + (len(held) if held.isascii() else len(held.encode()))
+        if isinstance(held, dict):
+            return len(kind) + _bytes(held)
+        if isinstance(held, list):
+            inner = [len(one) if isinstance(one, str) else _value_bytes(one) for one in held]
+            return len(kind) + len(inner) + sum(inner)
+        return len(kind) + 1
+    return 0

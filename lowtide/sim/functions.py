@@ -1,7 +1,7 @@
 """The deployed functions in a virtual world: the handlers' own assembly on in-memory clients, one process each.
 
-A function keeps its process from one invocation to the next, as Lambda does; a killed one is gone with all it
-remembered, and the next invocation starts anew.
+A function keeps its process from one invocation to the next, as Lambda does, and an invocation in the middle of another
+has a process of its own; a killed one is gone with all it remembered, and the next invocation starts anew.
 """
 
 import contextlib
@@ -15,7 +15,10 @@ from functools import partial
 from random import Random
 from typing import Any, Protocol
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from lambdas import names
+from lambdas.adapters.faults import Fault
 from lambdas.control.teardown import Request, Result, respond
 from lambdas.domain.settings import Settings
 from lambdas.handlers import catalogue, intake, job_events, news, notices, reconcile, teardown, tick, worker_api
@@ -163,7 +166,7 @@ class Context:
 class Watcher(Protocol):
     """Told around every invocation."""
 
-    def began(self, function: Function) -> None: ...
+    def began(self, function: Function, event: Any) -> None: ...
 
     def ended(self, function: Function, *, crashed: bool) -> None: ...
 
@@ -180,25 +183,29 @@ class Functions:
         self._pause = pause
         self._watcher = watcher
         self._processes: dict[Function, Serve] = {}
+        self.errors: list[str] = []
+        """What left a function and was no fault of AWS's."""
 
     def invoke(self, function: Function, event: Any) -> Any:
         """The function's answer. Raises Crashed."""
-        if (serve := self._processes.get(function)) is None:
-            serve = self._processes[function] = self.started(function)
+        serve = self._processes.pop(function, None) or self.started(function)
         context = Context(self._cloud.clock, TIMEOUTS[function])
         crashed = True
-        self._watcher.began(function)
+        self._watcher.began(function, event)
         try:
-            with contextlib.redirect_stdout(_Unread()):
+            with contextlib.redirect_stdout(_UNREAD):
                 answer = serve(event, context)
             crashed = False
         except Killed as killed:
-            del self._processes[function]
             raise Crashed(str(killed)) from killed
         except Exception as error:
+            self._processes[function] = serve
+            if not isinstance(error, Fault | ClientError | BotoCoreError):
+                self.errors.append(f"{function}: {type(error).__name__}: {error}")
             raise Crashed(f"{type(error).__name__}: {error}") from error
         finally:
             self._watcher.ended(function, crashed=crashed)
+        self._processes[function] = serve
         return answer
 
     def started(self, function: Function) -> Serve:
@@ -237,3 +244,6 @@ class _Unread(io.TextIOBase):
 
     def write(self, text: str, /) -> int:
         return len(text)
+
+
+_UNREAD = _Unread()

@@ -5,6 +5,7 @@ once, as SIGTERM ends an ordinary program. With `saves` behind it, all that an a
 next one does the rest.
 """
 
+import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from random import Random
@@ -13,7 +14,9 @@ from typing import Any
 from lambdas.domain.settings import Settings
 from lowtide.market import catalogue
 from lowtide.market.instances import Instance
+from lowtide.sim.calls import Killed
 from worker.agent import Agent
+from worker.api import LeaseLost
 from worker.imds import Notice
 from worker.leases import Ended, Lease, Outcome, Stop
 from worker.ports import Machine, Terms
@@ -91,7 +94,7 @@ class Host:
         *,
         now: Callable[[], datetime],
         call: Call,
-        shut_down: Callable[[str], None],
+        shut_down: Callable[["Host", str], None],
         settings: Settings,
         seed: object,
         saved: dict[str, timedelta],
@@ -101,6 +104,15 @@ class Host:
         self.boots_at = None if instance.boot_fails else instance.launched_at + instance.boot_delay
         """None: its user data never runs."""
         self.attempts: list[Attempt] = []
+        self.ahead = timedelta(0)
+        """How far its clock is ahead of the time; below zero: behind it."""
+        self.hangs = False
+        """True: its worker does nothing, and what it runs goes on."""
+        self.answered_at: datetime | None = None
+        """When the control plane last answered its worker; before that, when its worker began. None: not yet."""
+        self._lives = 0
+        """Workers that died here."""
+        self._calling = False
         self._now = now
         self._began = now()
         self._send = call
@@ -141,22 +153,49 @@ class Host:
 
     def restart(self) -> None:
         """The worker dies and its service starts it anew; what it ran is ended by the new one."""
+        self._lives += 1
+        self.answered_at = self._now()
         self._agent = self._started()
         self.attempts = []
         self._wake()
+
+    def hang(self) -> None:
+        """The worker does nothing from now on; what it runs goes on."""
+        self.hangs = True
+
+    def come_back(self) -> None:
+        """A worker that hung goes on where it was."""
+        self.hangs = False
+        self.answered_at = self._now()
+
+    def cut_off(self) -> None:
+        """The instance is gone, and its worker with it."""
+        self._lives += 1
+
+    @property
+    def occupied(self) -> bool:
+        """Its worker runs something or has a result to tell."""
+        return not self._agent.idle
 
     @property
     def busy(self) -> bool:
         return any(attempt.outcome is None for attempt in self.attempts)
 
     def due(self) -> datetime | None:
-        """When it next has something to do; None: never."""
+        """When it next has something to do; None: never, or not before it is answered."""
+        if self.hangs or self._calling:
+            return None
         ends = [attempt.ends_at for attempt in self.attempts if attempt.outcome is None]
         return min((at for at in (self._turn_at, self._watch_at, *ends) if at is not None), default=None)
 
     def run(self) -> None:
-        """Do what is due now."""
+        """Do what is due now. Who dies, or loses the instance, in the middle of a call never hears its answer."""
+        with contextlib.suppress(Killed):
+            self._run()
+
+    def _run(self) -> None:
         now = self._now()
+        self.answered_at = self.answered_at or now
         if self._watch_at is not None and self._watch_at <= now:
             self._watch_at = None
             self._agent.watch()
@@ -186,13 +225,24 @@ class Host:
     # --- what the agent is given --------------------------------------------------------------------------------------
 
     def now(self) -> datetime:
-        return self._now()
+        return self._now() + self.ahead
 
     def monotonic(self) -> float:
         return (self._now() - self._began).total_seconds()
 
     def call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return self._send(self.instance_id, path, body)
+        life, self._calling = self._lives, True
+        try:
+            answer = self._send(self.instance_id, path, body)
+            self.answered_at = self._now()
+        except LeaseLost:
+            self.answered_at = self._now()
+            raise
+        finally:
+            self._calling = False
+            if self._lives != life:
+                raise Killed(f"the worker of {self.instance_id}")
+        return answer
 
     def interruption(self) -> Notice | None:
         return self._spot
@@ -207,7 +257,7 @@ class Host:
     def clear_leftovers(self) -> list[tuple[str, int]]:
         return [(attempt.lease.key.job_id, attempt.lease.key.fence) for attempt in self.attempts]
 
-    def off(self, why: str) -> None:  # noqa: ARG002 - the switch's signature
-        self._shut_down(self.instance_id)
+    def off(self, why: str) -> None:
+        self._shut_down(self, why)
 
     def keep_on(self) -> None: ...

@@ -1,16 +1,19 @@
 """One deployed stack in virtual time: the real functions and workers on in-memory AWS, with the spot market as its EC2.
 
 No thread, no real time: `run` plays whatever is due, in the order of its instants, and the same seed gives the same
-course. An invocation takes no time. What AWS does between functions is played here: queues deliver again what was not
-deleted, asynchronous invocations are tried again, schedules fire every minute, EC2 makes events.
+course. An invocation takes no time, unless a hook lets the world go on in the middle of it (`meanwhile`). What AWS does
+between functions is played here: queues deliver again what was not deleted, asynchronous invocations are tried again,
+schedules fire every minute, EC2 makes events.
 """
 
+import contextlib
 import heapq
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from functools import partial
 from random import Random
 from typing import Any, Protocol
@@ -27,7 +30,7 @@ from lowtide.market.instances import Instance, News, RebalanceAdvised, State, St
 from lowtide.market.market import Market
 from lowtide.market.model import Conditions, Lifecycle
 from lowtide.market.unkindness import Unkindness
-from lowtide.sim.calls import Hook, Request, Response
+from lowtide.sim.calls import Hook, Killed, Request, Response
 from lowtide.sim.clock import START, VirtualClock
 from lowtide.sim.dynamodb import SCHEMA, FakeDynamoDB
 from lowtide.sim.ec2 import FakeEC2, FakeSSM
@@ -63,6 +66,51 @@ NEWS_RETRIES = (MINUTE, 2 * MINUTE)
 """An asynchronous invocation that failed is made again after these."""
 VISIBILITY = 6
 """A queue's visibility timeout in its function's timeouts."""
+
+
+class Fate(StrEnum):
+    """What may become of a delivery: of a message, an event, a schedule's minute, a worker's call."""
+
+    DOUBLED = "doubled"
+    """Twice, one right after the other."""
+    DELAYED = "delayed"
+    LOST = "lost"
+    """A message, which no queue loses, is delayed."""
+    UNANSWERED = "unanswered"
+    """It arrives, and its sender never hears: a message comes again, a worker asks again."""
+    REORDERED = "reordered"
+    """What came first comes last, where nothing promises an order."""
+
+
+class Channel(StrEnum):
+    """Where deliveries are counted, each for itself, from 1."""
+
+    JOBS = "job messages"
+    RECONCILE = "reconcile messages"
+    EVENTS = "event"
+    SCHEDULE = "minute"
+    WORKERS = "worker's call"
+
+
+DELAY = timedelta(seconds=150)
+"""Of a delayed delivery: long enough for what followed it to come first."""
+
+
+def usual(_: Channel) -> Fate | None:
+    """Every delivery is made once, in order and in time."""
+
+
+def unheard(host: Host, why: str) -> None:
+    """Nobody minds that a worker powers its instance off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One that is at work."""
+
+    function: Function
+    event: Any
+    began_at: datetime
 
 
 class Observer(Protocol):
@@ -140,8 +188,18 @@ class World:
         """Sees, and may kill, the calls that functions make; never those of users or of this world."""
         self.current: Function | None = None
         """The function that is at work."""
+        self.at_work: list[Invocation] = []
+        """Invocations that are not over, the one in whose middle the others are first."""
+        self.fate: Callable[[Channel], Fate | None] = usual
+        """What becomes of a channel's next delivery; None: nothing unusual."""
+        self.struck = False
+        """Whether a fault met the invocation that has just ended, or one that is still at work."""
         self.ahead = timedelta(0)
         """How far the functions' clocks are ahead of the time; below zero: behind it."""
+        self.skews: dict[Function, timedelta] = {}
+        """The same of single functions, on top of `ahead`."""
+        self.powered_off: Callable[[Host, str], object] = unheard
+        """Told before a worker powers its instance off, and why."""
         self.observers: list[Observer] = []
         self.held: set[Function] = set()
         """Functions that nothing reaches for now: their messages and events wait, their schedules are missed, their
@@ -151,6 +209,8 @@ class World:
         self.saved: dict[str, timedelta] = {}
         """What jobs' checkpoints hold, by job."""
         self.sent: list[Sent] = []
+        self.withdrawn: set[str] = set()
+        """Ids of those that were parked and sent again, or forgotten."""
         self._decoded: dict[tuple[str, str], tuple[dict[str, Any], Item]] = {}
         self.ticks = 0
         """Ticks that came to their end."""
@@ -161,7 +221,7 @@ class World:
         chance = Random(seed)  # noqa: S311 - a simulation, no secret
         cloud = Cloud(
             clock=self.clock,
-            now=lambda: self.clock() + self.ahead,
+            now=self._functions_now,
             dynamodb=self.dynamodb,
             sqs=self.sqs,
             ec2=self.ec2,
@@ -206,6 +266,10 @@ class World:
         self.sent.append(Sent(message_id=message_id, body=text, at=self.clock()))
         return message_id
 
+    def redriven(self, message_id: str) -> None:
+        """A parked message was sent again: the first one has no record any more."""
+        self.withdrawn.add(message_id)
+
     # --- what there is ------------------------------------------------------------------------------------------------
 
     def stored(self) -> list[Item]:
@@ -225,9 +289,23 @@ class World:
         tags = self.ec2.tags(instance.instance_id)
         return tags.get(names.TAG_STACK) == self.stack and pool in (None, tags.get(names.TAG_POOL))
 
+    def undelivered(self) -> set[str]:
+        """Ids of the messages that the job queue still holds."""
+        return {message.message_id for message in self.sqs.queues[self.jobs_url].messages}
+
+    def at_work_since(self) -> datetime:
+        """The beginning of the longest invocation under way; now where there is none."""
+        return self.at_work[0].began_at if self.at_work else self.clock()
+
+    def alone(self) -> bool:
+        """Whether the invocation under way is the only one."""
+        return len(self.at_work) == 1
+
     def quiet(self) -> bool:
         """Nothing waits to be delivered, every pool is at rest, no instance is on its way or ending, no job runs."""
         if self._under_way or any(self.sqs.queues[url].messages for url in (self.jobs_url, self.reconcile_url)):
+            return False
+        if not self.dynamodb.settled(TABLE):
             return False
         due = self.dynamodb.query(
             TableName=TABLE,
@@ -254,12 +332,25 @@ class World:
                 return True
             following = self._next_instant()
             if following is None or following > end:
-                self.clock.advance(end - self.clock())
+                self.clock.advance(max(end - self.clock(), timedelta(0)))  # a slow call may have taken longer
                 return until()
             self.clock.advance(max(following - self.clock(), timedelta(0)))
 
     def run_for(self, period: timedelta) -> None:
         self.run(lambda: False, period)
+
+    def meanwhile(self, period: timedelta) -> None:
+        """A call of the function at work takes so long: the world goes on around it."""
+        inside, self.current = self.current, None
+        self.run_for(period)
+        self.current = inside
+
+    def meanwhile_again(self) -> None:
+        """In the middle of a call, what the function at work was invoked with is delivered to another process."""
+        doubled, inside, self.current = self.at_work[-1], self.current, None
+        with contextlib.suppress(Crashed):
+            self.functions.invoke(doubled.function, doubled.event)
+        self.current = inside
 
     def settle(self, most: timedelta = timedelta(hours=1)) -> bool:
         """Play on until everything is quiet; False: it was not within `most`."""
@@ -304,7 +395,10 @@ class World:
             raise Crashed(f"nothing reaches {function}")
         return self.functions.invoke(function, event)
 
-    def began(self, function: Function) -> None:
+    def began(self, function: Function, event: Any = None) -> None:
+        if not self.at_work:
+            self.struck = False
+        self.at_work.append(Invocation(function, event, self.clock()))
         self.current = function
 
     def ended(self, function: Function, *, crashed: bool) -> None:
@@ -313,6 +407,7 @@ class World:
             self.ticks += 1
         for observer in self.observers:
             observer.ended(function, crashed=crashed)
+        self.at_work.pop()
 
     def tick(self, event_id: str | None = None) -> bool:
         """One event of the schedule; False: the tick crashed, and EventBridge does not try again."""
@@ -324,7 +419,17 @@ class World:
 
     def _every_minute(self) -> None:
         self.at(self.clock() + MINUTE, self._every_minute)
-        self.tick()
+        match self.fate(Channel.SCHEDULE):
+            case None:
+                self.tick()
+            case Fate.LOST:
+                pass
+            case Fate.DELAYED:
+                self.at(self.clock() + DELAY, self.tick)
+            case _:
+                event_id = f"tick-{next(self._events)}"
+                self.tick(event_id)
+                self.tick(event_id)
         if Function.WORKER_API not in self.held:
             self._attempt(Function.WORKER_API, {"source": "aws.events"})
 
@@ -344,9 +449,14 @@ class World:
         records = self._received(Function.INTAKE, self.jobs_url, JOB_BATCH)
         if not records:
             return False
+        fate = self._fate_of_messages(Channel.JOBS, self.jobs_url, records)
+        if fate is Fate.DELAYED:
+            return True
         try:
             answer = self.invoke(Function.INTAKE, {"Records": records})
         except Crashed:
+            return True
+        if fate is Fate.UNANSWERED:
             return True
         failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
         self._delete(self.jobs_url, [record for record in records if record["messageId"] not in failed])
@@ -354,14 +464,44 @@ class World:
 
     def _deliver_reconcile(self) -> bool:
         records = self._received(Function.RECONCILE, self.reconcile_url, 1)
-        if records and self._attempt(Function.RECONCILE, {"Records": records}):
+        if not records:
+            return False
+        fate = self._fate_of_messages(Channel.RECONCILE, self.reconcile_url, records)
+        if fate is Fate.DELAYED:
+            return True
+        if self._attempt(Function.RECONCILE, {"Records": records}) and fate is not Fate.UNANSWERED:
             self._delete(self.reconcile_url, records)
-        return bool(records)
+        return True
+
+    def _fate_of_messages(self, channel: Channel, url: str, records: Sequence[Mapping[str, Any]]) -> Fate | None:
+        """What becomes of messages that were just received: DELAYED, and they come later; UNANSWERED, and they come
+        again; anything else, and they are delivered now."""
+        fate, queue = self.fate(channel), self.sqs.queues[url]
+        received = {record["receiptHandle"] for record in records}
+        given = [message for message in queue.messages if message.receipt in received]
+        match fate:
+            case None | Fate.UNANSWERED:
+                return fate
+            case Fate.DOUBLED:
+                if not queue.fifo:
+                    queue.messages += [replace(each, visible_at=self.clock(), receipt="") for each in given]
+                    return None
+                return Fate.UNANSWERED
+            case Fate.REORDERED:
+                if not queue.fifo:
+                    queue.messages.reverse()
+                return None
+            case Fate.DELAYED | Fate.LOST:
+                for each in given:
+                    each.receives -= 1
+                    each.visible_at = self.clock() + DELAY
+                return Fate.DELAYED
 
     def _received(self, function: Function, url: str, most: int) -> list[dict[str, Any]]:
         """Messages as Lambda's poller hands them over; none while nothing reaches the function."""
         queue = self.sqs.queues[url]
-        if function in self.held or not queue.messages:
+        now = self.clock()
+        if function in self.held or not any(message.visible_at <= now for message in queue.messages):
             return []
         given = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=most)["Messages"]
         return [
@@ -383,24 +523,28 @@ class World:
             return
         self._launched = False
         for instance in self.market.instances.values():
-            if instance.alive and instance.instance_id not in self.hosts:
+            if instance.alive and instance.instance_id not in self.hosts and self._ours(instance, None):
                 self.hosts[instance.instance_id] = Host(
                     instance,
                     now=self.clock,
                     call=self.call_api,
-                    shut_down=lambda instance_id: self.market.shut_down(instance_id, self.clock()),
+                    shut_down=self._power_off,
                     settings=self.settings,
                     seed=self._seed,
                     saved=self.saved,
                 )
+
+    def _power_off(self, host: Host, why: str) -> None:
+        self.powered_off(host, why)
+        self.market.shut_down(host.instance_id, self.clock())
 
     def _tell(self, item: News) -> None:
         """An item of the market's news: to the instance it is about, and to EventBridge's rules."""
         host = self.hosts.get(item.instance_id)
         match item:
             case StateChanged():
-                if item.state in (State.SHUTTING_DOWN, State.TERMINATED):
-                    self.hosts.pop(item.instance_id, None)
+                if host is not None and item.state in (State.SHUTTING_DOWN, State.TERMINATED):
+                    self.hosts.pop(item.instance_id).cut_off()
                 detail = {"instance-id": item.instance_id, "state": str(item.state)}
                 self.publish("EC2 Instance State-change Notification", detail, item.at)
             case Warned():
@@ -419,8 +563,20 @@ class World:
             **{"id": f"event-{next(self._events)}", "source": "aws.ec2", "detail-type": kind, "account": ACCOUNT},
             **{"time": to_text(at), "resources": [], "detail": detail},
         }
+        match self.fate(Channel.EVENTS):
+            case Fate.LOST:
+                return
+            case Fate.DELAYED | Fate.REORDERED:
+                self._publish(event, DELAY)
+            case Fate.DOUBLED | Fate.UNANSWERED:
+                self._publish(event)
+                self._publish(event)
+            case None:
+                self._publish(event)
+
+    def _publish(self, event: Mapping[str, Any], late: timedelta = timedelta(0)) -> None:
         self._under_way += 1
-        self.at(self.clock(), partial(self._tell_function, event, NEWS_RETRIES))
+        self.at(self.clock() + late, partial(self._tell_function, event, NEWS_RETRIES))
 
     def _tell_function(self, event: Mapping[str, Any], retries: Sequence[timedelta]) -> None:
         if Function.NEWS in self.held:
@@ -440,10 +596,17 @@ class World:
             "body": json.dumps(body),
             "isBase64Encoded": False,
         }
+        fate = self.fate(Channel.WORKERS)
+        if fate is Fate.LOST:
+            raise Unanswered("the call is lost")
         try:
+            if fate is Fate.DOUBLED:
+                self._attempt(Function.WORKER_API, event)
             reply = self.invoke(Function.WORKER_API, event)
         except Crashed as crashed:
             raise Unanswered(str(crashed)) from crashed
+        if fate is Fate.UNANSWERED:
+            raise Unanswered("the answer is lost")
         match reply["statusCode"]:
             case 200:
                 return json.loads(reply["body"])
@@ -453,6 +616,10 @@ class World:
                 raise Refused(reply["statusCode"], reply["body"])
             case status:
                 raise Unanswered(f"HTTP {status}")
+
+    def _functions_now(self) -> datetime:
+        skew = self.skews.get(self.current) if self.skews and self.current else None
+        return self.clock() + self.ahead + (skew or timedelta(0))
 
     # --- bookkeeping --------------------------------------------------------------------------------------------------
 
@@ -488,7 +655,15 @@ class _Relay:
         world.current = function
         if world.hook is not None:
             world.hook.before(operation, request)
+            self._in_time(operation)
 
     def after(self, operation: str, request: Request, response: Response) -> None:
         if self._world.current is not None and self._world.hook is not None:
             self._world.hook.after(operation, request, response)
+            self._in_time(operation)
+
+    def _in_time(self, operation: str) -> None:
+        """Raises Killed once a slow call has used up the function's time."""
+        work = self._world.at_work[-1] if self._world.at_work else None
+        if work is not None and self._world.clock() - work.began_at > TIMEOUTS[work.function]:
+            raise Killed(f"{work.function} ran out of time in {operation}")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from lambdas.adapters import keys
 from lambdas.control.intake import Message
 from lambdas.domain.jobs import JobState
 from lowtide.sim.calls import FailNext, aws_error
@@ -165,6 +166,16 @@ def test_without_the_pools_the_whole_batch_comes_again(world: World) -> None:
     batch = [world.message(), world.message()]
     world.dynamodb.hook = FailNext(errors={"dynamodb.query": [throttled("Query")]})
     assert set(world.take(*batch).failed) == {message.message_id for message in batch}
+
+
+def test_a_pool_whose_record_cannot_be_read_keeps_its_own_messages_waiting_and_no_others() -> None:
+    """Law 8: found by the storm's seed 44. It parks nothing either: the sender did nothing wrong."""
+    world = World(pools=[pool("gpu"), pool("cpu")])
+    world.table.update(keys.pool("cpu"), keys.CONFIG, "REMOVE document.types")
+    theirs, ours = world.message(pool="cpu"), world.message(id="a")
+    taken = world.take(theirs, ours)
+    assert (list(taken.failed), taken.new) == ([theirs.message_id], 1)
+    assert list(world.parked.list()) == []
 
 
 @pytest.mark.parametrize("operation", ["dynamodb.update_item", "sqs.send_message"])

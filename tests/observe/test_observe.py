@@ -36,6 +36,15 @@ def test_an_adopted_instance_counts_on_its_intention_once(world: World) -> None:
     assert world.known("i-1").price_limit == Decimal("0.35")
 
 
+def test_an_instance_of_a_pool_whose_record_cannot_be_read_is_left_alone_and_delays_no_other(world: World) -> None:
+    world.table.put({"pk": keys.pool("bad"), "sk": keys.CONFIG, "pool": "bad", "document": {}})
+    world.run("i-0", pool="bad")
+    world.run("i-1")
+    seen = world.tick()
+    assert seen is not None
+    assert (seen.adopted, seen.orphans, seen.complete) == (("i-1",), (), True)
+
+
 def test_adoption_into_an_intention_that_closes_meanwhile_still_records_the_instance(world: World) -> None:
     intention = world.intend("d-1")
     world.table.delete(keys.pool("gpu"), keys.intent("d-1"))

@@ -8,6 +8,7 @@ from decimal import ROUND_DOWN, Decimal
 import pytest
 from botocore.exceptions import ClientError
 
+from lambdas.adapters import keys
 from lambdas.control.catalogue import RESERVE, Refresher, refresh
 from lambdas.domain.pools import Pool, TypeFacts
 from lowtide.market import catalogue as market
@@ -76,8 +77,8 @@ class Interposed:
         self._config = of.config
         self._between = between
 
-    def pools(self) -> list[Pool]:
-        found = self._config.pools()
+    def readable(self) -> tuple[list[Pool], frozenset[str]]:
+        found = self._config.readable()
         self._between()
         return found
 
@@ -139,14 +140,21 @@ def test_when_ec2_does_not_answer_nothing_changes_and_the_function_fails() -> No
     assert stored(of).types == (OLD,)
 
 
+def test_a_pool_whose_record_cannot_be_read_keeps_no_other_from_the_facts_of_today() -> None:
+    of = world(cpu(types=(OLD,)))
+    of.table.put({"pk": keys.POOLS, "sk": "bad", "pool": "bad"})
+    of.table.put({"pk": keys.pool("bad"), "sk": keys.CONFIG, "pool": "bad", "document": {}})
+    assert "cpu" in refresh(Refresher(pools=of.config, catalogue=Listed()), lambda: PLENTY)
+
+
 def test_a_stack_without_pools_asks_nobody() -> None:
     class Nobody(Listed):
         def listings(self, names):  # type: ignore[no-untyped-def]
             raise AssertionError("asked")
 
     class Empty:
-        def pools(self) -> list[Pool]:
-            return []
+        def readable(self) -> tuple[list[Pool], frozenset[str]]:
+            return [], frozenset()
 
         def put_types(self, pool: Pool) -> bool:
             raise AssertionError("written")
