@@ -29,6 +29,7 @@ from lambdas.domain.plan import (
     Forget,
     Keep,
     Launch,
+    Move,
     Numbers,
     ParkQueued,
     Plan,
@@ -59,8 +60,14 @@ ANY_IMAGE = "ami-00000000000000000"
 class Effects(Protocol):
     """What a controller may do to the world."""
 
-    def launch(self, yard: Yard, request: LaunchRequest, now: datetime) -> tuple[tuple[str, ...], list[Refusal]]:
-        """The ids of what came, and EC2's refusals."""
+    def launch(
+        self, yard: Yard, request: LaunchRequest, now: datetime, kept_for: Sequence[str] = ()
+    ) -> tuple[tuple[str, ...], list[Refusal]]:
+        """The ids of what came, each kept for one of these jobs as far as they go, and EC2's refusals."""
+        ...
+
+    def move(self, yard: Yard, instance_id: str, job_ids: Sequence[str], now: datetime) -> None:
+        """All jobs of an instance end with a last save, and wait again."""
         ...
 
     def terminate(self, yard: Yard, instance_ids: Sequence[str], now: datetime) -> None:
@@ -143,6 +150,7 @@ class ControlPlane:
             reasons=conclusion.reasons,
             unfulfilled_since=conclusion.unfulfilled_since,
             launch_times=conclusion.launch_times,
+            availability=conclusion.availability,
         )
         numbers = numbers_after(decided.numbers, outcomes)
         first = next(iter(conclusion.reasons), None)
@@ -157,7 +165,10 @@ class ControlPlane:
 
     def _remembered(self) -> dict[str, Any]:
         begun = self._begun
-        return {"unfulfilled_since": begun.unfulfilled_since, "launch_times": begun.launch_times}
+        return {
+            **{"unfulfilled_since": begun.unfulfilled_since, "launch_times": begun.launch_times},
+            "availability": begun.availability,
+        }
 
     def sent(self, now: datetime) -> datetime | None:
         """When to look because a job was queued: now, unless it waits alone and an instance has room for it, which a
@@ -196,7 +207,7 @@ class ControlPlane:
 
     def _snapshot(self, now: datetime) -> Snapshot:
         yard, pool = self.yard, self.yard.pool
-        leases = yard.leases()
+        leases = yard.leases(now)
         most_slots = max((facts.slots for facts in pool.types), default=1)
         most = max([pool.max_instances, *(each.max_instances or 0 for each in pool.schedules)])
         room = max(0, most * most_slots - int(sum(charged_slots(lease, most_slots) for lease in leases)))
@@ -218,6 +229,7 @@ class ControlPlane:
             stack_closing=False,
             settings=self.settings,
             launch_times=self._begun.launch_times,
+            availability=self._begun.availability,
             # Every worker of a backtest is heard at every instant: none is ever silent, no lease expires.
             outage_ended_at=now,
         )
@@ -251,6 +263,9 @@ class ControlPlane:
                     yard.drain(each, action.why, now)
             case Forget():
                 del yard.instances[action.instance_id]
+            case Move():
+                yard.drain(action.instance_id, action.why, now)
+                self.effects.move(yard, action.instance_id, action.job_ids, now)
             case Keep():
                 yard.change(action.instance_id, kept_for=action.job_id)
             case FailQueued():
@@ -263,7 +278,7 @@ class ControlPlane:
         return Outcome(action=type(action).__name__.lower(), why=action.why, result=Result.DONE)
 
     def _launch(self, action: Launch, snapshot: Snapshot, now: datetime) -> Outcome:
-        came, refusals = self.effects.launch(self.yard, action.request, now)
+        came, refusals = self.effects.launch(self.yard, action.request, now, action.kept_for)
         follows = consequences(
             refusals,
             request=action.request,
@@ -300,7 +315,7 @@ class ControlPlane:
         ]
         if numbers.unfulfilled or self._waits_for_the_market(current, now):
             instants += self._of_the_market(current, reasons, now)
-        if any(reason.code == OwnCode.DEFERRED for reason in decided.reasons):
+        if self.yard.in_time() or any(reason.code == OwnCode.DEFERRED for reason in decided.reasons):
             instants.append(now + MINUTE)
         first = min((at for at in instants if at > now), default=None)
         return None if first is None else _full_minute(first)

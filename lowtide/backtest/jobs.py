@@ -2,7 +2,7 @@
 job_files.py."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -37,29 +37,40 @@ class Job:
         return replace(self, submitted_at=self.submitted_at + by, deadline=deadline)
 
 
-_QUEUED = frozenset(field.name for field in fields(QueuedJob))
-_LEASED = frozenset(field.name for field in fields(Lease))
+def queued(job: Job, now: datetime, *, interruptions: int, saved: timedelta) -> QueuedJob:
+    """Its queue entry from now on; `saved`: the work that its earlier attempts left."""
+    return QueuedJob(
+        job_id=job.job_id,
+        slots=job.slots,
+        resources=job.resources,
+        submitted_at=job.submitted_at,
+        queued_at=now,
+        interruptions=interruptions,
+        **_shared(job, saved),
+    )
 
 
-def queued(job: Job, now: datetime, *, interruptions: int) -> QueuedJob:
-    """Its queue entry from now on. What the plan does not weigh (as yet a deadline) is no part of an entry."""
-    own: dict[str, Any] = {
-        **{"job_id": job.job_id, "slots": job.slots, "resources": job.resources, "priority": job.priority},
-        **{"submitted_at": job.submitted_at, "queued_at": now, "interruptions": interruptions},
-        **{"on_demand": job.on_demand, "spot_max_price": job.spot_max_price},
-        **{"deadline": job.deadline, "estimated_duration": job.estimated_duration},
-    }
-    return QueuedJob(**{name: value for name, value in own.items() if name in _QUEUED})
-
-
-def leased(job: Job, values: dict[str, Any]) -> Lease:
+def leased(job: Job, saved: timedelta, values: dict[str, Any]) -> Lease:
     """The lease of a claim, with `values` beside what the job itself says."""
-    own: dict[str, Any] = {
-        **{"job_id": job.job_id, "priority": job.priority, "submitted_at": job.submitted_at},
-        **{"on_demand": job.on_demand, "spot_max_price": job.spot_max_price},
-        **{"deadline": job.deadline, "estimated_duration": job.estimated_duration},
+    return Lease(job_id=job.job_id, submitted_at=job.submitted_at, **_shared(job, saved), **values)
+
+
+def _shared(job: Job, saved: timedelta) -> dict[str, Any]:
+    estimated = None if job.estimated_duration is None else _seconds(job.estimated_duration)
+    return {
+        **{"priority": job.priority, "on_demand": job.on_demand, "spot_max_price": job.spot_max_price},
+        **{"deadline": job.deadline, "estimated_seconds": estimated},
+        "kept_seconds": _seconds(saved) if saved else None,
     }
-    return Lease(**{name: value for name, value in {**own, **values}.items() if name in _LEASED})
+
+
+def told(lease: Lease, ran: timedelta, saved: timedelta) -> Lease:
+    """The lease with what its worker tells of the running attempt."""
+    return replace(lease, ran_seconds=_seconds(ran), saved_seconds=_seconds(saved) if saved else None)
+
+
+def _seconds(period: timedelta) -> Decimal:
+    return Decimal(round(period.total_seconds()))
 
 
 def period(jobs: Sequence[Job]) -> tuple[datetime, datetime]:

@@ -143,7 +143,8 @@ class Play:
     def _place(
         self, pool: Pool, zones: tuple[str, ...], jobs: Sequence[Job], rule: Rule | None, bucket: timedelta
     ) -> _Place:
-        yard = Yard(pool=pool, terms=UseTerms() if rule is None else rule.terms)
+        terms = UseTerms() if rule is None else rule.terms
+        yard = Yard(pool=pool, terms=terms, checkpoint=self.assumptions.checkpoint)
         place = _Place(yard=yard, accounts=Accounts(pool, self._price, self.begin, bucket))
         conditions = self.exchange.conditions
         if rule is None:
@@ -241,11 +242,10 @@ class Play:
 
     def _sent(self, place: _Place, job: Job, now: datetime) -> None:
         place.jobs[job.job_id] = Progress(job)
-        self._queue(place, job, now)
+        self._queue(place, place.jobs[job.job_id], now)
 
-    def _queue(self, place: _Place, job: Job, now: datetime) -> None:
-        interruptions = place.jobs[job.job_id].interruptions
-        place.yard.enqueue(job, now, interruptions=interruptions)
+    def _queue(self, place: _Place, progress: Progress, now: datetime) -> None:
+        place.yard.enqueue(progress, now)
         self._counted(place, now)
         for instance_id in list(place.yard.instances):
             self._poll(place, instance_id, now)
@@ -278,9 +278,8 @@ class Play:
         for entry, part in given:
             progress = place.jobs[entry.job_id]
             self._worked(place, instance_id, now)
-            attempt = place.yard.begin(entry, part, instance_id, progress, now)
-            again = self.assumptions.restart if progress.interruptions else timedelta(0)
-            attempt.ends_at = now + again + progress.job.work - progress.saved
+            again = self.assumptions.restart if progress.fence else timedelta(0)
+            attempt = place.yard.begin(entry, part, instance_id, progress, now, again)
             fence = attempt.lease.fence
             self._at(attempt.ends_at, partial(self._finished, place, instance_id, entry.job_id, fence))
         if given:
@@ -311,29 +310,38 @@ class Play:
         """What its last whole period of checkpoints holds is kept, the rest is done again."""
         attempt = self._end_attempt(place, instance_id, job_id, now)
         progress = place.jobs[job_id]
-        again = self.assumptions.restart if progress.interruptions else timedelta(0)
-        ran = max(timedelta(0), now - attempt.begun_at - again)
-        period = self.assumptions.checkpoint
-        kept = timedelta(0) if period is None else ran // period * period
-        lost = ran - kept
-        if period is None:
-            progress.saved, lost = timedelta(0), ran
+        kept = attempt.saved(now, self.assumptions.checkpoint)
         progress.saved += kept
-        progress.redone += lost
+        progress.redone += attempt.ran(now) - kept
         progress.interruptions += 1
-        self._queue(place, progress.job, now)
+        self._queue(place, progress, now)
+
+    def move(self, yard: Yard, instance_id: str, job_ids: Sequence[str], now: datetime) -> None:
+        """Its worker ends them with a last save, and each waits again: no interruption, and nothing is lost."""
+        place = self._of(yard)
+        for job_id in job_ids:
+            progress = place.jobs[job_id]
+            progress.saved += self._end_attempt(place, instance_id, job_id, now).ran(now)
+            self._queue(place, progress, now)
 
     # --- instances ----------------------------------------------------------------------------------------------------
 
-    def launch(self, yard: Yard, request: LaunchRequest, now: datetime) -> tuple[tuple[str, ...], list[Refusal]]:
+    def launch(
+        self, yard: Yard, request: LaunchRequest, now: datetime, kept_for: Sequence[str] = ()
+    ) -> tuple[tuple[str, ...], list[Refusal]]:
         place = self._of(yard)
         came, refusals = self.exchange.ask(request, now)
-        ids = tuple(self._born(place, offering, request, now) for offering in came)
+        kept = itertools.chain(kept_for, itertools.repeat(None))
+        ids = tuple(
+            self._born(place, offering, request, job_id, now) for offering, job_id in zip(came, kept, strict=False)
+        )
         place.accounts.refusals.update(each.code for each in refusals)
         self._await_reclaim(now)
         return ids, refusals
 
-    def _born(self, place: _Place, offering: Offering, request: LaunchRequest, now: datetime) -> str:
+    def _born(
+        self, place: _Place, offering: Offering, request: LaunchRequest, kept_for: str | None, now: datetime
+    ) -> str:
         instance_id, pool = f"i-{next(self._ids):06d}", place.yard.pool
         facts = pool.facts(offering.instance_type)
         assert facts is not None
@@ -350,6 +358,7 @@ class Play:
             slots=facts.slots,
             launched_at=now,
             price_limit=limit,
+            kept_for=kept_for,
         )
         place.yard.instances[instance_id] = instance
         place.accounts.came(instance, facts.on_demand_price)

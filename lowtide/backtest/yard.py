@@ -14,9 +14,9 @@ from lambdas.domain.bills import charged_slots
 from lambdas.domain.fit import Part, Used, least_share, part_of, used_by, whole
 from lambdas.domain.fleet import Instance, InstanceState, Lease, facts_of
 from lambdas.domain.jobs import QueuedJob
-from lambdas.domain.pools import Pool, TypeFacts
+from lambdas.domain.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.terms import market_of
-from lowtide.backtest.jobs import Job, leased, queued
+from lowtide.backtest.jobs import Job, leased, queued, told
 
 LOOK = 400
 """Queue entries that one claim looks at, as in lambdas/control/claiming.py."""
@@ -33,7 +33,15 @@ class Running:
     lease: Lease
     part: Part
     begun_at: datetime
+    """When its own work begins: a restart after the claim where something is to be fetched again."""
     ends_at: datetime
+
+    def ran(self, now: datetime) -> timedelta:
+        return max(timedelta(0), now - self.begun_at)
+
+    def saved(self, now: datetime, period: timedelta | None) -> timedelta:
+        """Of what it ran: its last whole period of checkpoints; None: it saves nothing."""
+        return timedelta(0) if period is None else self.ran(now) // period * period
 
 
 @dataclass(slots=True)
@@ -69,6 +77,8 @@ class Terms:
 class Yard:
     pool: Pool
     terms: Terms = field(default_factory=Terms)
+    checkpoint: timedelta | None = None
+    """How often jobs save; None: never."""
     instances: dict[str, Instance] = field(default_factory=dict[str, Instance])
     running: dict[str, dict[str, Running]] = field(default_factory=dict[str, dict[str, Running]])
     """By instance, then by job; an instance without jobs has no entry."""
@@ -85,8 +95,8 @@ class Yard:
 
     # --- the queue ----------------------------------------------------------------------------------------------------
 
-    def enqueue(self, job: Job, now: datetime, *, interruptions: int) -> None:
-        entry = queued(job, now, interruptions=interruptions)
+    def enqueue(self, progress: Progress, now: datetime) -> None:
+        entry = queued(progress.job, now, interruptions=progress.interruptions, saved=progress.saved)
         insort(self._queue, (_rank(entry), entry), key=lambda each: each[0])
         self._auxiliary += _is_auxiliary(entry)
 
@@ -141,8 +151,24 @@ class Yard:
         """Those that nobody has asked to end."""
         return [each for each in self.instances.values() if each.termination_requested_at is None and not _over(each)]
 
-    def leases(self) -> tuple[Lease, ...]:
-        return tuple(each.lease for jobs in self.running.values() for each in jobs.values())
+    def leases(self, now: datetime) -> tuple[Lease, ...]:
+        """Those of jobs with a deadline with what their workers tell of them."""
+        return tuple(self._told(each, now) for jobs in self.running.values() for each in jobs.values())
+
+    def _told(self, attempt: Running, now: datetime) -> Lease:
+        if attempt.lease.deadline is None:
+            return attempt.lease
+        return told(attempt.lease, attempt.ran(now), attempt.saved(now, self.checkpoint))
+
+    def in_time(self) -> bool:
+        """Whether a job with a deadline waits, or runs on on-demand where spot may do."""
+        if any(entry.deadline is not None for _, entry in self._queue):
+            return True
+        return self.pool.spot and any(
+            self.instances[name].capacity_type is CapacityType.ON_DEMAND
+            and any(each.lease.deadline is not None for each in jobs.values())
+            for name, jobs in self.running.items()
+        )
 
     def drain(self, instance_id: str, why: str, now: datetime) -> None:
         if self.instances[instance_id].state is not InstanceState.DRAINING:
@@ -161,15 +187,17 @@ class Yard:
 
     def claim(self, instance_id: str) -> list[tuple[QueuedJob, Part]]:
         """What the instance would be given now, in rank order: what fits beside what it has and may run there; behind
-        the job that it is kept for, auxiliary jobs alone."""
+        the job that it is kept for, auxiliary jobs alone, and before all others one with a deadline that it is kept
+        for."""
         instance = self.instances[instance_id]
         if not self._queue or (facts := self.claimable(instance)) is None:
             return []
         market = market_of(instance.capacity_type, instance.price_limit, facts)
         used = self.used(instance_id)
         found: list[tuple[QueuedJob, Part]] = []
+        first = self._kept_in_time(instance)
         behind = False
-        for _, entry in islice(self._queue, LOOK):
+        for entry in [*first, *(entry for _, entry in islice(self._queue, LOOK) if entry not in first)]:
             part = part_of(entry.slots, entry.resources, facts, in_slots=False)
             if part and entry.terms.accept(market) and not (behind and not part.auxiliary):
                 if self._takes(used, part, facts):
@@ -179,8 +207,13 @@ class Yard:
                         break
                 elif _is_spent(used, facts) and used.aux >= self.pool.max_aux_containers_per_agent:
                     break
-            behind = behind or entry.job_id == instance.kept_for
+            given = bool(found) and found[-1][0] is entry
+            behind = behind or (entry.job_id == instance.kept_for and not (first and given))
         return found
+
+    def _kept_in_time(self, instance: Instance) -> list[QueuedJob]:
+        waiting = (entry for _, entry in self._queue if entry.job_id == instance.kept_for)
+        return [entry for entry in waiting if entry.deadline is not None]
 
     def used(self, instance_id: str) -> Used:
         return used_by(each.part for each in self.running.get(instance_id, {}).values())
@@ -190,8 +223,10 @@ class Yard:
             return used.aux < self.pool.max_aux_containers_per_agent
         return used.with_(part).load(facts).within(whole(facts))
 
-    def begin(self, entry: QueuedJob, part: Part, instance_id: str, progress: Progress, now: datetime) -> Running:
-        """The job has its lease; when it will end is the caller's to say."""
+    def begin(
+        self, entry: QueuedJob, part: Part, instance_id: str, progress: Progress, now: datetime, restart: timedelta
+    ) -> Running:
+        """The job has its lease, and begins to work `restart` later."""
         self.dequeue(entry.job_id)
         progress.fence += 1
         progress.waited += now - entry.queued_at
@@ -201,7 +236,9 @@ class Yard:
             **{"claimed_at": now, "request_id": "", "renewed_at": now, "interruptions": entry.interruptions},
             **{"resources": part.resources, "share": part.share},
         }
-        attempt = Running(lease=leased(progress.job, values), part=part, begun_at=now, ends_at=now)
+        begun = now + restart
+        lease = leased(progress.job, progress.saved, values)
+        attempt = Running(lease=lease, part=part, begun_at=begun, ends_at=begun + progress.job.work - progress.saved)
         self.running.setdefault(instance_id, {})[entry.job_id] = attempt
         self.change(instance_id, idle_since=None)
         self.turned_at[instance_id] = now

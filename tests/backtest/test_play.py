@@ -1,5 +1,6 @@
 """What a backtest plays: launches, waiting, interruptions, work done again, money. Each against figures by hand."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -205,3 +206,34 @@ def test_passes_that_are_left_out_would_have_changed_nothing(monkeypatch: pytest
     pairs = zip(many.accounts.launches, few.accounts.launches, strict=True)
     assert all(abs(one.at - other.at) <= timedelta(minutes=1) for one, other in pairs)
     assert many.accounts.cost_usd == pytest.approx(few.accounts.cost_usd, rel=Decimal("0.005"))
+
+
+def in_time(on_demand: OnDemandFallback | None) -> Played:
+    """Spot can be had for two minutes, then after two and a half hours; an hour's job must be done within two."""
+    dry = {zone: [(0, 4), (2, 0), (150, 4)] for zone in ZONES}
+    urgent = job(minutes=60, deadline=at(120), estimated_duration=HOUR)
+    return play([urgent], of=replace(POOL, on_demand_fallback=on_demand), conditions=market(held=dry))
+
+
+def test_a_deadline_is_met_on_demand_where_the_owner_allows_it_and_missed_where_not() -> None:
+    played = in_time(OnDemandFallback(max_instances=1))
+    (progress,) = played.progress
+    assert progress.finished_at is not None
+    assert progress.finished_at <= at(120)
+    assert told(played)["jobs"]["missed_deadlines"] == 0
+    late = in_time(None)
+    assert told(late)["jobs"]["missed_deadlines"] == 1
+
+
+def test_a_job_with_a_deadline_goes_back_to_spot_with_all_its_work_and_that_is_no_interruption() -> None:
+    """A day's slack is over when spot comes back: on-demand from minute 30, spot again from minute 90."""
+    dry = {zone: [(0, 0), (90, 4)] for zone in ZONES}
+    long = job(minutes=600, deadline=at(600 + 60), estimated_duration=10 * HOUR)
+    fallback = OnDemandFallback(max_instances=1, return_after=10 * MINUTE)
+    played = play([long], of=replace(POOL, on_demand_fallback=fallback), conditions=market(held=dry))
+    (progress,) = played.progress
+    assert progress.finished_at is not None
+    assert progress.finished_at <= at(660)
+    assert (progress.interruptions, progress.redone) == (0, timedelta(0))
+    assert progress.fence == 2
+    assert 0 < played.accounts.cost_usd < Decimal("0.10") * 11

@@ -18,7 +18,9 @@ def seen(number: int, use: Use, *, launched: float = -60, idle: float | None = N
 
 
 def view(*instances: Seen, waiting: int = 0, waited: float = 5, slots: int = 1, **changes: Any) -> View:
-    jobs = [queued(job(n, -waited, slots=slots), at(-waited), interruptions=0) for n in range(waiting)]
+    jobs = [
+        queued(job(n, -waited, slots=slots), at(-waited), interruptions=0, saved=timedelta(0)) for n in range(waiting)
+    ]
     values: dict[str, Any] = {"now": BEGIN, "pool": pool(), "waiting": jobs, "mean_work": timedelta(hours=1)}
     made: dict[str, Any] = {**values, "instances": instances, **changes}
     return View(**made)
