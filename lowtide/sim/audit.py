@@ -82,10 +82,13 @@ class Audit:
         self._found(self._silent_for_too_long())
 
     def powered_off(self, host: Host, why: str) -> None:
-        """Law 4 again: an idle worker is told to end its instance; it must be idle for the ledger too."""
+        """Law 4 again: an idle worker is told to end its instance; it must be idle for the ledger too. And law 11: one
+        that nobody answers waits for as long as the settings say."""
         held = self.ledger.leases_on[host.instance_id]
         if why == "the control plane said so" and held:
             self._found([Violation(law=4, evidence=f"{host.instance_id} holds leases of {[*held]} and is powered off")])
+        if why == "the control plane has not answered for too long":
+            self._found(self._too_early(host))
 
     def _found(self, violations: Iterable[Violation]) -> None:
         self.violations.extend(each for each in violations if each not in self.violations)
@@ -218,9 +221,21 @@ class Audit:
             instance = self._world.market.instances.get(host.instance_id)
             if host.hangs or host.answered_at is None or instance is None or instance.state is not State.RUNNING:
                 continue
-            if now - host.answered_at > limit + POWER_OFF_SLACK:
+            if now - max(host.answered_at, host.woke_at or host.answered_at) > limit + POWER_OFF_SLACK:
                 evidence = f"{host.instance_id} is up {now - host.answered_at} after its last answer"
                 yield Violation(law=11, evidence=evidence)
+
+    def _too_early(self, host: Host) -> Iterator[Violation]:
+        """Law 11, the other way round: what a worker runs outlives a shorter silence. When it ended that is what counts:
+        an answer may have come since, to the results that it still owed."""
+        if host.answered_at is None:
+            return
+        ran, settings = host.gave_up_after is not None or host.occupied, self._world.settings
+        limit = settings.running_power_off if ran else settings.idle_power_off
+        silence = self._world.clock() - host.answered_at if host.gave_up_after is None else host.gave_up_after
+        if silence < limit:
+            evidence = f"{host.instance_id} gives up {silence} after its last answer, {'running' if ran else 'idle'}"
+            yield Violation(law=11, evidence=evidence)
 
 
 def _announced(instance: Instance, now: datetime) -> bool:

@@ -39,11 +39,18 @@ class Attempt:
     """A job on a host, from its start to its outcome."""
 
     def __init__(
-        self, lease: Lease, devices: tuple[int, ...], now: Callable[[], datetime], saved: dict[str, timedelta]
+        self,
+        lease: Lease,
+        devices: tuple[int, ...],
+        now: Callable[[], datetime],
+        saved: dict[str, timedelta],
+        given_up: Callable[[], object],
     ) -> None:
+        """`given_up`: told when the worker ends it without a notice, and without having been told to."""
         self.lease = lease
         self.devices = devices
         self._now = now
+        self._given_up = given_up
         self._began_at = now()
         _, seconds, exit_code, *saves = lease.command
         self._saved = saved if saves else None
@@ -63,6 +70,11 @@ class Attempt:
         return Ended(self._began_at, self.ends_at, self._exit_code, None, None, done=False, error=None)
 
     def stop(self, why: Stop, kill_after: float = 0.0) -> None:  # noqa: ARG002 - the job ends at SIGTERM
+        if why is Stop.INTERRUPTED:
+            self._given_up()
+        self._end(why)
+
+    def _end(self, why: Stop) -> None:
         if self.outcome is None:
             self._stopped = (why, self._now())
             if self._saved is not None:
@@ -75,9 +87,9 @@ class Attempt:
         seconds = f"{self._ran().total_seconds():.3f}"
         return {"ran_seconds": seconds, **({"saved_seconds": seconds} if self._saved is not None else {})}
 
-    def warn(self, notice: Notice, seconds_left: float) -> None:
+    def warn(self, notice: Notice, seconds_left: float) -> None:  # noqa: ARG002 - as in `stop`
         if notice.kind == "interruption":
-            self.stop(Stop.INTERRUPTED, seconds_left)
+            self._end(Stop.INTERRUPTED)
 
     def confirm(self, began_at: float) -> None:
         """Its lease is still its own; there is no checkpoint here that waits for it."""
@@ -110,11 +122,15 @@ class Host:
         """True: its worker does nothing, and what it runs goes on."""
         self.answered_at: datetime | None = None
         """When the control plane last answered its worker; before that, when its worker began. None: not yet."""
+        self.woke_at: datetime | None = None
+        """When its worker began, or last came back from doing nothing. None: not yet."""
+        self.gave_up_after: timedelta | None = None
+        """How long nobody had answered when its worker ended by itself what it ran. None: it has not."""
         self._lives = 0
         """Workers that died here."""
         self._calling = False
         self._now = now
-        self._began = now()
+        self._began = self.boots_at or now()
         self._send = call
         self._saved = saved
         self._shut_down = shut_down
@@ -154,7 +170,8 @@ class Host:
     def restart(self) -> None:
         """The worker dies and its service starts it anew; what it ran is ended by the new one."""
         self._lives += 1
-        self.answered_at = self._now()
+        self.answered_at = self.woke_at = self._now()
+        self.gave_up_after = None
         self._agent = self._started()
         self.attempts = []
         self._wake()
@@ -166,7 +183,7 @@ class Host:
     def come_back(self) -> None:
         """A worker that hung goes on where it was."""
         self.hangs = False
-        self.answered_at = self._now()
+        self.woke_at = self._now()
 
     def cut_off(self) -> None:
         """The instance is gone, and its worker with it."""
@@ -195,7 +212,7 @@ class Host:
 
     def _run(self) -> None:
         now = self._now()
-        self.answered_at = self.answered_at or now
+        self.answered_at, self.woke_at = self.answered_at or now, self.woke_at or now
         if self._watch_at is not None and self._watch_at <= now:
             self._watch_at = None
             self._agent.watch()
@@ -228,7 +245,8 @@ class Host:
         return self._now() + self.ahead
 
     def monotonic(self) -> float:
-        return (self._now() - self._began).total_seconds()
+        """From its worker's beginning on."""
+        return max(0.0, (self._now() - self._began).total_seconds())
 
     def call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         life, self._calling = self._lives, True
@@ -251,8 +269,11 @@ class Host:
         return self._advice
 
     def start(self, lease: Lease, devices: tuple[int, ...], terms: Terms) -> Attempt:  # noqa: ARG002 - saves take no time
-        self.attempts.append(Attempt(lease, devices, self._now, self._saved))
+        self.attempts.append(Attempt(lease, devices, self._now, self._saved, self._given_up))
         return self.attempts[-1]
+
+    def _given_up(self) -> None:
+        self.gave_up_after = self._now() - self.answered_at if self.answered_at is not None else None
 
     def clear_leftovers(self) -> list[tuple[str, int]]:
         return [(attempt.lease.key.job_id, attempt.lease.key.fence) for attempt in self.attempts]

@@ -345,6 +345,25 @@ def _all_out(stage: Stage, told: Incident) -> None:  # noqa: ARG001 - as every i
     world.at(world.clock() + 7 * MINUTE, world.held.clear)
 
 
+def _nobody_answers(stage: Stage, told: Incident) -> None:
+    """Until the storm is over the workers' network is out; so is the function that they call, in one story of four, or
+    every function, in two."""
+    stage.strikes.unheard = True
+    stage.world.held.update(((), (Function.WORKER_API,), Function, Function)[told.number - 1])
+
+
+def _long_job(stage: Stage, told: Incident) -> None:
+    """It runs for longer than a worker does without an answer, and goes on afterwards where it was. There is capacity
+    for it, and its pool is as it was first applied."""
+    stage.world.market.release(stage.world.clock())
+    _apply(stage, told.pool)
+    stage.world.send({"pool": told.pool, "command": command(60 * (11 + told.number), saves=True)})
+
+
+def _one_kept_idle(stage: Stage, told: Incident) -> None:
+    _apply(stage, told.pool, min_instances=told.number, warm_instances=told.number)
+
+
 def _service_out(stage: Stage, told: Incident) -> None:
     service = ("dynamodb", "sqs", "ec2", "dynamodb")[told.number - 1]
     stage.strikes.out[service] = stage.world.clock() + timedelta(seconds=20 * told.number)
@@ -411,12 +430,17 @@ KINDS: dict[str, Kind] = {
 }
 APART: dict[str, Kind] = {**TROUBLE, "pool unreadable": _unreadable}
 """What may happen in a story for law 8, to pools that are not the one apart."""
+SILENT: dict[str, Kind] = {"long job": _long_job, "one kept idle": _one_kept_idle, "nobody answers": _nobody_answers}
+"""What happens in a story for law 11 beside all the rest."""
+EVERY: dict[str, Kind] = {**KINDS, **APART, **SILENT}
 
 
-def settings(number: int) -> Settings:
+def settings(number: int, *, silent: bool = False) -> Settings:
     """The product's own, save that idle workers begin to ask less often; or with workers that also power off sooner,
-    since the storm is short."""
+    since the storm is short, and soonest in a story for law 11."""
     seldom = Settings(poll_first=timedelta(seconds=8))
+    if silent:
+        return replace(seldom, idle_power_off=2 * MINUTE, running_power_off=3 * MINUTE)
     return replace(seldom, idle_power_off=3 * MINUTE, running_power_off=5 * MINUTE) if number else seldom
 
 

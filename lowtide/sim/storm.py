@@ -18,8 +18,8 @@ from lowtide.sim import incidents, laws, story
 from lowtide.sim.clock import START
 from lowtide.sim.conditions import Held
 from lowtide.sim.hosts import command
-from lowtide.sim.incidents import APART, KINDS, Stage
-from lowtide.sim.story import LASTS, Story, shortened
+from lowtide.sim.incidents import APART, EVERY, KINDS, Stage
+from lowtide.sim.story import Story, shortened
 from lowtide.sim.strikes import Strikes
 from lowtide.sim.world import World
 
@@ -58,7 +58,7 @@ def played(told: Story) -> Outcome:
     with _errors() as errors:
         stage, audit = _begun(told)
         world = stage.world
-        world.run_for(LASTS)
+        world.run_for(told.lasts)
         standing = laws.standing(world)
         incidents.calm(stage)
         quiet = world.settle(SETTLES_WITHIN)
@@ -82,7 +82,7 @@ def played(told: Story) -> Outcome:
 def _begun(told: Story) -> tuple[Stage, laws.Audit]:
     """A deployment with its pools, and everything of the story on its agenda."""
     chance, conditions = Random(f"weather/{told.seed}"), Held()  # noqa: S311 - a simulation, no secret
-    settings = incidents.settings(chance.randrange(2))
+    settings = incidents.settings(chance.randrange(2), silent=told.silent)
     world = World(conditions=conditions, unkindness=_weather(chance, told), settings=settings, seed=told.seed)
     for name in incidents.TYPES:
         world.apply(incidents.pool(name))
@@ -92,15 +92,14 @@ def _begun(told: Story) -> tuple[Stage, laws.Audit]:
     audit, strikes = laws.Audit(world), Strikes(world, told)
     world.hook, world.fate = strikes, strikes.fate
     stage = Stage(world=world, conditions=conditions, strikes=strikes, seen=audit.ledger)
-    kinds = APART if told.apart else KINDS
     for each in told.incidents:
-        world.at(START + timedelta(seconds=each.second), partial(kinds[each.kind], stage, each))
+        world.at(START + timedelta(seconds=each.second), partial(EVERY[each.kind], stage, each))
     for each in told.arrivals:
         world.at(START + timedelta(seconds=each.second), partial(incidents.arrive, stage, each))
-    for minute in range(1, LASTS // timedelta(minutes=1)):
+    for minute in range(1, told.lasts // timedelta(minutes=1)):
         world.at(START + timedelta(minutes=minute, seconds=30), audit.look)
     if told.apart:
-        for number in range(LASTS // APART_EVERY):
+        for number in range(told.lasts // APART_EVERY):
             job = {"pool": "other", "command": command(20)}
             world.at(START + number * APART_EVERY, partial(world.send, job))
     return stage, audit

@@ -15,6 +15,11 @@ from lowtide.sim.world import Channel, Fate
 
 LASTS = timedelta(minutes=10)
 """The storm; then faults stop."""
+SILENCE = timedelta(minutes=6)
+"""How much longer the storm is in a story for law 11; all that while, and a minute at most before, no worker hears
+anything. A worker that runs a job gives up after 3 min there (`incidents.settings`), and may take 2 more to be off."""
+READY = timedelta(minutes=4)
+"""When such a story sees to workers that run something, and to one that is idle: they have booted by its silence."""
 CALLS_STRUCK = 2_500
 """AWS calls among which faults are drawn; few storms make more."""
 FAULT_EVERY = (25, 50, 100, 400)
@@ -82,6 +87,12 @@ class Story:
     """(channel, number of its delivery, from 1; what becomes of it)."""
     apart: bool = False
     """True: pool `other` has no part in any trouble, and law 8 says that it notices none."""
+    silent: bool = False
+    """True: workers are left without an answer for longer than law 11 lets them stay."""
+
+    @property
+    def lasts(self) -> timedelta:
+        return LASTS + SILENCE if self.silent else LASTS
 
     def __str__(self) -> str:
         lines = [*map(str, sorted([*self.arrivals, *self.incidents], key=lambda each: each.second))]
@@ -91,17 +102,19 @@ class Story:
 
 
 def story(seed: int, kinds: tuple[str, ...], apart_kinds: tuple[str, ...]) -> Story:
-    """Drawn from the seed alone. Every fifth story is one for law 8."""
+    """Drawn from the seed alone. Every fifth story is one for law 8, and every seventh of the others one for law 11."""
     chance = Random(f"storm/{seed}")  # noqa: S311 - a simulation, no secret
     apart, every = seed % 5 == 4, chance.choice(FAULT_EVERY)
+    silent = seed % 7 == 2 and not apart  # noqa: PLR2004 - any of the seven
     pools = tuple(name for name in POOLS if name != "other") if apart else POOLS
     return Story(
         seed=seed,
         arrivals=_arrivals(chance, pools),
-        incidents=_incidents(chance, apart_kinds if apart else kinds, pools),
+        incidents=_incidents(chance, apart_kinds if apart else kinds, pools) + (_silence(chance) if silent else ()),
         faults=_faults(chance, every),
         fates=() if apart else _fates(chance, every),
         apart=apart,
+        silent=silent,
     )
 
 
@@ -132,6 +145,17 @@ def _incidents(chance: Random, kinds: tuple[str, ...], pools: tuple[str, ...]) -
         for _ in range(chance.randrange(4, 14))
     ]
     return tuple(sorted(drawn, key=lambda each: each.second))
+
+
+def _silence(chance: Random) -> tuple[Incident, ...]:
+    """Workers that run a job for longer than all of it, one that has nothing to do, and nobody who answers them."""
+    ready, over = int(READY.total_seconds()), int(LASTS.total_seconds())
+    return (
+        Incident(second=ready, kind="long job", pool="cpu", number=chance.randrange(1, 3)),
+        Incident(second=ready, kind="long job", pool="gpu", number=chance.randrange(1, 3)),
+        Incident(second=ready, kind="one kept idle", pool="other", number=1),
+        Incident(second=over - chance.randrange(60), kind="nobody answers", pool="cpu", number=chance.randrange(1, 5)),
+    )
 
 
 def _faults(chance: Random, every: int) -> tuple[tuple[int, Strike], ...]:

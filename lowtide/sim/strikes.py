@@ -29,6 +29,8 @@ class Strikes:
         """Faults that met something, by kind."""
         self.out: dict[str, datetime] = {}
         """AWS services that answer no call until an instant."""
+        self.unheard = False
+        """True: no worker's call arrives."""
         self._world = world
         self._faults = dict(told.faults)
         self._fates = {(channel, number): fate for channel, number, fate in told.fates}
@@ -37,6 +39,8 @@ class Strikes:
         self._after: tuple[Strike, int] | None = None
 
     def fate(self, channel: Channel) -> Fate | None:
+        if self.unheard and channel is Channel.WORKERS:
+            return Fate.LOST
         self._delivered[channel] += 1
         fate = self._fates.get((channel, self._delivered[channel]))
         if fate is not None:
