@@ -9,6 +9,7 @@ from lowtide.sim.functions import Function
 from lowtide.sim.world import Channel, Fate, World
 from tests.crash.scenarios import MINUTE, SECOND, instance_of, jobs, running, send
 from tests.crash.scenarios import world as deployed
+from worker.leases import Stop
 
 
 class Once:
@@ -108,6 +109,33 @@ def test_law_11_sees_a_worker_that_outlives_its_answers() -> None:
     of.hosts[instance_of(of)].answered_at = of.clock() - timedelta(hours=7)
     audit.ended(Function.TICK, crashed=False)
     assert [violation.law for violation in audit.violations] == [11]
+
+
+def test_law_11_sees_a_worker_that_gives_up_too_early() -> None:
+    of = running()
+    audit, host = laws.Audit(of), of.hosts[instance_of(of)]
+    audit.powered_off(host, "the control plane has not answered for too long")
+    assert [violation.law for violation in audit.violations] == [11]
+
+
+def test_a_worker_that_gives_up_in_time_breaks_no_law_even_if_its_results_are_taken_in_afterwards() -> None:
+    of = running()
+    audit, host = laws.Audit(of), of.hosts[instance_of(of)]
+    host.answered_at = of.clock() - of.settings.running_power_off
+    host.attempts[0].stop(Stop.INTERRUPTED)
+    host.answered_at = of.clock()
+    audit.powered_off(host, "the control plane has not answered for too long")
+    assert audit.violations == []
+
+
+def test_a_worker_that_came_back_has_its_time_anew_before_it_is_too_late() -> None:
+    of = running()
+    audit, host = laws.Audit(of), of.hosts[instance_of(of)]
+    host.answered_at = of.clock() - timedelta(hours=7)
+    host.hang()
+    host.come_back()
+    audit.look()
+    assert audit.violations == []
 
 
 def test_law_4_sees_an_instance_powered_off_with_a_lease() -> None:
