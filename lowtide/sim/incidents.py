@@ -225,11 +225,12 @@ def _unreadable(stage: Stage, told: Incident) -> None:
     found = table.get(*place)
     if found is None or "types" not in found["document"]:
         return
-    table.put({**found, "document": {k: v for k, v in found["document"].items() if k != "types"}})
+    damaged = {**found, "document": {k: v for k, v in found["document"].items() if k != "types"}}
+    table.put(damaged)
 
     def restore() -> None:
         current = table.get(*place)
-        if current is not None and "types" not in current["document"]:
+        if current == damaged:
             table.put({**current, "document": found["document"]})
 
     stage.repairs.append(restore)
