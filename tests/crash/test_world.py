@@ -10,8 +10,8 @@ from lambdas import names
 from lambdas.adapters import keys
 from lowtide.sim import functions, laws, world
 from lowtide.sim.functions import Function
-from tests.crash.scenarios import MINUTE, instance_of, jobs, running, send
-from tests.crash.scenarios import world as deployed
+from tests.crash.deployed import MINUTE, instance_of, jobs, running, send
+from tests.crash.deployed import world as deployed
 
 
 def course() -> tuple[list[str], list[dict[str, object]]]:

@@ -7,8 +7,8 @@ from lowtide.sim import laws
 from lowtide.sim.calls import Request, Resent, Response
 from lowtide.sim.functions import Function
 from lowtide.sim.world import Channel, Fate, World
-from tests.crash.scenarios import MINUTE, SECOND, instance_of, jobs, running, send
-from tests.crash.scenarios import world as deployed
+from tests.crash.deployed import MINUTE, SECOND, instance_of, jobs, running, send
+from tests.crash.deployed import world as deployed
 
 
 class Once:
