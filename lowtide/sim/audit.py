@@ -45,7 +45,7 @@ class Audit:
         """Instances that the invocation under way asked EC2 to end, while it is the only one."""
         self._ended_at: dict[str, datetime] = {}
         world.observers.append(self)
-        world.powered_off = self.powered_off
+        world.fleet.powered_off = self.powered_off
 
     # --- what it is told ----------------------------------------------------------------------------------------------
 

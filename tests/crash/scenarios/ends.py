@@ -21,7 +21,7 @@ def cut_off(of: World) -> None:
 
 def rebalance(of: World) -> None:
     of.hosts[instance_of(of)].advise(of.clock())
-    of.publish("EC2 Instance Rebalance Recommendation", {"instance-id": instance_of(of)}, of.clock())
+    of.bus.publish("EC2 Instance Rebalance Recommendation", {"instance-id": instance_of(of)}, of.clock())
     of.run_for(10 * SECOND)
 
 

@@ -43,7 +43,7 @@ def ask_for_credentials(of: World) -> None:
     """As the worker does before a save: until it has an answer."""
     while True:
         try:
-            answer = of.call_api(instance_of(of), names.API_CREDENTIALS, {})
+            answer = of.worker_calls.call(instance_of(of), names.API_CREDENTIALS, {})
         except Unanswered:
             continue
         assert answer["token"]
@@ -64,7 +64,7 @@ def ask_for_job_credentials(of: World) -> None:
     while True:
         try:
             body = {"job_id": lease["job_id"], "fence": lease["fence"]}
-            answer = of.call_api(instance_of(of), names.API_JOB_CREDENTIALS, body)
+            answer = of.worker_calls.call(instance_of(of), names.API_JOB_CREDENTIALS, body)
         except Unanswered:
             continue
         assert answer["token"]
@@ -95,7 +95,7 @@ def prepare_unnamed() -> World:
     made.run_for(40 * SECOND)
     instance_id = instance_of(made)
     made.hosts.pop(instance_id)
-    made.call_api(instance_id, names.API_HEARTBEAT, {"leases": [], "notice": None})
+    made.worker_calls.call(instance_id, names.API_HEARTBEAT, {"leases": [], "notice": None})
     return made
 
 
@@ -103,7 +103,7 @@ def unnamed(of: World) -> None:
     """Its heartbeat until it has an answer; then it ends."""
     while True:
         try:
-            of.call_api(instance_of(of), names.API_HEARTBEAT, {"leases": [], "notice": None})
+            of.worker_calls.call(instance_of(of), names.API_HEARTBEAT, {"leases": [], "notice": None})
         except Unanswered:
             continue
         break
@@ -118,7 +118,7 @@ def prepare_restart() -> World:
     assert made.run(lambda: "reported_at" in _stored(made, instance_id), 20 * SECOND)
     body = {"request_id": "lost", "free_slots": 1, "free_aux_slots": 0, "most": 1}
     if not jobs(made, "running"):
-        made.call_api(instance_id, names.API_CLAIM, body)
+        made.worker_calls.call(instance_id, names.API_CLAIM, body)
     made.hosts[instance_id].attempts.clear()
     return made
 

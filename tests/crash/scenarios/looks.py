@@ -52,7 +52,7 @@ def rung_while_dirty(of: World) -> None:
     instance_id = instance_of(of)
     of.held |= {Function.RECONCILE, Function.TICK}
     _dirty_and_due_later(of)
-    of.publish("EC2 Instance Rebalance Recommendation", {"instance-id": instance_id}, of.clock())
+    of.bus.publish("EC2 Instance Rebalance Recommendation", {"instance-id": instance_id}, of.clock())
     of.run_for(SECOND)
     _dirty_and_due_later(of)
     send(of)
