@@ -192,6 +192,8 @@ class Agent:
                 return
             with self._lock:
                 self._owed.pop(key, None)
+            if isinstance(outcome, Ended):
+                self._claim_due.now()  # only now is its room free for others; a claim in between was told to wait
             self._report_due.after(self._clock.monotonic(), 0.0)
 
     # --- heartbeat ----------------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
@@ -29,7 +31,9 @@ class Bucket:
                 answer = self._client.delete_objects(Bucket=self.name, Delete={"Objects": found, "Quiet": True})
                 if answer.get("Errors"):
                     return False
-        except self._client.exceptions.NoSuchBucket:
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") != "NoSuchBucket":
+                raise
             return True
         return False
 

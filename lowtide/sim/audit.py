@@ -70,7 +70,7 @@ class Audit:
         else:
             instances, now = self._world.market.instances, self._world.clock()
             self._ended_at.update(
-                (each, now) for each in self._asked if each in instances and not instances[each].alive
+                (each, now) for each in self._asked if each in instances and _has_ended(instances[each], now)
             )
             self._asked.clear()
         if function is Function.TICK and not crashed:
@@ -221,6 +221,11 @@ class Audit:
             if now - host.answered_at > limit + POWER_OFF_SLACK:
                 evidence = f"{host.instance_id} is up {now - host.answered_at} after its last answer"
                 yield Violation(law=11, evidence=evidence)
+
+
+def _has_ended(instance: Instance, now: datetime) -> bool:
+    """EC2 took the request: it refuses one for an instance that it does not show yet."""
+    return not instance.alive and instance.visible_at <= now
 
 
 def _announced(instance: Instance, now: datetime) -> bool:

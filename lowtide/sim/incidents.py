@@ -20,6 +20,7 @@ from lambdas.domain.jobs import JobState
 from lambdas.domain.machine import Machine
 from lambdas.domain.pools import OnDemandFallback, Pool, Schedule, TypeFacts
 from lambdas.domain.settings import Settings
+from lambdas.domain.terms import OnDemand
 from lowtide.cli import fleet_store
 from lowtide.market import catalogue
 from lowtide.market.fleet import Refused
@@ -224,11 +225,12 @@ def _unreadable(stage: Stage, told: Incident) -> None:
     found = table.get(*place)
     if found is None or "types" not in found["document"]:
         return
-    table.put({**found, "document": {k: v for k, v in found["document"].items() if k != "types"}})
+    damaged = {**found, "document": {k: v for k, v in found["document"].items() if k != "types"}}
+    table.put(damaged)
 
     def restore() -> None:
         current = table.get(*place)
-        if current is not None and "types" not in current["document"]:
+        if current == damaged:
             table.put({**current, "document": found["document"]})
 
     stage.repairs.append(restore)
@@ -433,3 +435,12 @@ def calm(stage: Stage) -> None:
         repair()
     for name in TYPES:
         world.apply(pool(name))
+        _cancel_forbidden(stage, name)
+
+
+def _cancel_forbidden(stage: Stage, name: str) -> None:
+    """What the pool that is back as it was never runs: its sender would do so, else it waits for ever, as is right."""
+    ledger = Ledger(stage.world.table, jobs_kept=stage.world.settings.jobs_kept)
+    for job in _jobs(stage, name, JobState.QUEUED, JobState.RUNNING):
+        if job.on_demand is OnDemand.ALWAYS and not pool(name).allows_on_demand():
+            ledger.cancel(job, stage.world.clock())

@@ -54,7 +54,15 @@ def told(seed: int) -> Story:
 
 
 def played(told: Story) -> Outcome:
-    """The course of a story, held against the laws all the way, and at its end once faults have stopped."""
+    """The course of a story, held against the laws all the way, and at its end once faults have stopped. What goes
+    wrong in the playing itself is a finding too."""
+    try:
+        return _played(told)
+    except Exception as error:  # whatever it is: the other stories are played all the same, and this one is told
+        return Outcome(violations=(f"the story came to no end: {error!r}",), calls=0, struck={}, jobs=0)
+
+
+def _played(told: Story) -> Outcome:
     with _errors() as errors:
         stage, audit = _begun(told)
         world = stage.world

@@ -158,3 +158,11 @@ def test_a_decision_takes_less_than_five_milliseconds() -> None:
 
 def test_a_decision_from_three_days_of_minutes_takes_no_longer() -> None:
     assert seconds_a_decision(player_made_anew=True) < 0.005
+
+
+@pytest.mark.parametrize(("minutes_left", "stays"), [(1, True), (2, True), (4, False)])
+def test_the_last_minutes_on_demand_are_not_left_for_a_restart_that_costs_more(minutes_left: int, stays: bool) -> None:
+    """At $8 an hour and $2, with a restart of seven minutes: two minutes cost 27 cents, nine of spot 30 cents."""
+    terms = Terms(gap_s=60, work_s=60 * minutes_left, deadline_s=36_000, restart_s=420, on_demand_price=8.0)
+    now = Situation(tick=0, held=ON_DEMAND, work_s=terms.work_s, overhead_s=0, spot_prices={"a": 2.0})
+    assert (lowtide(terms, {}).choose(now) == ON_DEMAND) is stays

@@ -185,7 +185,7 @@ def test_a_move_that_was_told_is_not_told_again() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"saved_seconds": None}, {"deadline": after(4 * HOUR + 600)}, {"estimated_seconds": Decimal(300)}],
+    [{"saved_seconds": None}, {"deadline": after(4 * HOUR + 600)}, {"estimated_seconds": Decimal(120)}],
 )
 def test_one_that_saved_nothing_has_no_time_or_is_nearly_done_stays(changes: dict[str, Any]) -> None:
     decided = planned(**on_demand(**changes))

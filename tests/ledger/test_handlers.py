@@ -84,7 +84,7 @@ def test_subnets_come_in_order_of_their_zones(deployed: World) -> None:
 
 def test_a_client_is_made_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    monkeypatch.setattr(environment.boto3, "client", lambda service, **_: made.append(service) or service)
+    monkeypatch.setattr(environment.sdk, "client", lambda service, *_, **__: made.append(service) or service)
     given = Environment({names.ENV_TABLE: "t"})
     assert (given.table.name, made) == ("t", ["dynamodb"])
 

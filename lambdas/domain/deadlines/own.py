@@ -9,6 +9,7 @@ that is up while any of them is.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import ceil
 
 from lambdas.domain.deadlines.advice import Advice, Question
 from lambdas.domain.deadlines.belief import Belief
@@ -59,7 +60,18 @@ class Own:
             restart_hours=self._restart_s / 3600,
             price_ratio=self._price_ratio,
         )
-        return _with_spot(advice, now, self._best_zone(now)) if now.spot_prices else _without_spot(advice, now)
+        if not now.spot_prices:
+            return _without_spot(advice, now)
+        return ON_DEMAND if self._better_to_the_end(now) else _with_spot(advice, now, self._best_zone(now))
+
+    def _better_to_the_end(self, now: Situation) -> bool:
+        """On on-demand with so little left that spot, were it never lost, would not pay for the restart: what the
+        tables, whose steps are coarse beside that little, cannot tell."""
+        if now.held != ON_DEMAND:
+            return False
+        gap, work = self._terms.gap_s, now.work_s + now.overhead_s
+        stays, goes = ceil(work / gap), ceil((now.work_s + self._terms.restart_s) / gap)
+        return stays * self._terms.on_demand_price <= goes * min(now.spot_prices.values())
 
     def _best_zone(self, now: Situation) -> Choice:
         """By price, and by the restart that is to be expected in the next hour: what has lasted, lasts."""
