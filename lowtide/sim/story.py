@@ -105,7 +105,7 @@ def story(seed: int, kinds: tuple[str, ...], apart_kinds: tuple[str, ...]) -> St
     """Drawn from the seed alone. Every fifth story is one for law 8, and every seventh of the others one for law 11."""
     chance = Random(f"storm/{seed}")  # noqa: S311 - a simulation, no secret
     apart, every = seed % 5 == 4, chance.choice(FAULT_EVERY)
-    silent = seed % 7 == 2 and not apart  # noqa: PLR2004 - any of the seven
+    silent = seed % 7 == 2 and not apart
     pools = tuple(name for name in POOLS if name != "other") if apart else POOLS
     return Story(
         seed=seed,
