@@ -221,7 +221,7 @@ class Audit:
             instance = self._world.market.instances.get(host.instance_id)
             if host.hangs or host.answered_at is None or instance is None or instance.state is not State.RUNNING:
                 continue
-            if now - max(host.answered_at, host.woke_at or host.answered_at) > limit + POWER_OFF_SLACK:
+            if now - max(host.answered_at, host.came_back_at or host.answered_at) > limit + POWER_OFF_SLACK:
                 evidence = f"{host.instance_id} is up {now - host.answered_at} after its last answer"
                 yield Violation(law=11, evidence=evidence)
 

@@ -122,8 +122,8 @@ class Host:
         """True: its worker does nothing, and what it runs goes on."""
         self.answered_at: datetime | None = None
         """When the control plane last answered its worker; before that, when its worker began. None: not yet."""
-        self.woke_at: datetime | None = None
-        """When its worker began, or last came back from doing nothing. None: not yet."""
+        self.came_back_at: datetime | None = None
+        """When its worker last came back from doing nothing. None: it never did."""
         self.gave_up_after: timedelta | None = None
         """How long nobody had answered when its worker ended by itself what it ran. None: it has not."""
         self._lives = 0
@@ -170,7 +170,7 @@ class Host:
     def restart(self) -> None:
         """The worker dies and its service starts it anew; what it ran is ended by the new one."""
         self._lives += 1
-        self.answered_at = self.woke_at = self._now()
+        self.answered_at = self._now()
         self.gave_up_after = None
         self._agent = self._started()
         self.attempts = []
@@ -183,7 +183,7 @@ class Host:
     def come_back(self) -> None:
         """A worker that hung goes on where it was."""
         self.hangs = False
-        self.woke_at = self._now()
+        self.came_back_at = self._now()
 
     def cut_off(self) -> None:
         """The instance is gone, and its worker with it."""
@@ -212,7 +212,7 @@ class Host:
 
     def _run(self) -> None:
         now = self._now()
-        self.answered_at, self.woke_at = self.answered_at or now, self.woke_at or now
+        self.answered_at = self.answered_at or now
         if self._watch_at is not None and self._watch_at <= now:
             self._watch_at = None
             self._agent.watch()
