@@ -226,7 +226,7 @@ class Audit:
                 yield Violation(law=11, evidence=evidence)
 
     def _too_early(self, host: Host) -> Iterator[Violation]:
-        """Law 11, the other way round: what a worker runs outlives a shorter silence. What counts is when it ended it: an
+        """Law 11, the other way round: what a worker runs outlives a shorter silence. When it ended that counts: an
         answer may have come since, to the results that it still owed."""
         if host.answered_at is None:
             return
