@@ -18,7 +18,9 @@ from lambdas import names
 from lowtide.sim import expressions
 from lowtide.sim.calls import Hook, Request, Response, SimClient, aws_error
 from lowtide.sim.clock import VirtualClock
-from lowtide.sim.expressions import Invalid, Scope, WireItem
+from lowtide.sim.expressions import Scope
+from lowtide.sim.updates import updated
+from lowtide.sim.wire import Invalid, WireItem, number_text
 
 SCHEMA: dict[str, Any] = {
     "KeySchema": [
@@ -370,7 +372,7 @@ def _prepared(table: _Table, asked: Request) -> tuple[_Write, WireItem | None, b
     if change is None or not held:
         return _Write(table, key, None), old, held
     scope.item = dict(old) if old is not None else _copied(asked["Key"])
-    item = expressions.updated(change, scope)
+    item = updated(change, scope)
     return _Write(table, key, item, _sound(table, item, key)), old, held
 
 
@@ -393,7 +395,7 @@ def _copied(value: Any) -> Any:
     if not isinstance(value, dict):
         return [_copied(one) for one in value] if isinstance(value, list) else value
     if set(value) == {"N"} and isinstance(value["N"], str):
-        return {"N": expressions.number_text(Decimal(value["N"]))}
+        return {"N": number_text(Decimal(value["N"]))}
     return {name: _copied(inner) for name, inner in value.items()}
 
 
