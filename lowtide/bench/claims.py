@@ -37,6 +37,8 @@ CALLS = 300
 """Of each kind and for each number of workers, shared out among them."""
 AT_ONCE = 8
 """Leases that one claim gets where a worker has room for many, and that one instance holds at most: eight GPUs."""
+PATIENCE = 60.0
+"""Seconds for one figure: what is not done by then is not waited for."""
 _TABLE = "bench-claims"
 _POOL = "claims"
 _WRITES_OF_A_CLAIM = 4
@@ -116,15 +118,17 @@ class _Bench:
 
     def _claims(self, workers: int, *, most: int) -> Act:
         """Claims against a full queue, by instances that nobody has claimed for. Who lost its races asks again."""
-        for _ in range(CALLS):
+        for _ in range(CALLS + workers * AT_ONCE):
             self._accept()
-        calls_an_instance = AT_ONCE // most
-        seats = [[self._instance() for _ in range(CALLS // workers // calls_an_instance + 2)] for _ in range(workers)]
+        spare = [self._instance() for _ in range(CALLS // most + 2 * workers)]
+        seats = [(spare.pop(), AT_ONCE) for _ in range(workers)]
 
-        def claim(worker: int, call: int) -> int:
-            instance_id = seats[worker][min(call // calls_an_instance, len(seats[worker]) - 1)]
-            asked = Claim(request_id=f"r-{next(self._number)}", free_slots=AT_ONCE, free_aux_slots=0, most=most)
-            return len(self._apis[worker].claim(instance_id, asked)["leases"])
+        def claim(worker: int, _: int) -> int:
+            instance_id, free = seats[worker]
+            asked = Claim(request_id=f"r-{next(self._number)}", free_slots=free, free_aux_slots=0, most=most)
+            given = len(self._apis[worker].claim(instance_id, asked)["leases"])
+            seats[worker] = (instance_id, free - given) if free > given else (spare.pop(), AT_ONCE)
+            return given
 
         return claim
 
@@ -214,12 +218,13 @@ def _now() -> datetime:
 def _per_second(workers: int, act: Act) -> float:
     """How much of what `act` counts is done in a second, until CALLS of it are."""
     lock, done = threading.Lock(), 0
+    until = time.monotonic() + PATIENCE
 
     def work(worker: int) -> None:
         nonlocal done
         for call in itertools.count():
             with lock:
-                if done >= CALLS:
+                if done >= CALLS or time.monotonic() > until:
                     return
             did = act(worker, call)
             with lock:
