@@ -226,7 +226,7 @@ class Audit:
                 yield Violation(law=11, evidence=evidence)
 
     def _too_early(self, host: Host) -> Iterator[Violation]:
-        """Law 11, the other way round: what a worker runs outlives a shorter silence. When it ended that is what counts:
+        """Law 11, the other way: what a worker runs outlives a shorter silence. When that ended is what counts:
         an answer may have come since, to the results that it still owed."""
         if host.answered_at is None:
             return
