@@ -277,7 +277,7 @@ class LaunchTable:
             self._transacted([self._table.put_op(items.boot_item(pool, failure)) for failure in chunk])
 
     def termination_requested(self, pool: str, instance_ids: Sequence[str], now: datetime) -> None:
-        """Note that EC2 accepted to end these."""
+        """Note that EC2 accepted to end these; of one that it was asked for again, the last time."""
         for instance_id in instance_ids:
             try:
                 self._transacted([self._termination(pool, instance_id, now)])
@@ -288,7 +288,7 @@ class LaunchTable:
         return self._table.update_op(
             keys.pool(pool),
             keys.instance(instance_id),
-            "SET termination_requested_at = if_not_exists(termination_requested_at, :now)",
+            "SET termination_requested_at = :now",
             condition="attribute_exists(pk)",
             values={":now": to_text(now)},
         )

@@ -45,7 +45,7 @@ class Audit:
         """Instances that the invocation under way asked EC2 to end, while it is the only one."""
         self._ended_at: dict[str, datetime] = {}
         world.observers.append(self)
-        world.powered_off = self.powered_off
+        world.fleet.powered_off = self.powered_off
 
     # --- what it is told ----------------------------------------------------------------------------------------------
 
@@ -226,8 +226,8 @@ class Audit:
                 yield Violation(law=11, evidence=evidence)
 
     def _too_early(self, host: Host) -> Iterator[Violation]:
-        """Law 11, the other way: what a worker runs outlives a shorter silence. When that ended is what counts:
-        an answer may have come since, to the results that it still owed."""
+        """Law 11, the other way round: what a worker runs outlives a shorter silence. When it ended that counts: an
+        answer may have come since, to the results that it still owed."""
         if host.answered_at is None:
             return
         ran, settings = host.gave_up_after is not None or host.occupied, self._world.settings

@@ -23,7 +23,7 @@ from lambdas.control.teardown import Request, Result, respond
 from lambdas.domain.settings import Settings
 from lambdas.handlers import catalogue, intake, job_events, news, notices, reconcile, teardown, tick, worker_api
 from lambdas.handlers.environment import Environment
-from lowtide.sim.calls import Killed
+from lowtide.sim.calls import Killed, SimClient
 from lowtide.sim.clock import VirtualClock
 from lowtide.sim.dynamodb import FakeDynamoDB
 from lowtide.sim.ec2 import FakeEC2, FakeSSM
@@ -97,8 +97,14 @@ class Cloud:
     region: str
     subnets: Mapping[str, str]
     """Subnet id by zone."""
+    job_queue: str
+    """Its poller asks for it, no function does."""
     reconcile_queue: str
     parked_queue: str
+
+    def clients(self) -> tuple[SimClient, ...]:
+        asked = (self.dynamodb, self.sqs, self.ec2, self.ssm, self.pricing, self.quotas, self.events, self.sns)
+        return (*asked, self.sts, self.s3)
 
     def variables(self) -> dict[str, str]:
         return {

@@ -230,7 +230,7 @@ def _unreadable(stage: Stage, told: Incident) -> None:
 
     def restore() -> None:
         current = table.get(*place)
-        if current == damaged:
+        if current is not None and current == damaged:
             table.put({**current, "document": found["document"]})
 
     stage.repairs.append(restore)

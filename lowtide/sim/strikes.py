@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from botocore.exceptions import ReadTimeoutError
 
 from lowtide.sim.calls import Killed, Request, Resent, Response, aws_error
+from lowtide.sim.fates import Channel, Fate
 from lowtide.sim.functions import Function
 from lowtide.sim.story import Story, Strike
-from lowtide.sim.world import Channel, Fate, World
+from lowtide.sim.world import World
 
 SLOW = (timedelta(0), timedelta(seconds=1), timedelta(seconds=4), timedelta(seconds=18))
 """How long a slow call takes, one after the other. Without time, what is due at the very instant comes in between; 18 s

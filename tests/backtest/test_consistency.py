@@ -22,7 +22,7 @@ from lowtide.market.unkindness import Unkindness
 from lowtide.sim.clock import START
 from lowtide.sim.hosts import command
 from lowtide.sim.world import World
-from tests.crash.scenarios import facts
+from tests.crash.deployed import facts
 
 NAME = "c7i.large"
 ZONES = ("us-east-1a", "us-east-1b", "us-east-1c")

@@ -8,10 +8,11 @@ import pytest
 from infra import control, queues
 from lambdas import names
 from lambdas.adapters import keys
-from lowtide.sim import functions, laws, world
+from lowtide.sim import assembly, functions, laws, pollers
 from lowtide.sim.functions import Function
-from tests.crash.scenarios import MINUTE, instance_of, jobs, running, send
-from tests.crash.scenarios import world as deployed
+from lowtide.sim.world import World
+from tests.crash.deployed import MINUTE, instance_of, jobs, running, send
+from tests.crash.deployed import world as deployed
 
 
 def course() -> tuple[list[str], list[dict[str, object]]]:
@@ -49,7 +50,7 @@ def test_functions_have_the_time_that_the_stack_gives_them() -> None:
     }
     for function, timeout in deployed_timeouts.items():
         assert functions.TIMEOUTS[function] == timedelta(seconds=timeout.to_seconds()), function
-    assert (world.JOB_BATCH, world.RECONCILE_TRIES) == (control.JOB_BATCH, queues.RECONCILE_TRIES)
+    assert (pollers.JOB_BATCH, assembly.RECONCILE_TRIES) == (control.JOB_BATCH, queues.RECONCILE_TRIES)
 
 
 def test_a_message_that_intake_did_not_finish_comes_again() -> None:
@@ -66,30 +67,30 @@ def _dies(event: object, context: object) -> None:
     raise RuntimeError("a bug")
 
 
-def lose_queue_entry(of: world.World) -> None:
+def lose_queue_entry(of: World) -> None:
     entry = next(item for item in of.stored() if item["pk"].startswith("QUEUE#"))
     of.table.delete(entry["pk"], entry["sk"])
 
 
-def lose_job(of: world.World) -> None:
+def lose_job(of: World) -> None:
     for item in of.stored():
         if item["pk"].startswith(("JOB#", "QUEUE#")):
             of.table.delete(item["pk"], item["sk"])
 
 
-def lose_lease(of: world.World) -> None:
+def lose_lease(of: World) -> None:
     lease = next(item for item in of.stored() if item["sk"].startswith(keys.LEASE_PREFIX))
     of.table.delete(lease["pk"], lease["sk"])
 
 
-def record_two_results(of: world.World) -> None:
+def record_two_results(of: World) -> None:
     job = next(item for item in of.stored() if item["sk"] == keys.JOB and item["state"] == "succeeded")
     first = of.table.get(job["pk"], keys.attempt(1))
     assert first is not None
     of.table.put({**first, "sk": keys.attempt(2), "n": 2})
 
 
-def say_unfulfilled(of: world.World) -> None:
+def say_unfulfilled(of: World) -> None:
     of.table.update(
         *(keys.pool("cpu"), keys.STATE, "SET summary = :summary REMOVE reasons"),
         values={":summary": {"unfulfilled": 1}},
@@ -106,7 +107,7 @@ def say_unfulfilled(of: world.World) -> None:
         (9, "running", say_unfulfilled),
     ],
 )
-def test_the_laws_see_damage(law: int, state: str, damage: Callable[[world.World], None]) -> None:
+def test_the_laws_see_damage(law: int, state: str, damage: Callable[[World], None]) -> None:
     of = deployed()
     send(of, seconds=60)
     assert of.run(lambda: jobs(of, state) == 1, 10 * MINUTE)
@@ -130,7 +131,7 @@ def test_law_3_sees_an_instance_too_many() -> None:
     assert 3 in {violation.law for violation in audit.violations}
 
 
-def _launch_by_hand(of: world.World) -> None:
+def _launch_by_hand(of: World) -> None:
     first = of.market.instances[instance_of(of)] if len(of.alive("cpu")) == 1 else of.alive("cpu")[0]
     of.ec2.create_fleet(
         Type="instant",

@@ -11,7 +11,7 @@ import pytest
 from lowtide.bench import money, prices
 from lowtide.sim.calls import Request
 from lowtide.sim.functions import Function
-from tests.crash.scenarios import world as deployed
+from tests.crash.deployed import world as deployed
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 TEXT = (DOCS / "costs.md").read_text(encoding="utf-8")

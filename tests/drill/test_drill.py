@@ -18,7 +18,7 @@ from lowtide.market.model import ALL, Held, Lifecycle
 from lowtide.sim.hosts import command
 from lowtide.sim.world import World
 from tests.cli.deployment import Deployed
-from tests.crash.scenarios import cpu, jobs, running, send, world
+from tests.crash.deployed import cpu, jobs, running, send, world
 from tests.passes.world import pool
 
 MINUTE = timedelta(minutes=1)

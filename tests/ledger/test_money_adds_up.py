@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from lambdas.adapters import bill_items, job_items, keys
 from lowtide.sim.world import World
-from tests.crash.scenarios import MINUTE, jobs, send, world
+from tests.crash.deployed import MINUTE, jobs, send, world
 
 
 def played() -> World:

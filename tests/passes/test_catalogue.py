@@ -15,7 +15,7 @@ from lowtide.market import catalogue as market
 from lowtide.sim.calls import FailNext, aws_error
 from lowtide.sim.functions import Function
 from lowtide.sim.world import World
-from tests.crash.scenarios import CPU, cpu, facts, world
+from tests.crash.deployed import CPU, cpu, facts, world
 
 DAY = timedelta(days=1)
 PLENTY = timedelta(minutes=5)

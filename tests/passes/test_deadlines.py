@@ -13,7 +13,7 @@ from lowtide.market.model import Lifecycle
 from lowtide.sim import laws
 from lowtide.sim.hosts import command
 from lowtide.sim.world import World
-from tests.crash.scenarios import CPU, cpu, facts, world
+from tests.crash.deployed import CPU, cpu, facts, world
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)

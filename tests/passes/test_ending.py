@@ -10,7 +10,7 @@ from lambdas.domain.fleet import Lease
 from lambdas.domain.instants import to_text
 from lambdas.domain.plan import Plan, ReturnJob, Terminate, plan
 from lambdas.domain.snapshot import Snapshot
-from lowtide.sim.calls import FailNext, aws_error
+from lowtide.sim.calls import FailNext, Recorder, aws_error
 from tests.passes.world import World, changed, pool
 
 IDLE = 21 * 60
@@ -230,3 +230,16 @@ def test_an_instance_that_called_and_ends_is_no_boot_failure() -> None:
     world.run()
     assert world.ec2.running() == []
     assert world.under(keys.BOOT_PREFIX) == []
+
+
+def test_an_end_that_ec2_does_not_act_on_is_asked_for_once_every_two_looks() -> None:
+    world = running(1)
+    world.advance(IDLE)
+    keep_alive(world)
+    asked = Recorder()
+    world.hook(asked)
+    for _ in range(30):  # ten minutes, three passes a minute
+        world.run()
+        world.advance(20)
+    ends = [each for each in asked.calls if each == "ec2.terminate_instances"]
+    assert len(ends) == 5

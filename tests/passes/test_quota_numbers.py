@@ -9,7 +9,8 @@ import pytest
 from lambdas.adapters import keys
 from lowtide.sim.calls import FailNext, Recorder, aws_error
 from lowtide.sim.world import World
-from tests.crash.scenarios import MINUTE, prepare_quota, raise_quota
+from tests.crash.deployed import MINUTE
+from tests.crash.scenarios.launches import prepare_quota, raise_quota
 
 
 def reason(of: World, code: str) -> dict[str, Any]:

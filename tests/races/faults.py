@@ -9,8 +9,8 @@ from lowtide.sim.calls import Hook, Request, Response, aws_error
 from lowtide.sim.functions import Function
 from lowtide.sim.hosts import command
 from lowtide.sim.world import World
-from tests.crash import scenarios
-from tests.crash.scenarios import CPU, MINUTE, SECOND, cpu
+from tests.crash import deployed
+from tests.crash.deployed import CPU, MINUTE, SECOND, cpu
 
 THROTTLED: Mapping[str, tuple[str, int]] = {
     "dynamodb": ("ThrottlingException", 400),
@@ -97,9 +97,9 @@ def _unwell(operation: str) -> Exception:
 
 def busy_world() -> World:
     """Two pools; jobs, one of which fails once, and an interruption in the middle of it all."""
-    made = scenarios.world(cpu(max_instances=3))
-    scenarios.send(made, 5, seconds=90)
-    scenarios.send(made, exit_code=1, seconds=20, max_attempts=2)
+    made = deployed.world(cpu(max_instances=3))
+    deployed.send(made, 5, seconds=90)
+    deployed.send(made, exit_code=1, seconds=20, max_attempts=2)
     made.send({"pool": "other", "command": command(20)})
     made.send("no job")
     return made

@@ -13,8 +13,9 @@ from lowtide.sim.calls import Request, Response, aws_error
 from lowtide.sim.functions import Function
 from lowtide.sim.hosts import command
 from lowtide.sim.world import World
-from tests.crash import scenarios
-from tests.crash.scenarios import CPU, MINUTE, OTHER, cpu, facts
+from tests.crash import deployed
+from tests.crash.deployed import CPU, MINUTE, OTHER, cpu, facts
+from tests.crash.scenarios import SCENARIOS
 from tests.races.faults import FailCall, Seen, Throttle, broken, busy_world, played
 
 UNKNOWN_CODE = "NobodyHasMetThis"
@@ -47,7 +48,7 @@ def test_a_table_call_that_fails_in_mid_pass_breaks_no_law(scenario: str, lost: 
     call = 0
     while True:
         call += 1
-        chosen = scenarios.SCENARIOS[scenario]
+        chosen = SCENARIOS[scenario]
         world = chosen.prepare()
         audit = laws.Audit(world)
         world.hook = failing = FailCall(call, lost)
@@ -100,7 +101,7 @@ def test_clocks_that_jump_in_mid_pass_break_no_law(scenario: str, jump: int) -> 
     failures: list[str] = []
     call = 1
     while True:
-        chosen = scenarios.SCENARIOS[scenario]
+        chosen = SCENARIOS[scenario]
         world = chosen.prepare()
         audit = laws.Audit(world)
         world.hook = jumping = Jump(world, call, jump * MINUTE)
@@ -148,7 +149,7 @@ def _ways() -> list[str]:
 
 def _ten_pools() -> World:
     """One pool of `CPU` that will be refused, and nine others."""
-    made = scenarios.world(cpu(max_instances=1))
+    made = deployed.world(cpu(max_instances=1))
     for name in WELL[1:]:
         made.apply(Pool(name=name, types=(facts(OTHER, 1),), max_instances=1, max_idle_agent_period=MINUTE))
     assert made.settle(5 * MINUTE)
@@ -165,7 +166,7 @@ def test_a_pool_that_is_refused_in_any_way_says_why_and_delays_none_of_nine_othe
     world = _ten_pools()
     audit = laws.Audit(world)
     world.hook = refuse = Refuse(CPU, code)
-    scenarios.send(world, 2)
+    deployed.send(world, 2)
     for pool in WELL:
         world.send({"pool": pool, "command": command(20)})
     world.run_for(6 * MINUTE)
@@ -185,4 +186,4 @@ def _told(world: World) -> set[tuple[str, str]]:
 
 
 def _under_way(world: World) -> set[tuple[str, str]] | None:
-    return {("starting", "InstancesLaunching")} if scenarios.intentions(world) else None
+    return {("starting", "InstancesLaunching")} if deployed.intentions(world) else None

@@ -7,8 +7,8 @@ from lambdas.adapters import items, keys
 from lambdas.domain.fleet import Lease
 from lambdas.domain.jobs import JobState
 from lowtide.sim.world import World
-from tests.crash import scenarios
-from tests.crash.scenarios import MINUTE, SECOND, SETTINGS, cpu
+from tests.crash import deployed
+from tests.crash.deployed import MINUTE, SECOND, SETTINGS, cpu
 from tests.races.test_outages import attempts, jobs
 
 TICK = MINUTE
@@ -19,7 +19,7 @@ def leases(of: World) -> list[Lease]:
 
 
 def test_an_expired_lease_returns_its_job_within_one_tick() -> None:
-    world = scenarios.running()
+    world = deployed.running()
     world.run_for(45 * SECOND)
     (lease,) = leases(world)
     del world.hosts[lease.instance_id]  # EC2 still calls it running
@@ -32,8 +32,8 @@ def test_an_expired_lease_returns_its_job_within_one_tick() -> None:
 
 
 def test_a_job_whose_instance_never_came_has_begun_no_attempt() -> None:
-    world = scenarios.world(cpu(max_agent_starting_period=2 * MINUTE, max_instances=1), boot_failure=1.0)
-    scenarios.send(world)
+    world = deployed.world(cpu(max_agent_starting_period=2 * MINUTE, max_instances=1), boot_failure=1.0)
+    deployed.send(world)
     world.run_for(10 * MINUTE)
     (job,) = jobs(world)
     assert len(world.market.instances) > 1, "one after another was launched in vain"

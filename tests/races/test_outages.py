@@ -16,8 +16,8 @@ from lowtide.sim import laws
 from lowtide.sim.calls import Request, Response, aws_error
 from lowtide.sim.functions import Function
 from lowtide.sim.world import World
-from tests.crash import scenarios
-from tests.crash.scenarios import MINUTE, SECOND, SETTINGS, cpu
+from tests.crash import deployed
+from tests.crash.deployed import MINUTE, SECOND, SETTINGS, cpu
 from tests.races.faults import broken
 
 OUTAGE = 20 * MINUTE
@@ -71,11 +71,11 @@ def _over(world: World) -> datetime:
 
 def at_work() -> World:
     """Four jobs run on two instances; two wait."""
-    world = scenarios.world(cpu(max_instances=2))
+    world = deployed.world(cpu(max_instances=2))
     for length in (LONG, SHORT, LONG, SHORT, LATER, LATER):
-        scenarios.send(world, seconds=length.total_seconds())
+        deployed.send(world, seconds=length.total_seconds())
         world.run_for(2 * SECOND)
-    assert world.run(lambda: scenarios.jobs(world, "running") == 4, 5 * MINUTE)
+    assert world.run(lambda: deployed.jobs(world, "running") == 4, 5 * MINUTE)
     return world
 
 

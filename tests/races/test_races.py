@@ -12,8 +12,9 @@ from lowtide.sim.calls import Request, Response
 from lowtide.sim.functions import TIMEOUTS, Context, Function
 from lowtide.sim.hosts import command
 from lowtide.sim.world import World
-from tests.crash import course, scenarios
-from tests.crash.scenarios import MINUTE, OTHER, SECOND, cpu, facts
+from tests.crash import course, deployed
+from tests.crash.deployed import MINUTE, OTHER, SECOND, cpu, facts
+from tests.crash.scenarios import SCENARIOS
 from tests.races.faults import broken, busy_world
 from tests.races.interleaving import Race, message
 
@@ -27,7 +28,7 @@ STALLS = ("launch", "own template", "lost answer", "closing")
 def test_sixteen_reconciles_of_one_pool_at_once_break_no_law(scenario: str) -> None:
     """The queue is first in, first out and hands a pool to one pass at a time; here it does not."""
     for seed in range(2):
-        chosen = scenarios.SCENARIOS[scenario]
+        chosen = SCENARIOS[scenario]
         world = chosen.prepare()
         if scenario == "scale-in":
             world.run_for(20 * SECOND)
@@ -76,7 +77,7 @@ def test_a_pass_that_stalls_before_any_of_its_calls_and_wakes_after_its_successo
     call = 0
     while True:
         call += 1
-        chosen = scenarios.SCENARIOS[scenario]
+        chosen = SCENARIOS[scenario]
         world = chosen.prepare()
         audit = laws.Audit(world)
         world.hook = stall = Stall(world, call)
@@ -108,7 +109,7 @@ class Fleets:
 
 def test_two_hundred_pools_that_want_instances_in_the_same_minute_have_them_at_the_accounts_rate() -> None:
     """Burst 5, 2 a second: the 200th call cannot come before 97.5 s, and EC2 refuses whoever asks faster."""
-    world = scenarios.world(cpu(), bucket=5.0, bucket_refill_per_second=2.0)
+    world = deployed.world(cpu(), bucket=5.0, bucket_refill_per_second=2.0)
     names = [f"p{number:03d}" for number in range(200)]
     for name in names:
         world.apply(Pool(name=name, types=(facts(OTHER, 1),), max_instances=1, max_idle_agent_period=MINUTE))
@@ -143,8 +144,8 @@ def test_a_pool_that_is_changed_rolled_back_paused_and_resumed_in_mid_course_los
         stored = world.config.pool("cpu")
         assert stored is not None
         world.apply(replace(stored, **each))
-        scenarios.send(world, seconds=30)
+        deployed.send(world, seconds=30)
     quiet = world.settle(timedelta(minutes=90))
     assert broken(world, audit, quiet=quiet) == []
-    ended = scenarios.jobs(world, "succeeded"), scenarios.jobs(world, "failed")
+    ended = deployed.jobs(world, "succeeded"), deployed.jobs(world, "failed")
     assert ended == (len(world.sent) - 2, 1), "one message is no job, and one job fails each time"

@@ -19,7 +19,8 @@ from lowtide.sim import laws
 from lowtide.sim.functions import Function
 from lowtide.sim.world import World
 from tests.crash import course
-from tests.crash.scenarios import MINUTE, SCENARIOS
+from tests.crash.deployed import MINUTE
+from tests.crash.scenarios import SCENARIOS
 from tests.races.faults import Throttle
 
 A_WHILE = 5 * MINUTE

@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 from lowtide.cli.app import app
 from lowtide.cli.errors import Failure
 from lowtide.sim import bulk, reach, storm
+from lowtide.sim.fates import Channel, Fate
 from lowtide.sim.incidents import APART, KINDS, SILENT
 from lowtide.sim.story import Story, Strike
-from lowtide.sim.world import Channel, Fate
 
 SEEDS = 200
 """As many as the suite has time for; `lowtide simulate laws` plays any number."""

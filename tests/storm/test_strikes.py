@@ -5,10 +5,11 @@ from datetime import timedelta
 
 from lowtide.sim import laws
 from lowtide.sim.calls import Request, Resent, Response
+from lowtide.sim.fates import Channel, Fate
 from lowtide.sim.functions import Function
-from lowtide.sim.world import Channel, Fate, World
-from tests.crash.scenarios import MINUTE, SECOND, instance_of, jobs, running, send
-from tests.crash.scenarios import world as deployed
+from lowtide.sim.world import World
+from tests.crash.deployed import MINUTE, SECOND, instance_of, jobs, running, send
+from tests.crash.deployed import world as deployed
 from worker.leases import Stop
 
 
@@ -89,7 +90,7 @@ def test_a_lost_event_is_never_told_and_a_doubled_one_twice() -> None:
         of.invoke = lambda function, event, told=told: told.append(function)  # type: ignore[method-assign]
         if fate is not None:
             fated(of, Channel.EVENTS, fate)
-        of.publish("EC2 Spot Instance Interruption Warning", {"instance-id": "i-1"}, of.clock())
+        of.bus.publish("EC2 Spot Instance Interruption Warning", {"instance-id": "i-1"}, of.clock())
         of.run_for(timedelta(0))
         assert told == [Function.NEWS] * times
 
