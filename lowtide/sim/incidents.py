@@ -27,12 +27,13 @@ from lowtide.market.fleet import Refused
 from lowtide.sim import functions
 from lowtide.sim.clock import START
 from lowtide.sim.conditions import Held
+from lowtide.sim.fates import usual
 from lowtide.sim.functions import Function
 from lowtide.sim.hosts import Host, command
 from lowtide.sim.ledger import Ledger as Seen
 from lowtide.sim.story import Arrival, Incident
 from lowtide.sim.strikes import Strikes
-from lowtide.sim.world import World, usual
+from lowtide.sim.world import World
 
 TYPES: Mapping[str, tuple[tuple[str, int], ...]] = {
     "cpu": (("m7g.large", 2), ("m6g.large", 2)),

@@ -11,7 +11,7 @@ from enum import StrEnum
 from random import Random
 
 from lowtide.sim import arrivals
-from lowtide.sim.world import Channel, Fate
+from lowtide.sim.fates import Channel, Fate
 
 LASTS = timedelta(minutes=10)
 """The storm; then faults stop."""
