@@ -33,10 +33,9 @@ ON_STAGE: Mapping[str, Callable[[Stage], Result | tuple[Result, ...]]] = {
     "functions": functions.functions,
     "calls": calls.calls,
     "latency": latency.latency,
-    "claims": claims.claims,
     "intake": intake.intake,
 }
-"""In this order: launches of `latency` are never ended, and `claims` has a table of its own."""
+"""In this order: launches of `latency` are never ended."""
 ALONE: Mapping[str, Callable[[], Result | tuple[Result, ...]]] = {
     "crash_points": crash_points.crash_points,
     "decisions": decisions.decisions,
@@ -44,6 +43,7 @@ ALONE: Mapping[str, Callable[[], Result | tuple[Result, ...]]] = {
     "scale": scale.scale,
     "packing": packing.packing,
     "checkpoints": checkpoints.checkpoints,
+    "claims": claims.claims,
     "peers": peers.peers,
 }
 
