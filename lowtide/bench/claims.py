@@ -49,16 +49,16 @@ def claims() -> Result:
     return Result(
         name="claims",
         title="Claims and heartbeats",
-        about=f"Per second: {CALLS} of each kind, by so many workers at once on one table in memory, which serves one "
-        "call after the other and is one process with them: of the local AWS's table such figures tell of its own "
-        "slowness. So a write costs next to nothing here and Lowtide's own time weighs most. A conditional write is one "
-        "small item and nothing else; the aim, half as many claims, is not met this way: a claim reads its seat, its "
-        "leases, the queue's shards and the job, some milliseconds of Python, then is one transaction of four "
-        "conditional writes, of which AWS makes eight; what such transactions alone reach stands beside it. In AWS each "
-        "of its four round trips takes milliseconds, and claims of other instances run beside it in functions of their "
-        f"own. A worker with room for more gets up to {AT_ONCE} leases in one claim, counted in leases. A heartbeat "
-        "names one lease: it notes that the instance lives, reads its leases and renews. Ratios travel between machines, "
-        "rates do not.",
+        about=f"Per second: {CALLS} of each kind, by so many workers at once on one table in memory, which serves "
+        "one call after the other and is one process with them: of the local AWS's table such figures tell of "
+        "its own slowness. So a write costs next to nothing here and Lowtide's own time weighs most. A "
+        "conditional write is one small item and nothing else; the aim, half as many claims, is not met this "
+        "way: a claim reads its seat, its leases, the queue's shards and the job, some milliseconds of "
+        "Python, then is one transaction of four conditional writes, of which AWS makes eight; what such "
+        "transactions alone reach stands beside it. In AWS each of its four round trips takes milliseconds, "
+        "and claims of other instances run beside it in functions of their own. A worker with room for more "
+        f"gets up to {AT_ONCE} leases in one claim, counted in leases. A heartbeat names one lease: it notes "
+        "that the instance lives, reads its leases and renews. Ratios travel between machines, rates do not.",
         columns=(
             "workers",
             "conditional writes",
