@@ -91,6 +91,7 @@ def volume_key(place: Place) -> Iterator[Finding]:
         state = "missing"
     if state == "Enabled":
         yield fine("volume-key", f"the account's default key for volumes, {key_id}, is enabled")
+        yield from _spot_grant(place, key_id)
         return
     mend = {
         "Disabled": f"aws kms enable-key --key-id {key_id}",
@@ -103,6 +104,25 @@ def volume_key(place: Place) -> Iterator[Finding]:
         why="root volumes cannot be encrypted with it, so instances end as soon as they begin",
         remedy=mend.get(state, "aws ec2 reset-ebs-default-kms-key-id"),
         cause=Cause(reason_class=ReasonClass.CONFIGURATION, code="InvalidKmsKeyState"),
+    )
+
+
+def _spot_grant(place: Place, key_id: str) -> Iterator[Finding]:
+    """A key of the owner's takes a grant for the role that EC2 launches spot instances with; the key's policy may give
+    the same, which is not looked at."""
+    grants = place.client("kms").get_paginator("list_grants").paginate(KeyId=key_id)
+    if any(SPOT_ROLE in each.get("GranteePrincipal", "") for page in grants for each in page["Grants"]):
+        yield fine("volume-key-grant", f"{SPOT_ROLE} has a grant for {key_id}")
+        return
+    account = place.client("sts").get_caller_identity()["Account"]
+    principal = f"arn:aws:iam::{account}:role/aws-service-role/spot.amazonaws.com/{SPOT_ROLE}"
+    yield Finding(
+        check="volume-key-grant",
+        status=Status.WARNING,
+        what=f"{SPOT_ROLE} has no grant for {key_id}, the account's default key for volumes",
+        why="unless the key's policy lets that role use it, spot instances end as soon as they begin",
+        remedy=f"aws kms create-grant --key-id {key_id} --grantee-principal {principal} --operations Decrypt Encrypt "
+        "GenerateDataKey GenerateDataKeyWithoutPlaintext CreateGrant DescribeKey ReEncryptFrom ReEncryptTo",
     )
 
 

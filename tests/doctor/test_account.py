@@ -81,6 +81,11 @@ def test_a_disabled_key_for_volumes_is_found_and_an_enabled_one_is_in_order(worl
     key_id = kms.create_key()["KeyMetadata"]["KeyId"]
     with default_key(world, key_id):
         assert only(look("volume-key")).status is Status.OK
+        granted = only(look("volume-key-grant"))
+        assert granted.status is Status.WARNING
+        principal, operations = granted.remedy.split("--grantee-principal ")[1].split(" --operations ")
+        kms.create_grant(KeyId=key_id, GranteePrincipal=principal, Operations=operations.split())
+        assert only(look("volume-key-grant")).status is Status.OK
         kms.disable_key(KeyId=key_id)
         finding = only(look("volume-key"))
     assert (finding.status, finding.remedy) == (Status.FAILURE, f"aws kms enable-key --key-id {key_id}")
