@@ -44,7 +44,7 @@ _TEXT = {"documentation", "documentationUrl"}
 
 def described() -> str:
     """What the descriptions are made from, as a text that changes with it."""
-    return f"{botocore.__version__} {json.dumps(OPERATIONS)}"
+    return f"{botocore.__version__} {json.dumps(OPERATIONS)} {Path(__file__).read_text(encoding='utf-8')}"
 
 
 def write_models(target: Path) -> None:
@@ -70,7 +70,9 @@ def _latest(service: str) -> str:
 
 def _only(whole: dict[str, Any], operations: tuple[str, ...]) -> dict[str, Any]:
     kept = {name: whole["operations"][name] for name in operations}
-    return {**whole, "operations": kept, "shapes": _needed(whole["shapes"], kept)}
+    # botocore reads the text of these, and of nothing else, with every call of S3: an empty one will do.
+    settings = {name: {**told, "documentation": ""} for name, told in whole.get("clientContextParams", {}).items()}
+    return {**whole, "operations": kept, "shapes": _needed(whole["shapes"], kept), "clientContextParams": settings}
 
 
 def _needed(shapes: Mapping[str, Any], operations: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +96,8 @@ def _references(told: Any) -> Iterator[str]:
 
 def _without_text(told: Any) -> Any:
     if isinstance(told, dict):
-        return {key: _without_text(each) for key, each in told.items() if key not in _TEXT or not isinstance(each, str)}
+        kept = {key: each for key, each in told.items() if key not in _TEXT or not isinstance(each, str) or not each}
+        return {key: _without_text(each) for key, each in kept.items()}
     return [_without_text(each) for each in told] if isinstance(told, list) else told
 
 

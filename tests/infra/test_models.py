@@ -66,6 +66,11 @@ def client(service: str, region: str, loader: Any = None) -> Any:
     return session.create_client(service, region_name=region, aws_access_key_id="a", aws_secret_access_key="b")
 
 
+def settings_of(made: Any) -> set[str]:
+    """Names of the client's own settings that endpoints depend on, as S3 reads them with every call."""
+    return {each.name for each in made.meta.service_model.client_context_parameters}
+
+
 @pytest.mark.parametrize("service", sorted(OPERATIONS))
 def test_clients_of_the_bundle_go_where_botocores_own_go(
     models: Path, service: str, monkeypatch: pytest.MonkeyPatch
@@ -77,6 +82,7 @@ def test_clients_of_the_bundle_go_where_botocores_own_go(
         assert ours.meta.endpoint_url == stock.meta.endpoint_url, region
         assert ours.meta.config.signature_version == stock.meta.config.signature_version, region
         assert set(ours.meta.method_to_api_mapping.values()) == set(OPERATIONS[service])
+        assert settings_of(ours) == settings_of(stock)
 
 
 @pytest.mark.parametrize(
