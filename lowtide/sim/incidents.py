@@ -60,6 +60,8 @@ class Stage:
     """The ledger as it is followed; it may be an invocation behind."""
     repairs: list[Callable[[], object]] = field(default_factory=list[Callable[[], object]])
     """What calm has to put right first; each may be done again."""
+    over: bool = False
+    """The storm is: what people had in mind for later is done already."""
 
 
 def pool(name: str, **changes: Any) -> Pool:
@@ -204,9 +206,14 @@ def _restored(stage: Stage, told: Incident) -> None:
 
 
 def _deleted(stage: Stage, told: Incident) -> None:
-    """A pool is deleted, and applied again later."""
+    """A pool is deleted, and applied again later, at the storm's end at the latest (`calm`)."""
     _apply(stage, told.pool, deleted=True)
-    stage.world.at(stage.world.clock() + told.number * MINUTE, lambda: _apply(stage, told.pool))
+
+    def restore() -> None:
+        if not stage.over:
+            _apply(stage, told.pool)
+
+    stage.world.at(stage.world.clock() + told.number * MINUTE, restore)
 
 
 def _misconfigured(stage: Stage, told: Incident) -> None:
@@ -450,6 +457,7 @@ def settings(number: int, *, silent: bool = False) -> Settings:
 def calm(stage: Stage) -> None:
     """Faults stop, and there is capacity at a price that the pools pay."""
     world = stage.world
+    stage.over = True
     world.hook, world.fate = None, usual
     world.held.clear()
     world.skews.clear()
