@@ -49,7 +49,7 @@ UNREADABLE = "cannot be read: KeyError('types')"
 """What a pass over a damaged record ends with, and a call of its workers."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Stage:
     """What an incident may touch."""
 
