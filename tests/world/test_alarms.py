@@ -197,7 +197,7 @@ def test_a_control_loop_that_stands_still_is_told_until_it_goes_on(stack: Stack,
 @pytest.mark.long
 def test_a_function_that_aws_throttles_is_told_until_it_is_free(stack: Stack, letters: str) -> None:
     functions = stack.aws.world.client("lambda")
-    name = stack.function("Catalogue")["FunctionName"]
+    name = stack.function("ControlIntake")["FunctionName"]
     functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
     try:
         with pytest.raises(functions.exceptions.TooManyRequestsException):
