@@ -44,7 +44,9 @@ def test_the_verb_says_how_many_stories_broke_a_law_and_what_struck_them() -> No
     assert "faults a story" in done.output
 
 
-@pytest.mark.skipif(not reach.available(), reason="before Python 3.12 there is no sys.monitoring to count branches with")
+@pytest.mark.skipif(
+    not reach.available(), reason="before Python 3.12 there is no sys.monitoring to count branches with"
+)
 def test_branches_are_counted_both_ways_and_only_while_it_is_wanted() -> None:
     with reach.measured(wanted=True) as reached:
         storm.played(storm.told(2))
