@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -249,3 +250,18 @@ def test_a_job_that_never_ran_cost_nothing(runs: Runs) -> None:
     runs.ledger.accept(spec, runs.clock(), runs.clock())
     found = runs.say("jobs", "show", "a")
     assert (found["cost_usd"], found["on_demand_cost_usd"], found["attempts"]) == (0, 0, [])
+
+
+def test_a_tag_without_text_is_another_row_than_no_tag(runs: Runs) -> None:
+    runs.instance()
+    for job, tags in {"a": {"team": ""}, "b": {}}.items():
+        runs.begin(job, **tags)
+        runs.later(1)
+        runs.end(job)
+    out = runs.deployed.say("costs", "--tag", "team").out
+    by_tag = out[out.index("team") :]
+    assert re.findall(r"^(\S+) +([0-9.]+)", by_tag, re.MULTILINE)[-3:] == [
+        ('""', "0.50"),
+        ("(none)", "0.50"),
+        ("total", "1.00"),
+    ]
