@@ -1,8 +1,11 @@
-"""How listings look: whole in a pipe, readable in a terminal of 80 columns, and a user's text never taken for markup."""
+"""How listings look: whole in a pipe, readable in a terminal of 80 columns, and no user's text taken for markup."""
 
+import json
 import re
 import sys
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,3 +85,21 @@ def test_a_change_announces_a_stack_and_an_endpoint_as_they_are_named(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://[fe80::1]:4566")
     deployed.apply(pool())
     assert "http://[fe80::1]:4566" in deployed.say("pools", "pause", "cpu").err
+
+
+@pytest.mark.parametrize(
+    ("resources", "words"),
+    [
+        ({"vcpus": 0.5, "memory_mib": 100}, "resources          0.5 vCPUs, 100 MiB"),
+        ({"vcpus": 1, "memory_mib": 2048, "gpus": 0}, "resources          1 vCPU, 2048 MiB"),
+    ],
+)
+def test_what_a_job_asks_for_is_told_in_words(
+    deployed: Deployed, resources: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    deployed.apply(pool())
+    file = tmp_path / "jobs.jsonl"
+    file.write_text(json.dumps({"id": "mine", "pool": "cpu", "command": "true", "resources": resources}))
+    deployed.say("submit", "--file", str(file))
+    deployed.take_in()
+    assert words in deployed.say("jobs", "show", "mine").out.splitlines()

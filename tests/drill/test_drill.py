@@ -162,6 +162,8 @@ def test_an_interruption_in_a_real_account_is_printed_as_commands_and_not_made(d
     assert target["resourceTags"] == {"lowtide:stack": "Lowtide", "lowtide:pool": "cpu"}
     assert "nothing is done" in " ".join(told.out.split())
     assert "start-experiment" in told.out
+    found = json.loads(deployed.say("drill", "interrupt", "cpu", "--json").out)
+    assert (found["done"], found["commands"]) == (False, told.out.splitlines()[-2:])
 
 
 @pytest.mark.parametrize("verb", ["price", "capacity"])
