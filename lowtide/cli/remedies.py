@@ -1,15 +1,27 @@
 """What to do about a reason, as a person types it: a change of the pool file where one is needed, and a command."""
 
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 
+from lambdas import names
 from lambdas.domain.pools import Pool
+from lambdas.domain.quotas import named_in, value_in
 from lambdas.domain.reasons import OwnCode, Reason, ReasonClass
+from lowtide.cli.connection import ENV_STACK
 from lowtide.cli.pool_numbers import Seen
+from lowtide.doctor.quotas import need_of
 
-_QUOTED = re.compile(r"`((?:aws|cdk|lowtide|npx) [^`]+)`")
+_QUOTED = re.compile(r"`((?:aws|cdk|lowtide) [^`]+)`")
+_OWN = re.compile(r"\blowtide (?!pools (?:init|validate)|local|simulate)[a-z](?:(?! --stack )[^`])*(?=`|$)")
+"""A command that asks a deployment, to its end: the text's, or the backtick's that quotes it."""
+_DEPLOYS = re.compile(r"\bcdk (?:deploy|destroy)\b")
 _APPLY = "lowtide pools apply FILE"
+_VCPUS = "VCPUS"
+"""In a quota's command: how many to ask for, which is reckoned here, where every pool is known."""
+_QUOTA_CODE = re.compile(r"--quota-code (\S+)")
 _ROOM = Decimal("1.1")
 """A limit is proposed so many times the market's price: what is a cent above it is out of reach again soon."""
 
@@ -22,10 +34,11 @@ class Remedy:
     """To copy; FILE is the pool file. None: nothing is to be done but waiting."""
 
 
-def remedy(reason: Reason, each: Seen) -> Remedy:
+def remedy(reason: Reason, each: Seen, pools: Sequence[Pool] = ()) -> Remedy:
+    """`pools`: every pool of the deployment, each of which takes its part of a quota."""
     pool = each.pool
     if quoted := _QUOTED.search(reason.remedy):
-        return Remedy(command=quoted[1].replace("VCPUS", str(_most_vcpus(pool))))
+        return Remedy(command=_with_vcpus(quoted[1], reason, each, pools))
     if reason.code == OwnCode.JOB_PRICE_LIMIT:
         return Remedy()
     match reason.reason_class:
@@ -45,9 +58,27 @@ def remedy(reason: Reason, each: Seen) -> Remedy:
             return Remedy()
 
 
-def _most_vcpus(pool: Pool) -> int:
-    """Of the pool at its maximum: the least that its quota has to be."""
-    return max((facts.vcpus for facts in pool.types), default=1) * max(1, pool.max_instances)
+def for_stack(text: str, stack: str) -> str:
+    """A remedy's commands as they are typed for this stack: with its name, unless they find it without."""
+    if stack == (os.environ.get(ENV_STACK) or names.STACK):
+        return text
+    return _DEPLOYS.sub(rf"\g<0> -c stack={stack}", _OWN.sub(rf"\g<0> --stack {stack}", text))
+
+
+def _with_vcpus(command: str, reason: Reason, each: Seen, pools: Sequence[Pool]) -> str:
+    """With what the quota has to be: what all pools take of it at their maxima, as `lowtide doctor` reckons it. AWS
+    takes only more than there is: where the pools would have room in that, others use it, and what is missing is added.
+    """
+    if not (code := _QUOTA_CODE.search(command)):
+        return command
+    quota = named_in(f"({code[1]})")
+    known = {each.pool.name: each.pool, **{pool.name: pool for pool in pools if not pool.deleted}}
+    needs = [need for pool in known.values() if quota and (need := need_of(pool, quota))]
+    total = sum(need.most * need.most_vcpus for need in needs)
+    value = value_in(reason.message) or 0
+    largest = max((facts.vcpus for facts in each.pool.types), default=1)
+    wanted = total if total > value else value + largest * max(1, each.counts["unfulfilled"])
+    return command.replace(_VCPUS, str(wanted))
 
 
 def _dearer(each: Seen) -> str:

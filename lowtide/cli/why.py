@@ -17,6 +17,7 @@ from lambdas.domain.fleet import OfferingMark
 from lambdas.domain.job_record import JobRecord
 from lambdas.domain.jobs import JobState
 from lambdas.domain.pools import Pool
+from lambdas.domain.reasons import ReasonClass
 from lambdas.domain.settings import Settings
 from lambdas.domain.snapshot import Snapshot
 from lowtide.cli import deadline_words, what_if, why_words
@@ -28,7 +29,7 @@ from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack
 from lowtide.cli.output import console, print_json
 from lowtide.cli.pool_apply import read_file, resolved, tell
 from lowtide.cli.pool_numbers import Seen, document, reason_object, seen, tried
-from lowtide.cli.remedies import Remedy, remedy
+from lowtide.cli.remedies import Remedy, for_stack, remedy
 
 
 def why(
@@ -60,15 +61,16 @@ def why(
 
 def _now(deployment: Deployment, pool: Pool, *, as_json: bool) -> None:
     (each,) = seen(deployment.table, [pool])
+    pools = _sharing(deployment, each)
     marks = tried(deployment.table, pool.name) if each.reasons else []
     now = deployment.now()
     if as_json:
-        print_json(_document(each, marks, now))
+        print_json(_document(each, pools, marks, now, deployment.stack))
         return
     for line in (
         why_words.sentence(each, now),
         *why_words.estimate_lines(why_words.estimate(each, now)),
-        *why_words.reason_lines(each.reasons, now, each),
+        *why_words.reason_lines(each.reasons, now, deployment.stack, each, pools),
         *_offerings(each),
         *why_words.tried_lines(marks, now),
         *deadline_words.of_pool(each),
@@ -77,14 +79,23 @@ def _now(deployment: Deployment, pool: Pool, *, as_json: bool) -> None:
         _say(line)
 
 
-def _document(each: Seen, marks: Sequence[OfferingMark], now: datetime) -> dict[str, Any]:
+def _sharing(deployment: Deployment, each: Seen) -> list[Pool]:
+    """Every pool, where the account's quotas matter."""
+    quota = any(reason.reason_class is ReasonClass.QUOTA for reason in each.reasons)
+    return PoolConfig(deployment.table).pools() if quota else []
+
+
+def _document(
+    each: Seen, pools: Sequence[Pool], marks: Sequence[OfferingMark], now: datetime, stack: str
+) -> dict[str, Any]:
     """The pool as in `status --json`, and what only `why` says."""
     found = why_words.estimate(each, now)
-    todo = remedy(each.reasons[0], each) if each.reasons else Remedy()
+    todo = remedy(each.reasons[0], each, pools) if each.reasons else Remedy()
     return {
         "sentence": why_words.sentence(each, now),
         **document(each, now),
-        **{"next_look": each.next_look, "edit": todo.edit, "command": todo.command},
+        **{"next_look": each.next_look, "edit": todo.edit},
+        "command": todo.command and for_stack(todo.command, stack),
         "estimate": found
         and {
             **{"likely_seconds": found.likely, "early_seconds": found.early, "late_seconds": found.late},
@@ -129,14 +140,15 @@ def _job(deployment: Deployment, job_id: str, *, as_json: bool) -> None:
     own, todo = job_reason(job), job_remedy(job)
     if as_json:
         reasons = [own] if own else each.reasons if each and job.state is JobState.QUEUED else ()
+        command = todo.command and for_stack(todo.command, deployment.stack)
         place = {"id": job.job_id, "pool": job.pool, "state": job.state.value, "position": position}
-        told_reasons = {"reasons": [reason_object(reason) for reason in reasons], "command": todo.command}
+        told_reasons = {"reasons": [reason_object(reason) for reason in reasons], "command": command}
         outlook = deadline_words.document(job, each, deployment.now())
         print_json({"sentence": _sentence(job, position, told), **place, **told_reasons, **outlook})
         return
     _say(_sentence(job, position, told))
     if own:
-        for line in why_words.job_reason_lines(own, todo, deployment.now()):
+        for line in why_words.job_reason_lines(own, todo, deployment.now(), deployment.stack):
             _say(line)
     for name, value in deadline_words.rows(job, each, deployment.now()).items():
         _say(f"{name}: {value}")
@@ -144,7 +156,7 @@ def _job(deployment: Deployment, job_id: str, *, as_json: bool) -> None:
         now = deployment.now()
         for line in (
             *why_words.estimate_lines(why_words.estimate(each, now)),
-            *why_words.reason_lines(each.reasons, now, each),
+            *why_words.reason_lines(each.reasons, now, deployment.stack, each, _sharing(deployment, each)),
         ):
             _say(line)
 
@@ -179,7 +191,7 @@ def _then(deployment: Deployment, pool: str, at: str, *, as_json: bool) -> None:
     if as_json:
         print_json(_decision_document(decision))
         return
-    for line in why_words.decision_lines(decision, deployment.now()):
+    for line in why_words.decision_lines(decision, deployment.now(), deployment.stack):
         _say(line)
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 from lambdas.domain.decision import Decision
 from lambdas.domain.fleet import OfferingMark
+from lambdas.domain.pools import Pool
 from lambdas.domain.reasons import Reason
 from lambdas.domain.refusals import ANY
 from lambdas.domain.shortages import Wait, wait
 from lambdas.domain.words import dollars, several
 from lowtide.cli.output import ago, span
 from lowtide.cli.pool_numbers import Seen, missing_for
-from lowtide.cli.remedies import Remedy, remedy
+from lowtide.cli.remedies import Remedy, for_stack, remedy
 from lowtide.cli.status import headline
 
 _OFFERINGS_TOLD = 12
@@ -49,29 +50,32 @@ def estimate_lines(found: Wait | None) -> Iterator[str]:
     )
 
 
-def reason_lines(reasons: Sequence[Reason], now: datetime, each: Seen | None = None) -> Iterator[str]:
-    """`each`: the pool as it is now, for what is to be typed; None: of the past, or of no pool."""
+def reason_lines(
+    reasons: Sequence[Reason], now: datetime, stack: str, each: Seen | None = None, pools: Sequence[Pool] = ()
+) -> Iterator[str]:
+    """`each`: the pool as it is now, for what is to be typed; None: of the past, or of no pool. `pools`: every one,
+    where they share what is missing."""
     for number, reason in enumerate(reasons, 1):
         yield ""
         yield f"{number}. {reason.reason_class.value}, {reason.code}{_about(reason)}"
         yield f"   {reason.message}"
         yield f"   {_seen(reason, now)}"
-        yield f"   To do: {reason.remedy}"
+        yield f"   To do: {for_stack(reason.remedy, stack)}"
         if each is not None:
-            yield from _typed(remedy(reason, each))
+            yield from _typed(remedy(reason, each, pools), stack)
 
 
-def job_reason_lines(reason: Reason, todo: Remedy, now: datetime) -> Iterator[str]:
+def job_reason_lines(reason: Reason, todo: Remedy, now: datetime, stack: str) -> Iterator[str]:
     """Of a job that has failed."""
-    yield from reason_lines([reason], now)
-    yield from _typed(todo)
+    yield from reason_lines([reason], now, stack)
+    yield from _typed(todo, stack)
 
 
-def _typed(found: Remedy) -> Iterator[str]:
+def _typed(found: Remedy, stack: str) -> Iterator[str]:
     if found.edit:
         yield f"   In the pool file: {found.edit}"
     if found.command:
-        yield f"   $ {found.command}"
+        yield f"   $ {for_stack(found.command, stack)}"
 
 
 def tried_lines(marks: Sequence[OfferingMark], now: datetime) -> Iterator[str]:
@@ -136,7 +140,7 @@ def _offering(each: Seen, row: Mapping[str, Any]) -> str:
     return f"{row['instance_type']} in {row['availability_zone']} {dollars(price)}{verdict}{plain}"
 
 
-def decision_lines(decision: Decision, now: datetime) -> Iterator[str]:
+def decision_lines(decision: Decision, now: datetime, stack: str) -> Iterator[str]:
     """A kept decision as it was."""
     summary = decision.summary
     numbers = ", ".join(
@@ -162,7 +166,7 @@ def decision_lines(decision: Decision, now: datetime) -> Iterator[str]:
         yield _action(action)
     if not decision.actions:
         yield "Nothing was done."
-    yield from reason_lines(decision.reasons, decision.at)
+    yield from reason_lines(decision.reasons, decision.at, stack)
     for note in decision.notes:
         yield f"note: {note}"
 

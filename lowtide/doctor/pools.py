@@ -230,7 +230,7 @@ def profile(place: Place, pool: Pool) -> Iterator[Finding]:
         yield trouble(
             f"role {role} of instance profile {arn} is not among those that the stack may give to instances",
             "launches are refused for want of iam:PassRole",
-            f"npx cdk deploy -c worker_roles={','.join(sorted({role, *place.stack.roles}))}",
+            f"cdk deploy -c worker_roles={','.join(sorted({role, *place.stack.roles}))}",
             "UnauthorizedOperation",
             reason_class=ReasonClass.PERMISSION,
         )

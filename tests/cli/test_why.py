@@ -12,7 +12,10 @@ from lambdas.adapters.ledger import Accepted, Ledger
 from lambdas.domain.instants import to_text
 from lambdas.domain.jobs import JobSpec
 from lambdas.domain.plan import plan
+from lowtide.cli.remedies import for_stack
+from lowtide.market.unkindness import Unkindness
 from lowtide.sim.clock import START
+from lowtide.sim.quotas import FakeServiceQuotas
 from tests.cli.deployment import Deployed
 from tests.cli.test_pool_verbs import pool_file
 from tests.cli.test_status import REASON, check, short_of_price
@@ -269,3 +272,80 @@ def test_a_queued_job_shows_its_place_and_what_its_pool_waits_for(deployed: Depl
     check(shown["pool_reason"], REASON)
     assert shown["pool_reason"]["class"] == "price"
     assert "pool reason        price: cheapest offering" in deployed.say("jobs", "show", "mine").out
+
+
+# --- for another stack, and with others beside it ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def night(deployed: Deployed) -> Deployed:
+    """A deployment by another name."""
+    deployed.stacks["Night"] = deployed.stacks.pop("Lowtide")
+    return deployed
+
+
+def test_commands_name_the_stack_where_they_would_go_to_another_without(night: Deployed) -> None:
+    short_of_price(night)
+    night.apply(pool("gpu", paused=True))
+    night.enqueue(1, "gpu")
+    night.run("gpu")
+    assert "   $ lowtide pools apply FILE --stack Night" in night.say("why", "cpu", "--stack", "Night").out.splitlines()
+    said = night.say("why", "gpu", "--stack", "Night").out.splitlines()
+    assert "   To do: `lowtide pools resume gpu --stack Night`." in said
+    assert "   $ lowtide pools resume gpu --stack Night" in said
+    told = json.loads(night.say("why", "gpu", "--stack", "Night", "--json").out)
+    assert told["command"] == "lowtide pools resume gpu --stack Night"
+    assert "`lowtide pools resume gpu --stack Night`" in night.say("status", "--stack", "Night").out
+
+
+def test_where_the_environment_names_the_stack_commands_need_not(
+    night: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOWTIDE_STACK", "Night")
+    short_of_price(night)
+    assert "   $ lowtide pools apply FILE" in night.say("why", "cpu").out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "typed"),
+    [
+        (
+            "`lowtide jobs logs j`. Again: `lowtide jobs retry j`.",
+            "`… logs j --stack N`. Again: `… retry j --stack N`.",
+        ),
+        ("change the file, then lowtide pools validate FILE", "change the file, then lowtide pools validate FILE"),
+        ("lowtide doctor --stack NAME", "lowtide doctor --stack NAME"),
+        ("Deploy the stack again: `cdk deploy`.", "Deploy the stack again: `cdk deploy -c stack=N`."),
+        ("cdk deploy -c worker_roles=a,b", "cdk deploy -c stack=N -c worker_roles=a,b"),
+        ("Raise max_instances, or wait for jobs to end.", "Raise max_instances, or wait for jobs to end."),
+    ],
+)
+def test_what_asks_a_deployment_is_told_which_and_nothing_else(text: str, typed: str) -> None:
+    assert for_stack(text, "N") == typed.replace("…", "lowtide jobs")
+    assert for_stack(text, "Lowtide") == text
+
+
+INCREASE = "aws service-quotas request-service-quota-increase --service-code ec2 --quota-code L-1216C47A"
+
+
+def short_of_quota(deployed: Deployed, value: int) -> str:
+    """What `why` says to type when EC2 refuses a pool of at most 3 instances of 2 vCPUs, beside another of as many."""
+    for name in ("cpu", "other"):
+        deployed.apply(pool(name, spot=False, spot_max_price=None))
+    deployed.apply(pool("spotty"))
+    deployed.quotas = FakeServiceQuotas(lambda: Unkindness(on_demand_quotas={"Standard": value}))
+    deployed.ec2.errors.update({("c7i.large", s): ("VcpuLimitExceeded", "More.") for s in ("subnet-a", "subnet-b")})
+    deployed.enqueue(2)
+    deployed.run()
+    told = json.loads(deployed.say("why", "cpu", "--json").out)
+    assert told["reasons"][0]["class"] == "quota"
+    assert f"   $ {told['command']}" in deployed.say("why", "cpu").out.splitlines()
+    return told["command"]
+
+
+def test_a_quota_is_asked_for_as_all_pools_together_need_it(deployed: Deployed) -> None:
+    assert short_of_quota(deployed, 8) == f"{INCREASE} --desired-value 12"
+
+
+def test_where_others_use_the_quota_more_than_there_is_is_asked_for(deployed: Deployed) -> None:
+    assert short_of_quota(deployed, 64) == f"{INCREASE} --desired-value 68"
