@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from lambdas.adapters.faults import Fault
 from lambdas.adapters.ledger import TOGETHER_MOST, Accepted, Ledger
 from lambdas.adapters.parked import Parked, ParkedMessage
-from lambdas.adapters.pool_config import PoolConfig, Unreadable
+from lambdas.adapters.pool_config import PoolConfig, PoolsByName
 from lambdas.adapters.queues import LARGEST_MESSAGE, Queue
 from lambdas.domain.instants import to_text
 from lambdas.domain.job_message import parse_message
@@ -71,31 +71,22 @@ class Intake:
     def take(self, messages: Sequence[Message]) -> Taken:
         """Every message accepted, parked or failed; then each pool that got a job is rung for, once."""
         taken = Taken()
-        try:
-            readable, unreadable = self.config.readable()
-        except Fault as fault:
-            taken.failed = {message.message_id: str(fault) for message in messages}
-            return taken
-        pools = {pool.name: pool for pool in readable}
+        pools = PoolsByName(self.config)
         jobs: list[tuple[Message, JobSpec]] = []
         for message in messages:
             with _alone(message, taken):
-                if (job := self._read(message, pools, unreadable, taken)) is not None:
+                if (job := self._read(message, pools, taken)) is not None:
                     jobs.append((message, job))
         self._ring(self._accept(jobs, taken), taken)
         return taken
 
-    def _read(
-        self, message: Message, pools: Mapping[str, Pool], unreadable: frozenset[str], taken: Taken
-    ) -> JobSpec | None:
+    def _read(self, message: Message, pools: Mapping[str, Pool], taken: Taken) -> JobSpec | None:
         """The message's job; None: it is none, and parked.
 
         Raises Unreadable for a message to a pool whose record nobody can read: that is no fault of the sender's."""
         read = parse_message(message.body, message_id=message.message_id, pools=pools)
         if not isinstance(read, Rejection):
             return read
-        if read.field == "pool" and read.pool in unreadable:
-            raise Unreadable(f"the record of pool {read.pool} cannot be read")
         self._park(message, read, taken)
         return None
 

@@ -196,8 +196,23 @@ def test_bodies_too_large_for_one_transaction_are_taken_one_by_one(world: World)
 
 def test_without_the_pools_the_whole_batch_comes_again(world: World) -> None:
     batch = [world.message(), world.message()]
-    world.dynamodb.hook = FailNext(errors={"dynamodb.query": [throttled("Query")]})
+    world.dynamodb.hook = FailNext(errors={"dynamodb.get_item": [throttled("GetItem")] * 2})
     assert set(world.take(*batch).failed) == {message.message_id for message in batch}
+    assert list(world.parked.list()) == []
+
+
+def test_of_the_stacks_pools_a_batch_reads_those_that_it_names() -> None:
+    world = World(pools=[pool(name) for name in ("gpu", "cpu", "other")])
+    world.dynamodb.hook = recorder = Recorder()
+    world.take(world.message(), world.message(pool="cpu"), world.message())
+    assert [call for call in recorder.calls if "get" in call or "query" in call] == ["dynamodb.get_item"] * 2
+
+
+def test_a_pool_that_is_not_there_is_told_with_the_nearest_of_all() -> None:
+    world = World(pools=[pool(name) for name in ("gpu", "cpu", "other")])
+    world.take(world.message(pool="othr"))
+    (record,) = world.parked.list()
+    assert 'pool "othr" does not exist: the nearest is "other"; `lowtide pools list` shows all 3' == record.reason
 
 
 def test_a_pool_whose_record_cannot_be_read_keeps_its_own_messages_waiting_and_no_others() -> None:
