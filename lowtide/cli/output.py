@@ -87,6 +87,12 @@ def span(period: timedelta) -> str:
     return f"{seconds}s"
 
 
+def clock_time(instant: datetime, now: datetime) -> str:
+    """`15:04:05 UTC`, with the date where it is another day's."""
+    form = "%H:%M:%S" if instant.date() == now.date() else "%Y-%m-%d %H:%M:%S"
+    return f"{instant:{form}} UTC"
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return "-"

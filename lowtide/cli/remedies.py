@@ -4,12 +4,14 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 
 from lambdas import names
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools import Pool, Schedule
 from lambdas.domain.quotas import named_in, value_in
 from lambdas.domain.reasons import OwnCode, Reason, ReasonClass
+from lambdas.domain.schedules import in_force, is_active
 from lowtide.cli.connection import ENV_STACK
 from lowtide.cli.pool_numbers import Seen
 from lowtide.doctor.quotas import need_of
@@ -34,7 +36,7 @@ class Remedy:
     """To copy; FILE is the pool file. None: nothing is to be done but waiting."""
 
 
-def remedy(reason: Reason, each: Seen, pools: Sequence[Pool] = ()) -> Remedy:
+def remedy(reason: Reason, each: Seen, now: datetime, pools: Sequence[Pool] = ()) -> Remedy:
     """`pools`: every pool of the deployment, each of which takes its part of a quota."""
     pool = each.pool
     if quoted := _QUOTED.search(reason.remedy):
@@ -43,7 +45,7 @@ def remedy(reason: Reason, each: Seen, pools: Sequence[Pool] = ()) -> Remedy:
         return Remedy()
     match reason.reason_class:
         case ReasonClass.PRICE:
-            return Remedy(edit=_dearer(each), command=_APPLY)
+            return Remedy(edit=_dearer(each, now), command=_APPLY)
         case ReasonClass.CAPACITY:
             return Remedy(edit=_wider(reason, pool), command=_APPLY)
         case ReasonClass.CONFIGURATION:
@@ -51,7 +53,7 @@ def remedy(reason: Reason, each: Seen, pools: Sequence[Pool] = ()) -> Remedy:
         case ReasonClass.BUDGET:
             return Remedy(edit="a higher max_hourly_cost", command=_APPLY)
         case ReasonClass.LIMIT:
-            return Remedy(edit=_more(reason, pool), command=_APPLY)
+            return Remedy(edit=_more(reason, pool, now), command=_APPLY)
         case ReasonClass.PERMISSION:
             return Remedy(command="lowtide doctor")
         case _:
@@ -81,14 +83,16 @@ def _with_vcpus(command: str, reason: Reason, each: Seen, pools: Sequence[Pool])
     return command.replace(_VCPUS, str(wanted))
 
 
-def _dearer(each: Seen) -> str:
+def _dearer(each: Seen, now: datetime) -> str:
     """A limit that the cheapest offering is below, with some room, in whole cents above a dime and in tenths below."""
     prices = [row["spot_price"] for row in each.market if row["spot_price"] is not None]
     if not prices:
         return "a higher spot_max_price, or more instance_types"
     wanted = min(prices) * _ROOM
     step = Decimal("0.01") if wanted >= Decimal("0.1") else Decimal("0.001")
-    return f"spot_max_price: {(wanted / step).to_integral_value(ROUND_CEILING) * step}"
+    active = [schedule for schedule in each.pool.schedules if is_active(schedule, now)]
+    lower = [s for s in active if s.spot_max_price is not None or s.spot_max_percent is not None]
+    return f"spot_max_price: {(wanted / step).to_integral_value(ROUND_CEILING) * step}{_also_in(lower)}"
 
 
 def _wider(reason: Reason, pool: Pool) -> str:
@@ -98,7 +102,19 @@ def _wider(reason: Reason, pool: Pool) -> str:
     return f"instance_types: [{names}, …] with more types, or more zones in subnet_ids"
 
 
-def _more(reason: Reason, pool: Pool) -> str:
+def _more(reason: Reason, pool: Pool, now: datetime) -> str:
     if reason.code == OwnCode.ON_DEMAND_FULL:
         return "a higher on_demand_fallback.max_instances or on_demand_base"
+    bounded = [each for each in pool.schedules if is_active(each, now) and each.max_instances is not None]
+    if bounded:
+        return f"max_instances above {in_force(pool, now).max_instances} in {_schedules(bounded)}"
     return f"max_instances above {pool.max_instances}"
+
+
+def _also_in(lower: Sequence[Schedule]) -> str:
+    """A schedule's price can only lower the pool's, so both have to rise."""
+    return f", for the pool and in {_schedules(lower)}" if lower else ""
+
+
+def _schedules(schedules: Sequence[Schedule]) -> str:
+    return " and ".join(f"its schedule {each.name!r}" for each in schedules)

@@ -26,7 +26,7 @@ from lowtide.cli.errors import Failure, Misuse
 from lowtide.cli.job_reasons import job_reason, job_remedy
 from lowtide.cli.moments import instant
 from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack
-from lowtide.cli.output import console, print_json
+from lowtide.cli.output import clock_time, console, print_json
 from lowtide.cli.pool_apply import read_file, resolved, tell
 from lowtide.cli.pool_numbers import Seen, document, reason_object, seen, tried
 from lowtide.cli.remedies import Remedy, for_stack, remedy
@@ -71,7 +71,7 @@ def _now(deployment: Deployment, pool: Pool, *, as_json: bool) -> None:
         why_words.sentence(each, now),
         *why_words.estimate_lines(why_words.estimate(each, now)),
         *why_words.reason_lines(each.reasons, now, deployment.stack, each, pools),
-        *_offerings(each),
+        *_offerings(each, now),
         *why_words.tried_lines(marks, now),
         *deadline_words.of_pool(each),
         *_next_look(each, now),
@@ -90,7 +90,7 @@ def _document(
 ) -> dict[str, Any]:
     """The pool as in `status --json`, and what only `why` says."""
     found = why_words.estimate(each, now)
-    todo = remedy(each.reasons[0], each, pools) if each.reasons else Remedy()
+    todo = remedy(each.reasons[0], each, now, pools) if each.reasons else Remedy()
     return {
         "sentence": why_words.sentence(each, now),
         **document(each, now),
@@ -103,7 +103,7 @@ def _document(
         },
         "deadlines": [document_of(verdict) for verdict in each.verdicts.values()],
         "limits": [
-            {"instance_type": facts.name, "spot_max_price": why_words.limit_of(each, facts.name)}
+            {"instance_type": facts.name, "spot_max_price": why_words.limit_of(each, facts.name, now)}
             for facts in each.pool.types
         ],
         "tried": [
@@ -120,12 +120,12 @@ def _document(
 def _next_look(each: Seen, now: datetime) -> list[str]:
     if not each.reasons or each.next_look is None:
         return []
-    at = "now" if each.next_look <= now else f"at {each.next_look:%H:%M:%S} UTC"
+    at = "now" if each.next_look <= now else f"at {clock_time(each.next_look, now)}"
     return ["", f"The pool is looked at again {at}, and whenever something changes."]
 
 
-def _offerings(each: Seen) -> list[str]:
-    return list(why_words.offering_lines(each)) if each.counts["unfulfilled"] else []
+def _offerings(each: Seen, now: datetime) -> list[str]:
+    return list(why_words.offering_lines(each, now)) if each.counts["unfulfilled"] else []
 
 
 def _job(deployment: Deployment, job_id: str, *, as_json: bool) -> None:

@@ -10,9 +10,10 @@ from lambdas.domain.fleet import OfferingMark
 from lambdas.domain.pools import Pool
 from lambdas.domain.reasons import Reason
 from lambdas.domain.refusals import ANY
+from lambdas.domain.schedules import in_force
 from lambdas.domain.shortages import Wait, wait
 from lambdas.domain.words import dollars, several
-from lowtide.cli.output import ago, span
+from lowtide.cli.output import ago, clock_time, span
 from lowtide.cli.pool_numbers import Seen, missing_for
 from lowtide.cli.remedies import Remedy, for_stack, remedy
 from lowtide.cli.status import headline
@@ -62,7 +63,7 @@ def reason_lines(
         yield f"   {_seen(reason, now)}"
         yield f"   To do: {for_stack(reason.remedy, stack)}"
         if each is not None:
-            yield from _typed(remedy(reason, each, pools), stack)
+            yield from _typed(remedy(reason, each, now, pools), stack)
 
 
 def job_reason_lines(reason: Reason, todo: Remedy, now: datetime, stack: str) -> Iterator[str]:
@@ -85,7 +86,7 @@ def tried_lines(marks: Sequence[OfferingMark], now: datetime) -> Iterator[str]:
     yield ""
     yield "Tried, the latest first:"
     for mark in marks[:_OFFERINGS_TOLD]:
-        again = f"not before {mark.until:%H:%M:%S} UTC" if mark.until > now else "free to be tried again"
+        again = f"not before {clock_time(mark.until, now)}" if mark.until > now else "free to be tried again"
         row = "" if mark.strikes == 1 else f", {mark.strikes} times in a row"
         yield f"   {_place(mark)}: {mark.code} {ago(mark.marked_at, now)} ago{row}; {again}"
     if len(marks) > _OFFERINGS_TOLD:
@@ -108,10 +109,10 @@ def _seen(reason: Reason, now: datetime) -> str:
         return told
     if reason.next_attempt <= now:
         return f"{told}; tried again with the next pass"
-    return f"{told}; next try at {reason.next_attempt:%H:%M:%S} UTC, in {span(reason.next_attempt - now)}"
+    return f"{told}; next try at {clock_time(reason.next_attempt, now)}, in {span(reason.next_attempt - now)}"
 
 
-def offering_lines(each: Seen) -> Iterator[str]:
+def offering_lines(each: Seen, now: datetime) -> Iterator[str]:
     """Limit against market, the nearest first."""
     priced = [row for row in each.market if row["spot_price"] is not None]
     if not each.pool.spot or not priced:
@@ -120,19 +121,20 @@ def offering_lines(each: Seen) -> Iterator[str]:
     yield "Market against limit, the cheapest first:"
     told = sorted(priced, key=lambda row: row["spot_price"])
     for row in told[:_OFFERINGS_TOLD]:
-        yield f"   {_offering(each, row)}"
+        yield f"   {_offering(each, row, now)}"
     if len(told) > _OFFERINGS_TOLD:
         yield f"   and {len(told) - _OFFERINGS_TOLD} more: lowtide status --json"
 
 
-def limit_of(each: Seen, instance_type: str) -> Decimal | None:
-    """USD per hour; None: none is known, or the pool is on-demand."""
-    facts = each.pool.facts(instance_type)
-    return each.pool.price_limit(facts) if facts and each.pool.spot else None
+def limit_of(each: Seen, instance_type: str, now: datetime) -> Decimal | None:
+    """USD per hour, as it holds now, by the pool's schedules too; None: none is known, or the pool is on-demand."""
+    pool = in_force(each.pool, now)
+    facts = pool.facts(instance_type)
+    return pool.price_limit(facts) if facts and pool.spot else None
 
 
-def _offering(each: Seen, row: Mapping[str, Any]) -> str:
-    limit = limit_of(each, row["instance_type"])
+def _offering(each: Seen, row: Mapping[str, Any], now: datetime) -> str:
+    limit = limit_of(each, row["instance_type"], now)
     price: Decimal = row["spot_price"]
     verdict = "" if limit is None else f", limit {dollars(limit)}: " + ("above it" if price > limit else "within it")
     on_demand = row["on_demand_price"]

@@ -1,6 +1,7 @@
 """`lowtide why`: the sentence first, the past as it was, and the same snapshot decided with another file."""
 
 import json
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from lambdas.adapters.ledger import Accepted, Ledger
 from lambdas.domain.instants import to_text
 from lambdas.domain.jobs import JobSpec
 from lambdas.domain.plan import plan
+from lambdas.domain.pools import Schedule
+from lowtide.cli import why_words
 from lowtide.cli.remedies import for_stack
 from lowtide.market.unkindness import Unkindness
 from lowtide.sim.clock import START
@@ -19,6 +22,7 @@ from lowtide.sim.quotas import FakeServiceQuotas
 from tests.cli.deployment import Deployed
 from tests.cli.test_pool_verbs import pool_file
 from tests.cli.test_status import REASON, check, short_of_price
+from tests.domain import build
 from tests.passes.world import pool
 
 
@@ -349,3 +353,43 @@ def test_a_quota_is_asked_for_as_all_pools_together_need_it(deployed: Deployed) 
 
 def test_where_others_use_the_quota_more_than_there_is_is_asked_for(deployed: Deployed) -> None:
     assert short_of_quota(deployed, 64) == f"{INCREASE} --desired-value 68"
+
+
+# --- while a schedule holds -------------------------------------------------------------------------------------------
+
+
+def test_in_a_schedules_window_its_lower_price_is_the_limit_and_has_to_rise_too(deployed: Deployed) -> None:
+    deployed.ec2.prices.update({("c7i.large", f"us-west-2{zone}"): Decimal("0.07") for zone in "ab"})
+    refusal = ("SpotMaxPriceTooLow", "Your Spot request price of 0.05 is lower than the minimum required of 0.07.")
+    deployed.ec2.errors.update({("c7i.large", subnet): refusal for subnet in ("subnet-a", "subnet-b")})
+    hours = Schedule(name="hours", start="0 9 * * *", duration=timedelta(hours=8), spot_max_price=Decimal("0.05"))
+    deployed.apply(pool(spot_max_price=Decimal("0.09"), schedules=(hours,)))
+    deployed.enqueue(1)
+    deployed.run()
+    out = deployed.say("why", "cpu").out
+    assert "c7i.large in us-west-2a $0.07, limit $0.05: above it (on-demand $0.10)" in out
+    assert "   In the pool file: spot_max_price: 0.077, for the pool and in its schedule 'hours'" in out.splitlines()
+    told = json.loads(deployed.say("why", "cpu", "--json").out)
+    assert told["limits"] == [{"instance_type": "c7i.large", "spot_max_price": 0.05}]
+    assert told["spot_max_price"] == 0.09, "the pool's own, as status has it"
+
+
+def test_in_a_schedules_window_its_lower_maximum_is_what_has_to_rise(deployed: Deployed) -> None:
+    hours = Schedule(name="hours", start="0 9 * * *", duration=timedelta(hours=8), max_instances=1)
+    deployed.apply(pool(schedules=(hours,)))
+    deployed.enqueue(4)
+    deployed.run()
+    deployed.run()
+    found = [line for line in deployed.say("why", "cpu").out.splitlines() if "max_instances above" in line]
+    assert found == ["   In the pool file: max_instances above 1 in its schedule 'hours'"]
+
+
+# --- times ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_time_of_another_day_has_its_date() -> None:
+    mark = build.mark(until=build.after(86_400), marked_at=build.NOW)
+    (told,) = list(why_words.tried_lines([mark], build.NOW))[2:]
+    assert told.endswith(f"; not before {build.after(86_400):%Y-%m-%d %H:%M:%S} UTC")
+    (today,) = list(why_words.tried_lines([build.mark(until=build.after(60), marked_at=build.NOW)], build.NOW))[2:]
+    assert today.endswith(f"; not before {build.after(60):%H:%M:%S} UTC")
