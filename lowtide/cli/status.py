@@ -51,11 +51,16 @@ def status_document(deployment: Deployment, pools: list[Seen], now: datetime) ->
 
 
 def _watch(deployment: Deployment, *, as_json: bool) -> None:
-    """A screen that renews itself; with `--json`, one document a line."""
+    """A screen that renews itself, where there is one, else one after the other; with `--json`, one document a line."""
     if as_json:
         while True:
             told = status_document(deployment, seen_pools(deployment.table), deployment.now())
             print(json.dumps(told, default=plain))
+            sys.stdout.flush()
+            time.sleep(WATCH_SECONDS)
+    if not sys.stdout.isatty():
+        while True:
+            console().print(_screen(deployment, seen_pools(deployment.table), deployment.now()), "")
             sys.stdout.flush()
             time.sleep(WATCH_SECONDS)
     with Live(console=console(), auto_refresh=False) as live:
