@@ -30,6 +30,7 @@ from lowtide.cli.output import clock_time, console, print_json
 from lowtide.cli.pool_apply import read_file, resolved, tell
 from lowtide.cli.pool_numbers import Seen, document, reason_object, seen, tried
 from lowtide.cli.remedies import Remedy, for_stack, remedy
+from lowtide.poolfile.difference import without_secrets
 
 
 def why(
@@ -202,8 +203,13 @@ def _decision_document(decision: Decision) -> dict[str, Any]:
         **{"numbers": dict(decision.summary), "actions": [dict(action) for action in decision.actions]},
         "reasons": [reason_object(reason) for reason in decision.reasons],
         "notes": list(decision.notes),
-        "snapshot": None if snapshot is None else document_of(snapshot),
+        "snapshot": None if snapshot is None else _shown(snapshot),
     }
+
+
+def _shown(snapshot: Snapshot) -> dict[str, Any]:
+    document = document_of(snapshot)
+    return {**document, "pool": without_secrets(document["pool"])}
 
 
 def _with_file(deployment: Deployment, pool: str, at: str | None, file: Path, *, as_json: bool) -> None:

@@ -169,6 +169,10 @@ def test_a_job_that_began_before_the_period_counts_by_its_attempts(runs: Runs) -
     played(runs)
     late = runs.say("costs", "--since", "3h", "--tag", "team")
     assert {each["value"]: each["spent_usd"] for each in late["tags"]} == {"red": 0.5, "blue": 0.5}
+    assert [each["interrupted_usd"] for each in late["tags"]] == [0, 0], "the interrupted attempt was before"
+    early = runs.say("costs", "--since", "3h30m", "--tag", "team")["tags"]
+    red = next(each for each in early if each["value"] == "red")
+    assert (red["spent_usd"], red["interrupted_usd"]) == (0.75, 0.25), "of that attempt, the half in the period"
 
 
 def test_a_job_that_runs_since_long_before_the_period_counts(runs: Runs) -> None:
