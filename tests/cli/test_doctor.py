@@ -209,8 +209,11 @@ def test_what_a_check_found_before_it_was_refused_is_told_too(
             )
         return account
 
+    def enabled(KeyId: str) -> dict[str, Any]:
+        return {"KeyMetadata": {"KeyState": "Enabled"}}
+
     monkeypatch.setattr(account, "get_ebs_default_kms_key_id", lambda: {"KmsKeyId": "key-1"})
-    monkeypatch.setattr(account, "describe_key", lambda KeyId: {"KeyMetadata": {"KeyState": "Enabled"}}, raising=False)
+    monkeypatch.setattr(account, "describe_key", enabled, raising=False)
     monkeypatch.setattr(account, "get_paginator", paginator)
     found = json.loads(deployed.say("doctor", "--json").out)["findings"]
     told = [(each["check"], each["status"]) for each in found if each["check"].startswith("volume-key")]

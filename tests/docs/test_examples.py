@@ -17,7 +17,11 @@ DOCUMENTS = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").glob("*.md")
 """The worker API's document shows jobs as workers get them."""
 TYPE = TypeFacts(
     name="g4dn.xlarge",
-    **{"vcpus": 4, "memory_mib": 16_384, "gpus": 1, "architecture": "x86_64", "slots": 1},
+    vcpus=4,
+    memory_mib=16_384,
+    gpus=1,
+    architecture="x86_64",
+    slots=1,
     on_demand_price=Decimal("0.526"),
 )
 POOLS = {name: Pool(name=name, spot=True, types=(TYPE,), max_instances=3) for name in ("cpu", "gpu")}
