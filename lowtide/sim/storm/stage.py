@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from lowtide.sim.ledger import Ledger as Seen
+from lowtide.sim.laws.ledger import Ledger as Seen
 from lowtide.sim.storm.conditions import Held
 from lowtide.sim.storm.strikes import Strikes
 from lowtide.sim.world import World
