@@ -47,8 +47,8 @@ def intake(stage: Stage) -> Result:
         title="Messages a second",
         about=f"{MESSAGES:,} messages wait in a queue, then its function may begin; until the queue is empty, "
         f"median of {RUNS} pairs. Both get at most {_BATCH} messages at once from as many pollers. Intake checks "
-        "each message, stores its job in one transaction of three writes and asks for a pass; the other function "
-        "returns. The aim: half as many. Of the flood every message was sent while intake was at work, and is "
+        "each message, stores the jobs in one transaction of three writes a job and asks for a pass; the other "
+        "function returns. The aim: half as many. Of the flood every message was sent while intake was at work, and is "
         "counted as a job in the ledger.",
         columns=("what", "intake", "a function that does nothing", "intake / nothing"),
         rows=(

@@ -17,13 +17,13 @@ from lowtide.bench.results import Result, middle_and_tail
 from lowtide.bench.stage import Stage, await_that
 from lowtide.local.deploy import RuntimeTarget
 
-SAMPLES = 50
+SAMPLES = 40
 WARM_UP = 3
 """Samples that are thrown away: functions start, images and prices are read for the first time."""
 BACKLOG = 1_000
-BACKLOG_SAMPLES = 5
+BACKLOG_SAMPLES = 3
 STARTED_SAMPLES = 10
-_POOL, _CROWD = "latency", "crowd"
+_POOL, _CROWD, _STARTING = "latency", "crowd", "starting"
 _MARK = "the one that is waited for"
 _GIVE_UP_SECONDS = 120.0
 
@@ -39,16 +39,17 @@ def handler(event, context):
 
 
 def latency(stage: Stage) -> Result:
-    stage.apply_pool(_POOL, most=SAMPLES + WARM_UP + BACKLOG_SAMPLES + STARTED_SAMPLES)
+    stage.apply_pool(_POOL, most=SAMPLES + WARM_UP + BACKLOG_SAMPLES)
+    stage.apply_pool(_STARTING, most=STARTED_SAMPLES)
     stage.apply_pool(_CROWD, most=1, paused=True)
     chain = Chain(stage, "bench-latency")
+    started = [_started(stage, chain, number) for number in range(STARTED_SAMPLES)]
     stage.hosts.asleep = True
     try:
         idle = [_pair(stage, chain, number) for number in range(SAMPLES + WARM_UP)][WARM_UP:]
         crowded = [_pair(stage, chain, SAMPLES + WARM_UP + number, before=BACKLOG) for number in range(BACKLOG_SAMPLES)]
     finally:
         stage.hosts.asleep = False
-    started = [_started(stage, chain, number) for number in range(STARTED_SAMPLES)]
     return Result(
         name="latency",
         title="From SendMessage to CreateFleet and to the job's start",
@@ -112,13 +113,13 @@ def _started(stage: Stage, chain: "Chain", number: int) -> Pair:
     """Until the job runs on an instance that boots for it and stays busy with it."""
     ledger, job_id = Ledger(stage.table, jobs_kept=Settings().jobs_kept), f"started-{number}"
     began = datetime.now(UTC)
-    body = json.dumps({"pool": _POOL, "command": ["sleep", "900"], "id": job_id})
+    body = json.dumps({"pool": _STARTING, "command": ["sleep", "900"], "id": job_id})
     stage.world.client("sqs").send_message(QueueUrl=stage.outputs[names.OUTPUT_JOB_QUEUE_URL], MessageBody=body)
     await_that(lambda: _running(ledger, job_id), what="the job's start", seconds=_GIVE_UP_SECONDS)
     job = ledger.job(job_id)
     assert job is not None
     assert job.started_at is not None
-    known = stage.table.get(keys.pool(_POOL), keys.instance(job.instance_id or "")) or {}
+    known = stage.table.get(keys.pool(_STARTING), keys.instance(job.instance_id or "")) or {}
     boot = (from_text(known["reported_at"]) - from_text(known["launched_at"])).total_seconds()
     return (job.started_at - began).total_seconds(), chain.hops(0) + boot + 2 * chain.bare()
 
