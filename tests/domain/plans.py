@@ -2,14 +2,9 @@
 
 from typing import Any, TypeVar
 
+from lambdas.domain.actions import Launch, Retire, Terminate
 from lambdas.domain.fleet import Instance, InstanceState, OfferingMark
-from lambdas.domain.plan import (
-    Launch,
-    Plan,
-    Retire,
-    Terminate,
-    plan,
-)
+from lambdas.domain.plan import Plan, plan
 from lambdas.domain.snapshot import MarketPrice
 from tests.domain.build import (
     NOW,

@@ -3,11 +3,8 @@
 from decimal import Decimal
 from typing import Any
 
+from lambdas.domain.actions import Launch, ReturnJob
 from lambdas.domain.jobs import Resources
-from lambdas.domain.plan import (
-    Launch,
-    ReturnJob,
-)
 from tests.domain.build import (
     ZONES,
     ago,

@@ -5,8 +5,9 @@ from dataclasses import replace
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from lambdas.domain.actions import Action, Close, Drain, Launch, Repeat, Retire, ReturnJob, Terminate
 from lambdas.domain.fleet_view import awaited, counted, view
-from lambdas.domain.plan import Action, Close, Drain, Launch, Repeat, Retire, ReturnJob, Terminate, plan
+from lambdas.domain.plan import plan
 from lambdas.domain.shops import on_demand_left
 from lambdas.domain.snapshot import Snapshot
 from lambdas.domain.spending import hourly_cost

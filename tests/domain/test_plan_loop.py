@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from lambdas.domain.actions import Launch
 from lambdas.domain.fleet import InstanceState, Lease
 from lambdas.domain.fleet_view import counted, view
-from lambdas.domain.plan import Launch, plan
+from lambdas.domain.plan import plan
 from lambdas.domain.reasons import OwnCode
 from lowtide.bench.mixes import mix
 from tests.domain.build import (

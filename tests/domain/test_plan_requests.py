@@ -2,10 +2,8 @@
 
 from decimal import Decimal
 
-from lambdas.domain.plan import (
-    Launch,
-    plan,
-)
+from lambdas.domain.actions import Launch
+from lambdas.domain.plan import plan
 from lambdas.domain.requests import MOST_INSTANCES, MOST_LAUNCHES, MOST_OVERRIDES
 from lambdas.domain.shops import MOST_CAPS
 from tests.domain.build import (

@@ -5,10 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from lambdas.domain.plan import (
-    Launch,
-    plan,
-)
+from lambdas.domain.actions import Launch
+from lambdas.domain.plan import plan
 from lambdas.domain.reasons import Reason, ReasonClass
 from lambdas.domain.settings import Settings
 from tests.domain.build import (

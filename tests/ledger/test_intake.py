@@ -212,7 +212,7 @@ def test_a_pool_that_is_not_there_is_told_with_the_nearest_of_all() -> None:
     world = World(pools=[pool(name) for name in ("gpu", "cpu", "other")])
     world.take(world.message(pool="othr"))
     (record,) = world.parked.list()
-    assert 'pool "othr" does not exist: the nearest is "other"; `lowtide pools list` shows all 3' == record.reason
+    assert record.reason == 'pool "othr" does not exist: the nearest is "other"; `lowtide pools list` shows all 3'
 
 
 def test_a_pool_whose_record_cannot_be_read_keeps_its_own_messages_waiting_and_no_others() -> None:
