@@ -108,3 +108,13 @@ def test_created_tags_are_seen_on_the_instance(local):
     [instance_id] = launch(local)
     local.ec2.create_tags(Resources=[instance_id], Tags=[{"Key": "colour", "Value": "blue"}])
     assert {"Key": "colour", "Value": "blue"} in visible(local, instance_id)["Tags"]
+
+
+def test_vcpu_quotas_are_told_by_their_code_and_nothing_else_is(local):
+    quotas = local.world.client("service-quotas")
+    told = quotas.get_service_quota(ServiceCode="ec2", QuotaCode="L-34B43A08")["Quota"]
+    assert (told["Value"], "Spot" in told["QuotaName"]) == (10**6, True)
+    code, message = refused(quotas.get_service_quota, ServiceCode="ec2", QuotaCode="L-0")
+    assert (code, "only EC2's vCPU quotas" in message) == ("NoSuchResourceException", True)
+    code, message = refused(quotas.list_services)
+    assert (code, "not ListServices" in message) == ("NoSuchResourceException", True)
