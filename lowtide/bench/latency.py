@@ -21,18 +21,22 @@ SAMPLES = 40
 WARM_UP = 3
 """Samples that are thrown away: functions start, images and prices are read for the first time."""
 BACKLOG = 1_000
-BACKLOG_SAMPLES = 3
+BACKLOG_SAMPLES = 5
 STARTED_SAMPLES = 10
 _POOL, _CROWD, _STARTING = "latency", "crowd", "starting"
 _MARK = "the one that is waited for"
 _GIVE_UP_SECONDS = 120.0
 
+_BEFORE = "before"
+"""Body of the messages that go no further than their first function: of jobs of a paused pool nobody is told twice."""
 _EMPTY = "def handler(event, context):\n    return None\n"
 _FORWARD = """import os
 import boto3
 sqs = boto3.client("sqs")
 def handler(event, context):
     for record in event["Records"]:
+        if record["body"] == "before":
+            continue
         fifo = {"MessageGroupId": "one", "MessageDeduplicationId": record["messageId"]} if "FIFO" in os.environ else {}
         sqs.send_message(QueueUrl=os.environ["NEXT"], MessageBody=record["body"], **fifo)
 """
@@ -56,10 +60,10 @@ def latency(stage: Stage) -> Result:
         about=f"{SAMPLES} jobs, one after the other, each of which needs an instance of its own; {BACKLOG_SAMPLES} "
         f"with {BACKLOG:,} messages queued before them; {STARTED_SAMPLES} until the job has started. The floor of "
         "the first is as many hops of empty functions: a queue, a function that sends to a FIFO queue, a function "
-        "that sends to a last queue, with as many messages queued before; that of the last adds the boot of its "
-        "own instance, from launch to its worker's first call, and two calls of an empty function. What the local "
-        "AWS needs for a hop is in every figure. The aim: at most 1.5 times the floor. Ratios travel between "
-        "machines, milliseconds do not.",
+        "that sends to a last queue, with as many messages before it in the first; that of the last adds the boot "
+        "of its own instance, from launch to its worker's first call, and two calls of an empty function. What the "
+        "local AWS needs for a hop is in every figure. The aim: at most 1.5 times the floor. Ratios travel "
+        "between machines, milliseconds do not.",
         columns=(
             "what",
             "samples",
@@ -157,7 +161,7 @@ class Chain:
 
     def hops(self, before: int) -> float:
         """Seconds from a message, with so many before it, until it is in the last queue."""
-        send_many(self._stage, self._first, ["before"] * before)
+        send_many(self._stage, self._first, [_BEFORE] * before)
         began = time.time()
         self._sqs.send_message(QueueUrl=self._first, MessageBody=_MARK)
         deadline = time.monotonic() + _GIVE_UP_SECONDS
