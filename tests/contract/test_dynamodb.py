@@ -1,4 +1,4 @@
-"""What the adapters rely on of DynamoDB: items, conditions and updates; each claim is checked on every implementation."""
+"""What the adapters rely on of DynamoDB: items, conditions, updates. Each claim is checked on every implementation."""
 
 from decimal import Decimal
 from typing import Any
