@@ -220,7 +220,7 @@ class Launcher:
             code=NO_TURN,
             message="The stack's share of EC2's launch request rate is used up; other pools were served first.",
             remedy="Nothing to do: the pool is served in turn. If it lasts, give the stack a larger part of the "
-            "account's rate: deploy with a higher ec2_request_share in `-c settings`.",
+            "account's rate: deploy with a higher `-c ec2_request_share`.",
             since=now,
             last_seen=now,
             capacity_type=request.capacity_type,

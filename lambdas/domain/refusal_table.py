@@ -106,7 +106,7 @@ _THROTTLED = _rule(
     2 / 60,
     1,
     "Nothing to do: Lowtide asks again by itself. If it lasts, something else in the account calls EC2 too often: "
-    "deploy with `-c settings='{\"ec2_request_share\": 0.5}'`, or less, to leave it room.",
+    "deploy with `-c ec2_request_share=0.5`, or less, to leave it room.",
 )
 _FAULT = _rule(_TRANSIENT, Scope.REQUEST, 5 / 60, 5, _AGAIN)
 _TOKEN = _rule(_CONFIGURATION, Scope.REQUEST, 5 / 60, 5, _OWN_FAULT)
