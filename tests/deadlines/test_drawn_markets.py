@@ -15,7 +15,7 @@ from lowtide.deadlines.play import Run, play
 GAP_S = 600
 PAST_TICKS = 144
 """A day of ticks."""
-EACH = 30
+EACH = 20
 """Markets for each restart and tightness."""
 
 

@@ -140,12 +140,20 @@ def test_spot_that_another_zone_has_only_just_got_is_waited_out_where_slack_is_p
     assert lowtide(terms, {"": past["a"]}).choose(now) == "b"
 
 
+def test_slack_that_changes_of_zone_will_need_is_not_spent_on_an_outage() -> None:
+    """Four and a half restarts of slack beside 64 of work, at the first tick without spot."""
+    terms = Terms(gap_s=360, work_s=64 * 1440, deadline_s=round(69.5 * 1440), restart_s=1440, on_demand_price=3.0)
+    now = Situation(tick=0, held=IDLE, work_s=terms.work_s, overhead_s=0, spot_prices={})
+    assert lowtide(terms, {"a": "1" * 10}).choose(now) == IDLE
+    assert lowtide(terms, {"a": "1" * 10, "b": "1" * 10}).choose(now) == ON_DEMAND
+
+
 def test_spot_not_cheaper_than_on_demand_is_no_spot() -> None:
     now = Situation(tick=0, held=IDLE, work_s=6 * 3600, overhead_s=0, spot_prices={"S": 3.0})
     assert lowtide(TERMS, {"S": "1" * 50}).choose(now) != "S"
 
 
-def advised(several: bool = False, **state: float) -> Advice:
+def advised(several: bool = False, /, **state: float) -> Advice:
     usual = {"pace_up": 1.0, "pace_down": 1.0, "age_hours": 0.3, "work": 20.0, "slack": 9.0, "tick": 0.25}
     return Advice(**{**usual, "restart_hours": 0.1, "price_ratio": 0.318, **state}, several=several)
 
