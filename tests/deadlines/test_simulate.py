@@ -54,6 +54,19 @@ def test_several_zones_are_told_by_name_at_the_prices_of_each_tick(place: Path) 
     assert line["cost_usd"] == pytest.approx((0.9 + 3 * 0.6) / 6)
 
 
+def test_one_zone_is_told_as_a_string_although_it_has_a_name(place: Path) -> None:
+    named = {"trace": {"us-west-2a": "t.json"}, "spot_price": {"us-west-2a": [[0, 1.0], [4, 2.0]]}}
+    (line,) = played(place, "greedy", {**LINE, **named})
+    assert line["actions"] == "SSSS--"
+    assert line["cost_usd"] == pytest.approx((1 + 1 + 2 + 2) / 6)
+
+
+@pytest.mark.parametrize("given", [7, "7"])
+def test_an_id_comes_back_as_it_was_given(place: Path, given: int | str) -> None:
+    (line,) = played(place, "on-demand", {**LINE, "id": given})
+    assert line["id"] == given
+
+
 @pytest.mark.parametrize("policy", PLAYABLE)
 def test_every_policy_plays_and_lines_stay_in_order(place: Path, policy: str) -> None:
     lines = played(place, policy, *({**LINE, "id": str(number)} for number in range(20)))
