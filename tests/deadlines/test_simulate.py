@@ -1,6 +1,7 @@
 """`lowtide simulate deadlines`: the files it reads and writes, and what it says of wrong ones."""
 
 import json
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,17 @@ def test_a_wrong_line_is_told_with_its_number_and_field(place: Path, wrong: dict
 def test_the_past_is_what_history_hours_allow(place: Path) -> None:
     lines = [{**LINE, "history_hours": hours} for hours in (0, 0.17, 72)]
     assert [run.past["S"] for run in runs_of(written(place, *lines))] == ["", "0", "10"]
+
+
+def test_a_process_that_somebody_ended_is_no_fault_of_lowtides(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(*_: object) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr("lowtide.deadlines.bulk.outcomes", ended)
+    command = ["simulate", "deadlines", "--policy", "greedy", "--runs", str(written(place, LINE))]
+    done = CliRunner().invoke(app, [*command, "--out", str(place / "out.jsonl")])
+    assert isinstance(done.exception, Failure)
+    assert "try again" in str(done.exception)
 
 
 def test_an_unknown_policy_is_a_misuse_and_a_missing_file_a_failure(place: Path) -> None:
