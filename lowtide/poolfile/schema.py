@@ -137,7 +137,27 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, str_strip_whitespace=True)
 
 
-class NetworkInterface(_Strict):
+_EMPTY_IS_UNSET = frozenset(
+    {
+        *("region", "image_id", "ssh_key_name", "iam_instance_profile_arn", "subnet_id", "security_group_id"),
+        *("spot_max_price", "tag_value", "startup_script", "container_startup_script"),
+    }
+)
+
+
+class _Determined(_Strict):
+    """An empty text is the same as none, as in Determined, whose generated files hold such."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        told: Mapping[Any, Any] = value
+        return {key: each for key, each in told.items() if each != "" or key not in _EMPTY_IS_UNSET}
+
+
+class NetworkInterface(_Determined):
     public_ip: bool = True
     subnet_id: str | None = Field(default=None, pattern=r"^subnet-[0-9a-z]+$")
     security_group_id: str | None = Field(default=None, pattern=r"^sg-[0-9a-z]+$")
@@ -190,7 +210,7 @@ class Schedule(_Strict):
         return self
 
 
-class Provider(_Strict):
+class Provider(_Determined):
     type: Literal["aws"]
     region: str | None = None
     min_instances: Count = 0

@@ -85,6 +85,15 @@ def test_a_tag_value_alone_and_the_older_name_of_a_key_mean_what_they_mean_in_de
     assert resolved(older).max_aux_containers_per_agent == 7
 
 
+def test_an_empty_text_of_determineds_is_the_same_as_none() -> None:
+    keys = ("region", "image_id", "ssh_key_name", "iam_instance_profile_arn", "spot_max_price", "tag_value")
+    interface = {"subnet_id": "", "security_group_id": ""}
+    empty = resolved(
+        pool_of(instance_type="g4dn.metal", spot=True, network_interface=interface, **dict.fromkeys(keys, ""))
+    )
+    assert empty == resolved(pool_of(instance_type="g4dn.metal", spot=True, network_interface={}))
+
+
 def test_a_price_limit_has_no_effect_on_an_on_demand_pool_which_is_told() -> None:
     text = pool_of(instance_type="m7i.large", spot_max_price="0.01")
     assert resolved(text).spot_max_price is None
