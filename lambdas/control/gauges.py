@@ -32,13 +32,21 @@ _COSTS = (
     (names.METRIC_ON_DEMAND_HOURLY_COST, "on_demand_hourly_cost_usd"),
     (names.METRIC_EQUIVALENT_HOURLY_COST, "on_demand_equivalent_hourly_usd"),
 )
+_COUNTED = (
+    *(names.METRIC_INTERRUPTIONS, names.METRIC_LAUNCHED, names.METRIC_TERMINATED, names.METRIC_LAUNCH_FAILURES),
+    *(names.METRIC_SUCCEEDED, names.METRIC_FAILED),
+)
+"""What others add to as it happens; read as sums, which the zeros here leave as they are."""
 
 
 def publish_totals(metrics: Metrics, summaries: Collection[Summary], now: datetime) -> None:
-    """The stack's gauges, summed over its pools; zeros without any. What is unfulfilled also by the class of each
+    """The stack's gauges, summed over its pools, and a zero for what is counted elsewhere, so that every metric of the
+    contract is there every minute. Zeros without any pool. What is unfulfilled also by the class of each
     pool's first reason, and the price by its limit where one is known: both only while there is something to say."""
     for metric, key in _COUNTS:
         metrics.put(metric, sum(_number(summary, key) for summary in summaries))
+    for metric in _COUNTED:
+        metrics.put(metric, 0)
     oldest = max((_oldest_age(summary, now) for summary in summaries), default=0.0)
     metrics.put(names.METRIC_OLDEST_QUEUED_AGE, oldest, "Seconds")
     for metric, key in _COSTS:

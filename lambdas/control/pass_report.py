@@ -133,8 +133,7 @@ class Reporter:
         oldest = summary.get("oldest_queued_at")
         age = (told.ended_at - from_text(oldest)).total_seconds() if oldest else 0
         self.metrics.put(names.METRIC_OLDEST_QUEUED_AGE, max(0, age), "Seconds", pool=pool)
-        if told.resting:
-            self.metrics.put(names.METRIC_INTERRUPTIONS, 0, pool=pool)
+        self.metrics.put(names.METRIC_INTERRUPTIONS, 0, pool=pool)  # who notes one adds to it
 
 
 def _decision(made: Made) -> Decision:

@@ -54,8 +54,13 @@ class BadValue(ValueError):
 
 def shown(value: Any) -> str:
     """The value as the submitter wrote it, cut where it is long."""
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    text = json.dumps(value, default=_number, ensure_ascii=False)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def _number(value: Any) -> float | str:
+    """What was read as a Decimal is a number to who sent it."""
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -2,10 +2,12 @@
 
 import os
 import sys
+from typing import NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.markup import escape
+from typer.exceptions import Abort, TyperException
 
 from lambdas.adapters.table import Fault
 from lowtide.cli.errors import FAILED, Failure, sentence
@@ -21,7 +23,11 @@ def main() -> None:
     )  # kept out of import time: `lowtide --help` should not wait for every verb's imports
 
     try:
-        app(prog_name="lowtide")
+        code = app(prog_name="lowtide", standalone_mode=False)
+    except TyperException as error:
+        _misused(error)
+    except Abort:
+        _end("stopped", FAILED)
     except Failure as error:
         _end(str(error), error.exit_code)
     except (ClientError, BotoCoreError, Fault) as error:
@@ -36,8 +42,19 @@ def main() -> None:
             raise
         kind = type(error).__name__
         _end(f"this is a fault of Lowtide's own ({kind}: {error}): set {ENV_TRACEBACK}=1 to see where", FAILED)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
 
 
-def _end(message: str, code: int) -> None:
+def _misused(error: TyperException) -> NoReturn:
+    """What Typer says of wrong words, as a sentence. It says nothing where no verb is given: its help is printed."""
+    if not (said := " ".join(error.format_message().split())):
+        sys.exit(error.exit_code)
+    context = getattr(error, "ctx", None)
+    verb = context.command_path if context else "lowtide"
+    _end(f"{said[:1].lower()}{said[1:].rstrip('.')}: see `{verb} --help`", error.exit_code)
+
+
+def _end(message: str, code: int) -> NoReturn:
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]lowtide:[/red] {escape(message)}")
     sys.exit(code)

@@ -102,7 +102,8 @@ def _refuse(deployment: Deployment, job: JobRecord) -> None:
 
 def job_of(ledger: Ledger, job_id: str) -> JobRecord:
     if (job := ledger.job(job_id)) is None:
-        raise Failure(f"there is no job {job_id}: it was never accepted (see `lowtide jobs list`), or ended long ago")
+        remedy = f"see `lowtide parked list --job {job_id}`"
+        raise Failure(f"there is no job {job_id}: it ended long ago, or was never accepted ({remedy})")
     return job
 
 

@@ -18,6 +18,7 @@ from lowtide.cli.connection import Deployment, utc_now
 from lowtide.cli.job_changes import job_of
 from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack
 from lowtide.cli.output import ago, console, print_json, print_rows
+from lowtide.cli.parked_jobs import parked_job
 from lowtide.cli.pool_numbers import Seen, reason_object, seen
 from lowtide.cli.remedies import for_stack
 from lowtide.cli.waiting import ENDED, ledger_of, wait_for
@@ -56,7 +57,7 @@ def show(job_id: Id, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> N
     """One job with every attempt."""
     deployment = Deployment(stack)
     ledger = ledger_of(deployment)
-    job = job_of(ledger, job_id)
+    job = ledger.job(job_id) or parked_job(deployment.table, job_id) or job_of(ledger, job_id)
     each = _pool_of(deployment, job) if job.state is JobState.QUEUED or job.deadline else None
     waits = next(iter(each.reasons), None) if each and job.state is JobState.QUEUED else None
     told = None if waits is None else reason_object(waits)
@@ -74,6 +75,8 @@ def show(job_id: Id, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> N
     if waits is not None:
         document["pool_reason"] = f"{waits.reason_class.value}: {waits.message}"
         document["to_do"] = for_stack(waits.remedy, stack)
+    if job.state is JobState.PARKED:
+        document["to_do"] = for_stack(f"`lowtide parked list --job {job_id}`", stack)
     for key, value in document.items():
         if value is not None:
             console().print(f"{key.replace('_', ' '):<18} {value}", markup=False)

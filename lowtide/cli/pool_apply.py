@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.domain.pools import Pool
@@ -50,11 +51,11 @@ def read_file(file: Path) -> PoolFile:
 
 
 def tell(found: PoolFile) -> None:
-    """Prints what the reader of the file should know, and what is wrong with it."""
+    """Prints what the reader of the file should know; on stderr, what is wrong with it."""
     for note in found.notes:
         console().print(f"note: {note}", markup=False)
     for problem in found.problems:
-        console().print(str(problem), markup=False)
+        Console(stderr=True, highlight=False, soft_wrap=True).print(str(problem), markup=False)
 
 
 def resolved(deployment: Deployment, found: PoolFile) -> list[Pool]:

@@ -82,9 +82,14 @@ def document(each: Seen, now: datetime) -> dict[str, Any]:
         "on_demand_hourly_cost_usd": each.on_demand_hourly_cost_usd,
         "reasons": [reason_object(reason) for reason in each.reasons],
         "paused": pool.paused,
-        "spot_max_price": pool.spot_max_price,
+        "spot_max_price": _limit(pool),
         "market": [dict(row) for row in each.market],
     }
+
+
+def _limit(pool: Pool) -> Decimal | str | None:
+    """As its owner wrote it: US dollars, or `60%` of the on-demand price."""
+    return f"{pool.spot_max_percent}%" if pool.spot_max_percent is not None else pool.spot_max_price
 
 
 def reason_object(reason: Reason) -> dict[str, Any]:

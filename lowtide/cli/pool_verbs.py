@@ -77,12 +77,12 @@ def rollback(
 
 def pause(name: Name, stack: Stack = DEFAULT_STACK) -> None:
     """Launch nothing and hand out no jobs; running jobs finish, then their instances end."""
-    _set_paused(Deployment(stack), [name], paused=True)
+    _set_one(stack, name, paused=True)
 
 
 def resume(name: Name, stack: Stack = DEFAULT_STACK) -> None:
     """Let a paused pool go on."""
-    _set_paused(Deployment(stack), [name], paused=False)
+    _set_one(stack, name, paused=False)
 
 
 def pause_all(every: All = False, stack: Stack = DEFAULT_STACK, yes: Yes = False) -> None:
@@ -161,6 +161,7 @@ def _all_pools(every: bool, stack: str, *, paused: bool, yes: bool) -> None:
     if not every:
         raise Misuse(f"say which: `lowtide pools {verb} NAME` for one pool, `lowtide {verb} --all` for every one")
     deployment = Deployment(stack)
+    deployment.announce()
     pools = [pool for pool in PoolConfig(deployment.table).pools() if not pool.deleted and pool.paused is not paused]
     if not pools:
         console().print(f"No pool to {verb}.")
@@ -168,8 +169,13 @@ def _all_pools(every: bool, stack: str, *, paused: bool, yes: bool) -> None:
     _set_paused(deployment, [pool.name for pool in pools], paused=paused, yes=yes)
 
 
-def _set_paused(deployment: Deployment, pools: Sequence[str], *, paused: bool, yes: bool = True) -> None:
+def _set_one(stack: str, name: str, *, paused: bool) -> None:
+    deployment = Deployment(stack)
     deployment.announce()
+    _set_paused(deployment, [name], paused=paused)
+
+
+def _set_paused(deployment: Deployment, pools: Sequence[str], *, paused: bool, yes: bool = True) -> None:
     verb, past = ("pause", "paused") if paused else ("resume", "resumed")
     confirm(f"{verb.capitalize()} {', '.join(pools)}?", yes=yes)
     store = PoolConfig(deployment.table)

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,6 +54,10 @@ def deadlines(
                 cost, missed = cost + found.cost_usd, missed + (found.finished_s is None)
     except OSError as error:
         raise Failure(f"{out} cannot be written: {error.strerror}") from error
+    except BrokenProcessPool as error:
+        raise Failure(
+            "a process of the simulation was ended from outside, perhaps for want of memory: try again"
+        ) from error
     screen.print(f"{len(read)} runs of {policy}: ${cost:,.2f}, {missed} missed. Written to {out}.")
 
 

@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -29,6 +30,9 @@ from lowtide.cli.output import console
 from lowtide.cli.waiting import bar, ledger_of, wait_for
 from lowtide.jobfile import Job, Message, Wrong
 from lowtide.workdir import LARGEST_MIB, Archive, TooLarge, pack, upload
+
+_CLOCKS_DIFFER = timedelta(seconds=10)
+"""By so much this machine's clock may be ahead of SQS's."""
 
 
 def submit(
@@ -82,9 +86,10 @@ def submit(
         upload(deployment.s3, bucket, archive, utc_now())
     else:
         jobs = _jobs(deployment, command, file, job_id, defaults, again=again)
+    began_at = deployment.now()
     _send(deployment, jobs)
     if wait:
-        raise typer.Exit(wait_for(deployment, [job.job_id for job in jobs]))
+        raise typer.Exit(wait_for(deployment, [job.job_id for job in jobs], sent_since=began_at - _CLOCKS_DIFFER))
 
 
 def _jobs(

@@ -14,6 +14,7 @@ from lambdas.domain.settings import Settings
 from lowtide.cli.connection import Deployment, utc_now
 from lowtide.cli.errors import Failure
 from lowtide.cli.output import console
+from lowtide.cli.parked_jobs import EVER, parked_jobs
 
 ENDED = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PARKED}
 POLL_SECONDS = 2.0
@@ -23,8 +24,11 @@ def ledger_of(deployment: Deployment) -> Ledger:
     return Ledger(deployment.table, jobs_kept=Settings().jobs_kept)
 
 
-def wait_for(deployment: Deployment, job_ids: Sequence[str], *, timeout: float | None = None) -> int:
-    """0 when every job succeeded, else 1. A job that the stack has not accepted yet is waited for too.
+def wait_for(
+    deployment: Deployment, job_ids: Sequence[str], *, timeout: float | None = None, sent_since: datetime = EVER
+) -> int:
+    """0 when every job succeeded, else 1. A job that the stack has not accepted yet is waited for too, unless its
+    message, sent since then, was parked.
 
     Says how each ended. Raises Failure when the time is over."""
     ledger = ledger_of(deployment)
@@ -34,7 +38,9 @@ def wait_for(deployment: Deployment, job_ids: Sequence[str], *, timeout: float |
     with bar("jobs ended", len(waiting)) as progress:
         task = progress.task_ids[0]
         while waiting:
-            ended = {key: job for key, job in ledger.found(waiting).items() if job.state in ENDED}
+            known = ledger.found(waiting)
+            known |= parked_jobs(deployment.table, set(waiting) - set(known), sent_since)
+            ended = {key: job for key, job in known.items() if job.state in ENDED}
             for job_id in (each for each in waiting if each in ended):
                 console().print(_told(ended[job_id]), markup=False)
             failed += sum(job.state is not JobState.SUCCEEDED for job in ended.values())

@@ -27,6 +27,7 @@ from lowtide.cli.job_reasons import job_reason, job_remedy
 from lowtide.cli.moments import instant
 from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack
 from lowtide.cli.output import clock_time, console, print_json
+from lowtide.cli.parked_jobs import parked_job
 from lowtide.cli.pool_apply import read_file, resolved, tell
 from lowtide.cli.pool_numbers import Seen, document, reason_object, seen, tried
 from lowtide.cli.remedies import Remedy, for_stack, remedy
@@ -131,7 +132,7 @@ def _offerings(each: Seen, now: datetime) -> list[str]:
 
 def _job(deployment: Deployment, job_id: str, *, as_json: bool) -> None:
     ledger = Ledger(deployment.table, jobs_kept=Settings().jobs_kept)
-    job = ledger.job(job_id)
+    job = ledger.job(job_id) or parked_job(deployment.table, job_id)
     if job is None:
         raise Failure(f"there is no pool and no job {job_id}: see `lowtide pools list` and `lowtide jobs list`")
     position = ledger.position(job)

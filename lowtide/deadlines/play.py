@@ -10,14 +10,15 @@ from lambdas.domain.deadlines.game import IDLE, ON_DEMAND, Choice, Policy, Situa
 class Run:
     """One job on one stretch of recorded market."""
 
-    id: str
+    id: str | int
+    """As the file has it: text stays text, a number a number."""
     terms: Terms
     spot: tuple[Mapping[str, float], ...]
     """For each tick, USD per hour in each zone that has spot."""
     past: Mapping[str, str]
     """Per zone, the availability before the job started, oldest first."""
     several: bool = False
-    """Zones were named: choices are told by zone, not as `S`."""
+    """There is more than one zone: choices are told by zone, not as `S`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
     {"id": "a", "trace": "us-west-2a.json", "start": 120, "job_hours": 6, "deadline_hours": 10, "restart_hours": 0.1,
      "spot_price": 0.97, "on_demand_price": 3.06, "history_hours": 72}
 
-With several zones, `trace` is {ZONE: PATH} and `spot_price` a number, or {ZONE: USD or [[tick, USD from it on], …]}.
+By zone, `trace` is {ZONE: PATH} and `spot_price` a number, or {ZONE: USD or [[tick, USD from it on], …]}.
 A trace is JSON with `gap_seconds` and `avail`, one character a tick, `1` = spot can be held during that tick.
 """
 
@@ -16,11 +16,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError, model_validator
 
-from lambdas.domain.deadlines.game import IDLE, ON_DEMAND, Terms
+from lambdas.domain.deadlines.game import IDLE, ON_DEMAND, Choice, Terms
 from lowtide.deadlines.play import Run
 
 SINGLE = "S"
-"""The name of the only zone where none was given."""
+"""The name of the only zone where none was given, and its token whatever its name."""
 
 _LONGEST_TICKS = 1_000_000
 Number = StrictInt | StrictFloat
@@ -111,9 +111,9 @@ def _told(error: ValueError) -> str:
 def run_of(line: str, *, beside: Path) -> Run:
     """The run that a line describes. Raises ValueError with the field's name first."""
     read = RunLine.model_validate(json.loads(line))
-    several = isinstance(read.trace, dict)
+    named = isinstance(read.trace, dict)
     paths = read.trace if isinstance(read.trace, dict) else {SINGLE: read.trace}
-    traces = {zone: _trace(zone if several else "", _place(path, beside)) for zone, path in paths.items()}
+    traces = {zone: _trace(zone if named else "", _place(path, beside)) for zone, path in paths.items()}
     gaps = {trace.gap_seconds for trace in traces.values()}
     if len(gaps) > 1:
         raise _Field("trace", f"the zones' ticks differ: {', '.join(map(str, sorted(gaps)))} seconds")
@@ -125,14 +125,14 @@ def run_of(line: str, *, beside: Path) -> Run:
     seen = max(0, read.start - int(read.history_hours * 3600 // terms.gap_s))
     prices = {zone: _price(read, zone) for zone in traces}
     return Run(
-        id=str(read.id),
+        id=read.id,
         terms=terms,
         spot=tuple(
             {zone: prices[zone](tick) for zone, trace in traces.items() if trace.avail[tick] == "1"}
             for tick in range(read.start, end)
         ),
         past={zone: trace.avail[seen : read.start] for zone, trace in traces.items()},
-        several=several,
+        several=len(paths) > 1,
     )
 
 
@@ -182,6 +182,11 @@ def _read(path: Path) -> _Trace:
     return _Trace.model_validate(json.loads(path.read_text(encoding="utf-8")))
 
 
+def _token(choice: Choice) -> str:
+    """Of a run with one zone: that zone has no other token than `S`."""
+    return choice if choice in (IDLE, ON_DEMAND) else SINGLE
+
+
 def line_of(
     run: Run, policy: str, choices: tuple[str, ...], cost_usd: float, finished_s: int | None
 ) -> Mapping[str, Any]:
@@ -189,7 +194,7 @@ def line_of(
     return {
         "id": run.id,
         "policy": policy,
-        "actions": list(choices) if run.several else "".join(choices),
+        "actions": list(choices) if run.several else "".join(map(_token, choices)),
         "cost_usd": round(cost_usd, 9),
         "finished_hours": None if finished_s is None else finished_s / 3600,
         "missed": finished_s is None,

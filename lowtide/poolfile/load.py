@@ -3,7 +3,7 @@
 import difflib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from lowtide.poolfile.schema import (
     IGNORED_POOL,
     IGNORED_PROVIDER,
     IGNORED_TOP,
+    OLD_AUX,
+    TAG_KEY,
+    UNSUPPORTED_PROVIDER,
     CustomTag,
     NetworkInterface,
     OnDemandFallback,
@@ -80,7 +83,7 @@ def parse(text: str) -> PoolFile:
         return _failed(
             Problem(path="resource_pools", message=f"is {_shown(pools)}; it takes a list of at least one pool")
         )
-    problems, notes = _unknown_keys(document, {"resource_pools"}, IGNORED_TOP, "")
+    problems, notes = _unknown_keys(document, {"resource_pools"}, IGNORED_TOP, ""), _ignored(document, pools)
     entries: list[PoolEntry] = []
     for number, pool in enumerate(pools):
         entry, wrong, told = _entry(pool, f"resource_pools[{number}]")
@@ -101,48 +104,72 @@ def _entry(pool: Any, path: str) -> tuple[PoolEntry | None, list[Problem], list[
             [Problem(path=path, message=f"is {_shown(pool)}; it takes a mapping with pool_name and provider")],
             [],
         )
-    problems, notes = _unknown_keys(pool, set(PoolEntry.model_fields), IGNORED_POOL, path)
+    problems = _unknown_keys(pool, {*PoolEntry.model_fields, OLD_AUX}, IGNORED_POOL, path)
     if isinstance(provider := pool.get("provider"), Mapping):
-        wrong, told = _provider_keys(provider, f"{path}.provider")
-        problems, notes = problems + wrong, notes + told
+        problems += _provider_keys(provider, f"{path}.provider")
     try:
         entry = PoolEntry.model_validate(pool)
     except ValidationError as error:
-        return None, problems + [_problem(path, detail) for detail in error.errors()], notes
-    return (None if problems else entry), problems, notes + _differences(entry)
+        return None, problems + [_problem(path, detail) for detail in error.errors()], []
+    return (None if problems else entry), problems, _differences(entry, path)
 
 
-def _provider_keys(provider: Mapping[str, Any], path: str) -> tuple[list[Problem], list[str]]:
-    problems, notes = _unknown_keys(provider, set(Provider.model_fields), IGNORED_PROVIDER, path)
+def _provider_keys(provider: Mapping[str, Any], path: str) -> list[Problem]:
+    problems = _unknown_keys(provider, set(Provider.model_fields), IGNORED_PROVIDER, path)
     nested = {"network_interface": NetworkInterface, "on_demand_fallback": OnDemandFallback}
     for key, model in nested.items():
         if isinstance(inner := provider.get(key), Mapping):
-            problems += _unknown_keys(inner, set(model.model_fields), frozenset(), f"{path}.{key}")[0]
+            problems += _unknown_keys(inner, set(model.model_fields), frozenset(), f"{path}.{key}")
     for key, model in {"custom_tags": CustomTag, "schedules": Schedule}.items():
         if isinstance(rows := provider.get(key), list):
             for number, row in enumerate(rows):
                 if isinstance(row, Mapping):
-                    problems += _unknown_keys(row, set(model.model_fields), frozenset(), f"{path}.{key}[{number}]")[0]
-    return problems, notes
+                    problems += _unknown_keys(row, set(model.model_fields), frozenset(), f"{path}.{key}[{number}]")
+    return problems
 
 
-def _unknown_keys(
-    given: Mapping[Any, Any], known: set[str], ignored: frozenset[str], path: str
-) -> tuple[list[Problem], list[str]]:
-    problems: list[Problem] = []
-    notes: list[str] = []
-    for key in given:
-        place = f"{path}.{key}" if path else str(key)
-        if key in ignored:
-            notes.append(f"{place} belongs to Determined's master and agents and has no effect here")
-        elif key not in known:
-            problems.append(Problem(path=place, message=f"is not a known key{_nearest(str(key), known | ignored)}"))
-    return problems, notes
+def _unknown_keys(given: Mapping[Any, Any], known: set[str], ignored: frozenset[str], path: str) -> list[Problem]:
+    return [
+        Problem(path=f"{path}.{key}" if path else str(key), message=_unknown(str(key), known | ignored))
+        for key in given
+        if key not in known | ignored
+    ]
+
+
+def _unknown(key: str, known: set[str]) -> str:
+    if (why := UNSUPPORTED_PROVIDER.get(key)) is not None:
+        return f"is not supported: {why}"
+    return f"is not a known key{_nearest(key, known)}"
+
+
+def _ignored(document: Mapping[Any, Any], pools: Sequence[Any]) -> list[str]:
+    """One sentence for each key of Determined's that has no meaning here, wherever and however often it is given."""
+    places: dict[str, list[str]] = {}
+    for path, given, ignored in _mappings(document, pools):
+        for key in given:
+            if key in ignored:
+                places.setdefault(key, []).append(f"{path}{key}")
+    return [
+        f"{', '.join(where)}: ignored, since it belongs to Determined's master and agents and has no effect here"
+        for where in places.values()
+    ]
+
+
+def _mappings(
+    document: Mapping[Any, Any], pools: Sequence[Any]
+) -> Iterator[tuple[str, Mapping[Any, Any], frozenset[str]]]:
+    """(path, mapping, keys ignored in it) of the file, its pools and their providers."""
+    yield "", document, IGNORED_TOP
+    for number, pool in enumerate(pools):
+        if isinstance(pool, Mapping):
+            yield f"resource_pools[{number}].", pool, IGNORED_POOL
+            if isinstance(provider := pool.get("provider"), Mapping):
+                yield f"resource_pools[{number}].provider.", provider, IGNORED_PROVIDER
 
 
 def _nearest(name: str, known: set[str] | frozenset[str]) -> str:
-    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; known keys here are {', '.join(sorted(known))}"
+    (close,) = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)
+    return f"; did you mean {close}?"
 
 
 def _problem(path: str, detail: Any) -> Problem:
@@ -173,8 +200,14 @@ def _wanted(detail: Any) -> str:
     if detail["type"] == "string_pattern_mismatch":
         name = next((part for part in reversed(detail["loc"]) if isinstance(part, str)), "")
         return f"it takes {patterns.get(name, 'text of the form ' + str(detail['ctx']['pattern']))}"
+    if (takes := _KINDS.get(detail["type"])) is not None:
+        return f"it takes {takes}"
     text = str(detail["msg"])
     return "it" + text[5:].replace(" should be", " should be", 1) if text.startswith("Input") else _lower(text)
+
+
+_KINDS = {"model_type": "a mapping of keys and values", "list_type": "a list", "too_short": "at least one"}
+"""What pydantic's words for these say less plainly."""
 
 
 def _lower(text: str) -> str:
@@ -190,12 +223,26 @@ def _doubled(pools: Sequence[Any]) -> list[Problem]:
     ]
 
 
-def _differences(entry: PoolEntry) -> list[str]:
-    """Where this pool means something else than in Determined, one sentence each."""
-    notes: list[str] = []
-    if entry.provider.ssh_key_name is None:
+def _differences(entry: PoolEntry, path: str) -> list[str]:
+    """Where this pool means something else than in Determined, and where it may mean less than its owner thinks."""
+    provider, notes = entry.provider, list[str]()
+    if provider.ssh_key_name is None:
         notes.append("ssh_key_name is optional here (Determined requires it); instances are reached through SSM")
+    if provider.cpu_slots_allowed is provider.instance_slots is None and not any(map(_has_gpu, provider.types())):
+        notes.append(
+            "cpu_slots_allowed defaults to true here in a pool whose types have no GPU, one slot an instance "
+            "(Determined's default is false, so that no default job could run there)"
+        )
+    if provider.spot_max_price is not None and not provider.spot:
+        notes.append(f"{path}.provider.spot_max_price has no effect without spot: true; its instances are on-demand")
+    if provider.tag_key is None and provider.tag_value is not None:
+        notes.append(f'{path}.provider.tag_value is given without tag_key, whose default is "{TAG_KEY}"')
     return notes
+
+
+def _has_gpu(name: str) -> bool:
+    """By the family's first letter, without asking AWS: EC2's g and p families have GPUs, no other has."""
+    return name[0] in "gp"
 
 
 def _shown(value: Any) -> str:

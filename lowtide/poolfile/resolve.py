@@ -245,7 +245,7 @@ def _cpu_slots_allowed(provider: Provider, facts: Facts) -> bool:
 
 def _pool(entry: PoolEntry, types: tuple[TypeFacts, ...], facts: Facts, now: datetime) -> Pool:
     provider = entry.provider
-    price = provider.spot_max_price
+    price = provider.spot_max_price if provider.spot else None
     return Pool(
         name=entry.pool_name,
         description=entry.description,

@@ -5,16 +5,17 @@ the rest are Lowtide's own. What a key does is docs/pools.md; which keys have no
 """
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-import durationpy
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from lambdas import names
 from lambdas.domain.cron import next_start, parse_cron
+from lambdas.domain.durations import parse_duration
 from lambdas.domain.schedules import LONGEST, zone_of
 
 PRICE_FLOOR = Decimal("0.001")
@@ -67,20 +68,34 @@ IGNORED_TOP = frozenset(
             "cache",
         ),
         *("additional_resource_managers", "retention_policy", "ui_customization", "tensorboard_timeout"),
+        *("notebook_timeout", "launch_error", "feature_switches", "reserved_ports", "saml", "oidc", "det_cloud"),
+        *("integrations", "__internal", "hasura"),
     }
 )
 
+_OWN_TEMPLATE = (
+    "launch templates of your own are not; say what it holds with image_id, custom_tags, startup_script, ..."
+)
+UNSUPPORTED_PROVIDER = {
+    **dict.fromkeys(("launch_template", "launch_template_id", "launch_template_name"), _OWN_TEMPLATE),
+    "regions": "a pool is in the stack's Region; deploy a stack in each Region",
+}
+"""Keys that somebody may look for, and why there are none."""
+
+OLD_AUX = "max_cpu_containers_per_agent"
+"""Determined's older name of `max_aux_containers_per_agent`; where both are given it wins, as there."""
+TAG_KEY = "managed_by"
+"""Determined's default of `tag_key`, for a `tag_value` that is given alone."""
+
 
 def _duration(value: Any) -> Any:
-    """A Go duration (`90s`, `1h30m`) as a timedelta; whatever else is left for pydantic to refuse."""
-    if isinstance(value, str):
-        try:
-            return durationpy.from_str(value)
-        except durationpy.DurationError as error:
-            raise ValueError("is not a duration; write one as 90s, 20m or 1h30m") from error
+    """A Go duration (`90s`, `1h30m`) as a timedelta, as jobs are given them: none is negative, none above a year."""
     if isinstance(value, timedelta):
         return value
-    raise ValueError("is not a duration; write one as 90s, 20m or 1h30m")
+    try:
+        return parse_duration(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise ValueError("is not a duration of at most a year; write one as 90s, 20m or 1h30m") from error
 
 
 def _never(value: Any) -> Any:
@@ -122,7 +137,27 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, str_strip_whitespace=True)
 
 
-class NetworkInterface(_Strict):
+_EMPTY_IS_UNSET = frozenset(
+    {
+        *("region", "image_id", "ssh_key_name", "iam_instance_profile_arn", "subnet_id", "security_group_id"),
+        *("spot_max_price", "tag_value", "startup_script", "container_startup_script"),
+    }
+)
+
+
+class _Determined(_Strict):
+    """An empty text is the same as none, as in Determined, whose generated files hold such."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        told: Mapping[Any, Any] = value
+        return {key: each for key, each in told.items() if each != "" or key not in _EMPTY_IS_UNSET}
+
+
+class NetworkInterface(_Determined):
     public_ip: bool = True
     subnet_id: str | None = Field(default=None, pattern=r"^subnet-[0-9a-z]+$")
     security_group_id: str | None = Field(default=None, pattern=r"^sg-[0-9a-z]+$")
@@ -175,7 +210,7 @@ class Schedule(_Strict):
         return self
 
 
-class Provider(_Strict):
+class Provider(_Determined):
     type: Literal["aws"]
     region: str | None = None
     min_instances: Count = 0
@@ -219,7 +254,7 @@ class Provider(_Strict):
     @model_validator(mode="after")
     def _agrees(self) -> "Provider":
         if (self.instance_type is None) == (self.instance_types is None):
-            given = "both are given" if self.instance_type else "neither is given"
+            given = "both are given" if self.instance_type else "neither is given (Determined's default is g4dn.metal)"
             raise ValueError(f"takes instance_type or instance_types, one of the two; {given}")
         if self.min_instances > self.max_instances:
             raise ValueError(
@@ -232,8 +267,6 @@ class Provider(_Strict):
             raise ValueError("takes subnet_ids or network_interface.subnet_id, not both")
         if (problem := self._wrong_tags() or self._wrong_scripts()) is not None:
             raise ValueError(problem)
-        if self.spot_max_price is not None and not self.spot:
-            raise ValueError("has spot_max_price without spot: true; set spot: true or remove the price")
         for key in ("on_demand_base", "on_demand_fallback"):
             if getattr(self, key) and not self.spot:
                 raise ValueError(f"has {key} without spot: true; every instance of the pool is on-demand already")
@@ -257,12 +290,10 @@ class Provider(_Strict):
 
     def tags(self) -> tuple[tuple[str, str], ...]:
         """`tag_key`/`tag_value`, then `custom_tags`."""
-        own = [(self.tag_key, self.tag_value or "")] if self.tag_key is not None else []
+        own = [] if self.tag_key is self.tag_value is None else [(self.tag_key or TAG_KEY, self.tag_value or "")]
         return (*own, *((tag.key, tag.value) for tag in self.custom_tags))
 
     def _wrong_tags(self) -> str | None:
-        if self.tag_key is None and self.tag_value is not None:
-            return "has tag_value without tag_key; give both or neither"
         given = [key for key, _ in self.tags()] + (["Name"] if self.instance_name is not None else [])
         if twice := next((key for key in given if given.count(key) > 1), None):
             where = "instance_name, tag_key and custom_tags"
@@ -298,3 +329,10 @@ class PoolEntry(_Strict):
     description: str = Field(default="", max_length=1024)
     max_aux_containers_per_agent: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 100
     provider: Provider
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_name(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and OLD_AUX in given:
+            return {**given, "max_aux_containers_per_agent": given[OLD_AUX]}
+        return given

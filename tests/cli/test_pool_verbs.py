@@ -147,6 +147,12 @@ def test_pause_all_pauses_every_pool_and_resume_all_resumes_them(deployed: Deplo
     assert [each.paused for each in deployed.config.pools()] == [False, False]
 
 
+def test_the_target_is_told_although_there_is_nothing_to_pause(deployed: Deployed) -> None:
+    said = deployed.say("pause", "--all")
+    assert (said.code, said.out) == (0, "No pool to pause.\n")
+    assert said.err == "account 123456789012, us-west-2, stack Lowtide\n"
+
+
 def test_pausing_everything_needs_the_word(deployed: Deployed) -> None:
     said = deployed.say("pause")
     assert said.code == 2

@@ -79,6 +79,64 @@ def test_bare_metal_gets_forty_minutes_to_start() -> None:
     assert resolved(pool_of(instance_type="m7i.large")).max_agent_starting_period == timedelta(minutes=20)
 
 
+def test_a_tag_value_alone_and_the_older_name_of_a_key_mean_what_they_mean_in_determined() -> None:
+    assert resolved(pool_of(instance_type="m7i.large", tag_value="team-a")).machine.tags == (("managed_by", "team-a"),)
+    older = SEED.replace("    provider:", "    max_cpu_containers_per_agent: 7\n    provider:")
+    assert resolved(older).max_aux_containers_per_agent == 7
+
+
+def test_an_empty_text_of_determineds_is_the_same_as_none() -> None:
+    keys = ("region", "image_id", "ssh_key_name", "iam_instance_profile_arn", "spot_max_price", "tag_value")
+    interface = {"subnet_id": "", "security_group_id": ""}
+    empty = resolved(
+        pool_of(instance_type="g4dn.metal", spot=True, network_interface=interface, **dict.fromkeys(keys, ""))
+    )
+    assert empty == resolved(pool_of(instance_type="g4dn.metal", spot=True, network_interface={}))
+
+
+def test_a_price_limit_has_no_effect_on_an_on_demand_pool_which_is_told() -> None:
+    text = pool_of(instance_type="m7i.large", spot_max_price="0.01")
+    assert resolved(text).spot_max_price is None
+    (note,) = [note for note in parse(text).notes if "spot_max_price" in note]
+    assert "resource_pools[0].provider.spot_max_price has no effect without spot: true" in note
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"instance_type": "m7i.large"}, True),
+        ({"instance_type": "g4dn.metal"}, False),
+        ({"instance_types": ["p3.2xlarge", "m7i.large"]}, False),
+        ({"instance_type": "m7i.large", "cpu_slots_allowed": True}, False),
+        ({"instance_type": "m7i.large", "instance_slots": 2}, False),
+    ],
+)
+def test_cpu_slots_without_being_asked_for_are_told_as_a_difference(keys: dict[str, Any], told: bool) -> None:
+    notes = parse(pool_of(**keys)).notes
+    assert any("cpu_slots_allowed defaults to true here" in note for note in notes) is told
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("max_idle_agent_period", "max_agent_starting_period", "launch_error_timeout", "max_instance_lifetime"),
+        *("unfulfilled_alarm_after", "starvation_after"),
+    ],
+)
+@pytest.mark.parametrize("value", ["-5m", "1d", "1h 30m", "5 minutes", 90])
+def test_a_duration_is_one_of_gos_and_never_negative(key: str, value: object) -> None:
+    (problem,) = parse(pool_of(instance_type="m7i.large", **{key: value})).problems
+    assert problem.path == f"resource_pools[0].provider.{key}"
+    assert "is not a duration" in problem.message
+
+
+@pytest.mark.parametrize(("key", "value"), [("after", "-1m"), ("return_after", "-1m"), ("return_after", "2d")])
+def test_durations_of_the_fallback_are_too(key: str, value: str) -> None:
+    text = pool_of(instance_type="m7i.large", spot=True, on_demand_fallback={key: value})
+    (problem,) = parse(text).problems
+    assert problem.path == f"resource_pools[0].provider.on_demand_fallback.{key}"
+
+
 def test_the_file_that_init_writes_is_valid() -> None:
     assert problems_of(TEMPLATE) == []
     assert [entry.provider.spot for entry in parse(TEMPLATE).entries] == [True, True]
@@ -113,7 +171,10 @@ def test_the_file_that_init_writes_is_valid() -> None:
         (pool_of(instance_type="m7i.large", max_idle_agent_period="5 minutes"), ".max_idle_agent_period", "90s, 20m"),
         (pool_of(instance_type="m7i.large", spot=True, spot_max_price=0.001), ".spot_max_price", "above $0.001"),
         (pool_of(instance_type="m7i.large", spot=True, spot_max_price="$1"), ".spot_max_price", "no currency"),
-        (pool_of(instance_type="m7i.large", spot_max_price=1), "resource_pools[0].provider", "without spot: true"),
+        (pool_of(instance_type="m7i.large", whatever=1), ".provider.whatever", "is not a known key; did you mean "),
+        (pool_of(instance_type="m7i.large", launch_template="lt-1"), ".provider.launch_template", "is not supported"),
+        (pool_of(instance_type="m7i.large", regions=["us-east-1"]), ".provider.regions", "is not supported"),
+        (pool_of(instance_type="m7i.large", network_interface=[]), ".network_interface", "is []; it takes a mapping"),
         (pool_of(instance_type="m7i.large", allocation_strategy="cheap"), ".allocation_strategy", 'is "cheap"'),
         (
             pool_of(instance_type="m7i.large", network_interface={"public_pi": True}),
@@ -153,6 +214,21 @@ def test_a_key_of_determined_without_meaning_here_is_told_once_and_ignored() -> 
     found = parse(pool_of(instance_type="m7i.large", master_url="http://x", agent_docker_image="y"))
     assert not found.problems
     assert sum("master_url" in note for note in found.notes) == 1
+
+
+def test_a_key_of_determined_in_two_pools_is_told_once_with_both_places() -> None:
+    pools = [
+        {"pool_name": n, "provider": {"type": "aws", "instance_type": "m7i.large", "log_group": "x"}} for n in "ab"
+    ]
+    (note,) = [note for note in parse(yaml.safe_dump({"resource_pools": pools})).notes if "log_group" in note]
+    assert "resource_pools[0].provider.log_group, resource_pools[1].provider.log_group: ignored" in note
+
+
+def test_a_whole_master_configuration_is_a_valid_file() -> None:
+    keys = ["db", "resource_manager", "checkpoint_storage", "notebook_timeout", "launch_error", "saml", "__internal"]
+    found = parse(SEED + "".join(f"{key}: {{}}\n" for key in keys))
+    assert not found.problems
+    assert [note.partition(":")[0] for note in found.notes][: len(keys)] == keys
 
 
 def test_every_problem_of_a_file_is_told_at_once() -> None:
@@ -253,7 +329,6 @@ def test_a_script_is_shown_by_its_size_and_digest_alone() -> None:
     [
         ({"startup_script": "#" * 4097}, "16 KiB of user data"),
         ({"startup_script": "#" * 4000, "container_startup_script": "#" * 97}, "16 KiB of user data"),
-        ({"tag_value": "x"}, "tag_value without tag_key"),
         ({"tag_key": "a", "custom_tags": [{"key": "a", "value": "b"}]}, 'sets the tag "a" twice'),
         ({"instance_name": "x", "custom_tags": [{"key": "Name", "value": "b"}]}, 'sets the tag "Name" twice'),
         ({"custom_tags": [{"key": "lowtide:stack", "value": "b"}]}, 'sets the tag "lowtide:stack"'),

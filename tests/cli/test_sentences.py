@@ -119,12 +119,44 @@ def test_what_keeps_from_asking_aws_is_told_apart_from_an_aws_that_does_not_answ
 
 
 @pytest.mark.parametrize(
-    "words", [["nonsense"], ["pools", "show"], ["pools", "list", "--nonsense"], ["instances", "list", "x"]]
+    ("words", "sentence"),
+    [
+        (["nonsense"], "no such command 'nonsense': see `lowtide --help`"),
+        (["pools", "show"], "missing argument 'NAME': see `lowtide pools show --help`"),
+        (["pools", "list", "--nonsense"], "no such option: --nonsense: see `lowtide pools list --help`"),
+        (["instances", "list", "x"], "see `lowtide instances list --help`"),
+        (["jobs", "list", "--limit", "many"], "invalid value for '--limit'"),
+        (["jobs", "list", "--state", "asleep"], "'asleep' is not one of 'queued', 'running'"),
+    ],
 )
-def test_wrong_use_is_exit_code_2(deployed: Deployed, words: list[str]) -> None:
+def test_wrong_use_is_exit_code_2_and_one_sentence(deployed: Deployed, words: list[str], sentence: str) -> None:
     said = deployed.say(*words)
     assert said.code == 2
-    assert "Traceback" not in said.err
+    assert is_one_sentence(said), said.err
+    assert sentence in said.err
+    assert not said.out
+
+
+@pytest.mark.parametrize("words", [[], ["pools"]])
+def test_no_verb_at_all_prints_the_help(deployed: Deployed, words: list[str]) -> None:
+    said = deployed.say(*words)
+    assert said.code == 2
+    assert "Usage: lowtide" in said.out
+    assert not said.err
+
+
+def test_help_is_exit_code_0(deployed: Deployed) -> None:
+    assert deployed.say("pools", "--help").code == 0
+
+
+def test_what_is_wrong_with_a_file_is_on_stderr(deployed: Deployed, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("resource_pools: [{pool_name: cpu, provider: {type: aws, instance_type: c7i.large, spto: true}}]")
+    for words in (["pools", "validate"], ["pools", "apply"]):
+        said = deployed.say(*words, str(path))
+        assert said.code == 1
+        assert "provider.spto: is not a known key; did you mean spot?" in said.err
+        assert "spto" not in said.out
 
 
 def test_square_brackets_in_a_sentence_are_printed_as_they_are(deployed: Deployed) -> None:

@@ -90,6 +90,13 @@ def test_what_is_missing_is_told_with_its_reason_and_since(deployed: Deployed) -
     assert found["spot_max_price"] == 0.05
 
 
+def test_a_limit_in_percent_is_shown_as_its_owner_wrote_it(deployed: Deployed) -> None:
+    deployed.apply(pool(spot_max_price=None, spot_max_percent=Decimal(60)))
+    (found,) = status(deployed)["pools"]
+    assert found["spot_max_price"] == "60%"
+    assert json.loads(deployed.say("why", "cpu", "--json").out)["spot_max_price"] == "60%"
+
+
 def test_the_market_is_shown_beside_the_limit(deployed: Deployed) -> None:
     short_of_price(deployed)
     (found,) = status(deployed)["pools"]

@@ -1,6 +1,7 @@
 """`lowtide simulate deadlines`: the files it reads and writes, and what it says of wrong ones."""
 
 import json
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,19 @@ def test_several_zones_are_told_by_name_at_the_prices_of_each_tick(place: Path) 
     assert line["cost_usd"] == pytest.approx((0.9 + 3 * 0.6) / 6)
 
 
+def test_one_zone_is_told_as_a_string_although_it_has_a_name(place: Path) -> None:
+    named = {"trace": {"us-west-2a": "t.json"}, "spot_price": {"us-west-2a": [[0, 1.0], [4, 2.0]]}}
+    (line,) = played(place, "greedy", {**LINE, **named})
+    assert line["actions"] == "SSSS--"
+    assert line["cost_usd"] == pytest.approx((1 + 1 + 2 + 2) / 6)
+
+
+@pytest.mark.parametrize("given", [7, "7"])
+def test_an_id_comes_back_as_it_was_given(place: Path, given: int | str) -> None:
+    (line,) = played(place, "on-demand", {**LINE, "id": given})
+    assert line["id"] == given
+
+
 @pytest.mark.parametrize("policy", PLAYABLE)
 def test_every_policy_plays_and_lines_stay_in_order(place: Path, policy: str) -> None:
     lines = played(place, policy, *({**LINE, "id": str(number)} for number in range(20)))
@@ -83,6 +97,17 @@ def test_a_wrong_line_is_told_with_its_number_and_field(place: Path, wrong: dict
 def test_the_past_is_what_history_hours_allow(place: Path) -> None:
     lines = [{**LINE, "history_hours": hours} for hours in (0, 0.17, 72)]
     assert [run.past["S"] for run in runs_of(written(place, *lines))] == ["", "0", "10"]
+
+
+def test_a_process_that_somebody_ended_is_no_fault_of_lowtides(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(*_: object) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr("lowtide.deadlines.bulk.outcomes", ended)
+    command = ["simulate", "deadlines", "--policy", "greedy", "--runs", str(written(place, LINE))]
+    done = CliRunner().invoke(app, [*command, "--out", str(place / "out.jsonl")])
+    assert isinstance(done.exception, Failure)
+    assert "try again" in str(done.exception)
 
 
 def test_an_unknown_policy_is_a_misuse_and_a_missing_file_a_failure(place: Path) -> None:

@@ -208,6 +208,11 @@ def test_every_field_of_the_contract_has_a_bad_value_among_these_tests() -> None
     assert {field for field, _ in BAD} | {"pool"} == set(READERS)
 
 
+def test_a_number_is_told_as_it_was_sent() -> None:
+    assert rejected(slots=1.5).reason.startswith("slots is 1.5: it takes")
+    assert rejected(spot_max_price=0.001).reason.startswith("spot_max_price is 0.001: it takes")
+
+
 def test_the_place_inside_a_field_is_named() -> None:
     inputs = [{"s3": "s3://bucket/k", "path": "x"}, {"s3": "s3://bucket/k", "path": "../x"}]
     assert rejected(inputs=inputs).reason.startswith('inputs[1].path is "../x": it takes a relative path')

@@ -49,6 +49,15 @@ def test_where_no_price_is_known_nothing_is_said_of_it() -> None:
     assert (names.METRIC_PRICE_OF_LIMIT, None) not in told({"desired": 1})
 
 
+def test_every_metric_that_the_contract_names_is_there_although_nothing_happened() -> None:
+    names_told = {name for name, reason in told({"desired": 1}) if reason is None}
+    counted = {"Interruptions", "InstancesLaunched", "InstancesTerminated", "LaunchFailures"}
+    ended = {"JobsSucceeded", "JobsFailed"}
+    gauges = {"DesiredInstances", "RunningInstances", "LaunchingInstances", "UnfulfilledInstances"}
+    jobs = {"QueuedJobs", "RunningJobs", "OldestQueuedJobAge"}
+    assert counted | ended | gauges | jobs | {"HourlyCost", "OnDemandHourlyCost"} <= names_told
+
+
 def test_what_instances_would_cost_on_demand_is_summed() -> None:
     found = told({"on_demand_equivalent_hourly_usd": "0.5"}, {"on_demand_equivalent_hourly_usd": "1"})
     assert found[names.METRIC_EQUIVALENT_HOURLY_COST, None] == 1.5

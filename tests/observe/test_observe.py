@@ -309,7 +309,7 @@ def test_a_kept_warning_is_used_once(world: World) -> None:
     world.told()
     assert world.item(keys.news("i-1"), keys.WARNING) is None
     world.tick()
-    assert (names.METRIC_INTERRUPTIONS,) not in world.told()
+    assert not sum(world.told()[names.METRIC_INTERRUPTIONS,])
 
 
 def test_a_warning_is_forgotten_after_its_memory(world: World) -> None:
@@ -327,7 +327,7 @@ def test_a_spot_instance_that_just_ends_is_counted_as_an_interruption(world: Wor
     world.record("i-1", observed_state="running")
     world.run("i-1", state="terminated")
     world.tick()
-    assert world.told()[names.METRIC_INTERRUPTIONS,] == [1]
+    assert sum(world.told()[names.METRIC_INTERRUPTIONS,]) == 1
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_an_end_that_was_no_surprise_is_not_counted(world: World, known: dict[st
     world.record("i-1", observed_state="running", **details)
     world.run("i-1", state="terminated")
     world.tick()
-    assert (names.METRIC_INTERRUPTIONS,) not in world.told()
+    assert not sum(world.told()[names.METRIC_INTERRUPTIONS,])
 
 
 def test_instances_beyond_one_page_are_all_seen(world: World) -> None:

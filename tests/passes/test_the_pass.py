@@ -129,6 +129,7 @@ def test_the_first_pass_at_rest_sends_a_closing_sample_and_the_next_ones_none() 
     world.run()
     assert world.metrics.of(names.METRIC_LAUNCHING, "cpu") == [1]
     assert world.metrics.of(names.METRIC_LAUNCHED) == [1]
+    assert world.metrics.of(names.METRIC_INTERRUPTIONS, "cpu") == [0]
     world.clear_queue()
     for machine in world.ec2.machines.values():
         machine.ended = True
