@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tarfile
@@ -20,6 +22,15 @@ from worker.leases import Input
 ARCHIVES = (".tar.gz", ".tgz", ".zip")
 TRIES = 6
 """With waits of 1, 2, 4, 8 and 16 s between them: half a minute of S3 failing, then the lease is given back."""
+TRANSIENT = frozenset(
+    {
+        *("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestExpired", "RequestTimeTooSkewed"),
+        *("RequestTimeout", "SlowDown", "OperationAborted", "Throttling", "ThrottlingException"),
+    }
+)
+"""S3's codes that may pass, beside every 5xx and 429. Those of the first line are about credentials or clocks."""
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENAMETOOLONG})
+"""Of the instance's own disk: fetching again does not help."""
 CHUNK_BYTES = 1024 * 1024
 
 
@@ -59,10 +70,14 @@ class Fetcher:
             try:
                 found = self._copy(one, into, stopped)
             except HTTPError as error:
-                if error.code in (400, 403, 404):
-                    raise BadInput(f"s3://{one.bucket}/{one.key}: S3 answers {error.code}") from error
+                code = _code(error)
+                if not (error.code >= 500 or error.code == 429 or code in TRANSIENT):
+                    said = f"{error.code} {code}".strip()
+                    raise BadInput(f"s3://{one.bucket}/{one.key}: S3 answers {said}") from error
                 self._wait_or_give_up(one, attempt, error, stopped)
             except OSError as error:
+                if error.errno in DISK_ERRORS:
+                    raise
                 self._wait_or_give_up(one, attempt, error, stopped)
             else:
                 if one.sha256 and found != one.sha256.lower():
@@ -101,6 +116,15 @@ class Fetcher:
         if expected is not None and into.tell() != int(expected):
             raise OSError(f"the connection ended after {into.tell()} of {expected} bytes")
         return digest.hexdigest()
+
+
+def _code(error: HTTPError) -> str:
+    """S3's own word, `AccessDenied`; empty where its answer has none."""
+    try:
+        found = re.search(rb"<Code>([A-Za-z]+)</Code>", error.read(4096))
+    except (OSError, ValueError):
+        return ""
+    return "" if found is None else found[1].decode()
 
 
 def inside(root: Path, name: str) -> Path:

@@ -3,8 +3,9 @@
 job → pipe → `Spool` (a file) → batches → PutLogEvents, stream `<pool>/<job>/<attempt>`
 
 Nothing is ever thrown away to make room: when the spool or its disk is full the pipe is not read, and the job waits in
-its next write until CloudWatch has taken what is there. Order is the order of writing. A batch whose answer was lost is sent
-again, so a line may appear twice. A line without an end is sent after a few seconds, and in parts when it is very long.
+its next write until CloudWatch has taken what is there. Order is the order of writing. A batch whose answer was lost is
+sent again, so a line may appear twice. A line without an end is sent after a few seconds, and in parts when it is very
+long.
 """
 
 from __future__ import annotations
