@@ -18,7 +18,7 @@ from fractions import Fraction
 from typing import Any, Callable
 
 from worker.api import LeaseLost, Refused, Unanswered
-from worker.imds import Notice
+from worker.imds import Notice, instant
 from worker.job import STOP_GRACE_SECONDS
 from worker.leases import Ended, Key, Lease, NeverStarted, Outcome, Stop, Used, used_by
 from worker.log import Log
@@ -68,12 +68,14 @@ class Agent:
         self._terms = UNGREETED
         self._greeted = False
         self._lock = threading.RLock()
-        """Guards the four below, which `watch` changes or reads as well; never held during a call."""
+        """Guards the five below, which `watch` changes or reads as well; never held during a call."""
         self._attempts: dict[Key, Running] = {}
         self._owed: dict[Key, Outcome] = {}
         """Outcomes that no answer has acknowledged yet."""
         self._notice: Notice | None = None
         self._unsent: Notice | None = None
+        self._hearsay = False
+        """The notice is the control plane's word; the metadata's own, which is exact, is still looked for."""
         self._draining = False
         self._ending: str | None = None
         """Why the instance is to be powered off; None while it is not."""
@@ -219,6 +221,7 @@ class Agent:
             self._draining = bool(answer["drain"])
             for lost in answer["stop"]:
                 self._obey(_key(lost), Stop(lost["reason"]))
+        self._hear(answer.get("notice"))
         self._beat_due.after(self._clock.monotonic(), min(self._terms.heartbeat, answer["next_call_seconds"]))
 
     def _confirm(self, named: list[Key], lost: set[Key], began_at: float) -> None:
@@ -318,7 +321,7 @@ class Agent:
         return self._notice is not None and self._notice.kind == "interruption"
 
     def _new_notice(self) -> Notice | None:
-        if self._interrupted():
+        if self._interrupted() and not self._hearsay:
             return None
         return self._notices.interruption() or (self._notices.rebalance() if self._notice is None else None)
 
@@ -326,13 +329,29 @@ class Agent:
         """SIGTERM first, then the heartbeat that tells of it, then whatever `turn` finds to do."""
         with self._lock:
             self._notice = self._unsent = notice
-            for attempt in self._attempts.values():
-                attempt.warn(notice, self._seconds_left(notice))
+            self._hearsay = False
+            self._warn(notice)
             self._beat_due.now()
         self._log("notice", kind=notice.kind, ends_at=_text(notice.at))
         if self._greeted:
             self._beat()
         self._wake()
+
+    def _hear(self, told: dict[str, Any] | None) -> None:
+        """EventBridge was quicker than this instance's metadata, which may not answer at all: its word is heeded."""
+        if told is None:
+            return
+        notice = Notice(told["kind"], instant(told["at"]))
+        with self._lock:
+            if self._interrupted():
+                return
+            self._notice, self._hearsay = notice, True
+            self._warn(notice)
+        self._log("notice-heard", kind=notice.kind, ends_at=_text(notice.at))
+
+    def _warn(self, notice: Notice) -> None:
+        for attempt in self._attempts.values():
+            attempt.warn(notice, self._seconds_left(notice))
 
     def _seconds_left(self, notice: Notice) -> float:
         return max(0.0, (notice.at - self._clock.now()).total_seconds())
