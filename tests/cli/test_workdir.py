@@ -3,6 +3,7 @@
 import io
 import os
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -52,5 +53,21 @@ def test_a_directory_above_the_limit_is_refused_with_what_to_do(tmp_path: Path) 
     directory = tmp_path / "a"
     directory.mkdir()
     (directory / "noise").write_bytes(os.urandom(2**20 + 4096))
-    with pytest.raises(TooLarge, match=r"\.lowtideignore"):
+    with pytest.raises(TooLarge, match=r"more than 1 MiB.*\.lowtideignore"):
         pack(directory, largest_mib=1)
+
+
+def test_a_directory_far_above_the_limit_is_never_held_in_memory(tmp_path: Path) -> None:
+    """`--workdir .` in the wrong place must not take the machine's memory before it says so."""
+    directory = tmp_path / "a"
+    directory.mkdir()
+    for n in range(24):
+        (directory / f"noise-{n}").write_bytes(os.urandom(2**20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge):
+            pack(directory, largest_mib=1)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 8 * 2**20
