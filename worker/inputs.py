@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
+import lzma
 import os
 import re
 import shutil
@@ -12,6 +14,7 @@ import tarfile
 import tempfile
 import time
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO, Callable
 from urllib.error import HTTPError
@@ -29,8 +32,18 @@ TRANSIENT = frozenset(
     }
 )
 """S3's codes that may pass, beside every 5xx and 429. Those of the first line are about credentials or clocks."""
-DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENAMETOOLONG})
-"""Of the instance's own disk: fetching again does not help."""
+DISK_ERRORS = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
+        *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR),
+    }
+)
+"""Of the instance's own disk, and of what it is asked to hold: fetching again does not help."""
+UNREADABLE = (
+    *(tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError),
+    *(NotImplementedError, RuntimeError, ValueError),
+)
+"""What the library raises of an archive that is cut off, damaged, encrypted or of a kind that it does not know."""
 CHUNK_BYTES = 1024 * 1024
 
 
@@ -149,14 +162,15 @@ def _place(one: Input, held: IO[bytes], target: Path, workdir: Path, *, names_di
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("wb") as written:
             shutil.copyfileobj(held, written)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+    except UNREADABLE as error:
         raise BadInput(f"{name} cannot be unpacked: {error}") from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise BadInput(f"{name} cannot be put at {one.path!r}: {error.strerror}") from error
 
 
 def _untar(held: IO[bytes], target: Path) -> None:
-    with tarfile.open(fileobj=held, mode="r:gz") as archive:
+    """Read to the end of the stream, where its checksum is: the tar in it ends before that."""
+    with gzip.GzipFile(fileobj=held, mode="rb") as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
         for member in archive:
             place = _member_place(target, member.name)
             if member.isdir():
@@ -170,6 +184,8 @@ def _untar(held: IO[bytes], target: Path) -> None:
                 place.symlink_to(member.linkname)
             else:
                 raise BadInput(f"{member.name!r} is neither a file, a directory nor a symbolic link")
+        while stream.read(CHUNK_BYTES):
+            pass
 
 
 def _unzip(held: IO[bytes], target: Path) -> None:

@@ -4,12 +4,15 @@ import errno
 import http.client
 import io
 import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -209,6 +212,52 @@ def test_a_refusal_of_s3_that_stays_fails_the_attempt_in_s3s_own_word(
     fetcher = Fetcher("us-east-1", lambda _bucket: KEYS, lambda _seconds: pytest.fail("it was asked again"))
     with pytest.raises(BadInput, match=f"S3 answers {status} {code}"):
         fetcher.fetch((Input("b", "k", "k", None),), tmp_path, lambda: False)
+
+
+NOISE = random.Random(7).randbytes(100_000)
+
+
+def damaged(archive: bytes) -> bytes:
+    """One bit of its content, which is stored as it is, is another: only the checksum tells."""
+    place = archive.index(NOISE[5000:5020])
+    return archive[:place] + bytes([archive[place] ^ 1]) + archive[place + 1 :]
+
+
+def packed(content: bytes, level: int = 9) -> bytes:
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w:gz", compresslevel=level) as archive:
+        info = tarfile.TarInfo("noise")
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+    return held.getvalue()
+
+
+def encrypted() -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        archive.writestr("x", b"x")
+    found = bytearray(held.getvalue())
+    found[6] |= 1  # of the file's header
+    found[found.index(b"PK\x01\x02") + 8] |= 1  # of the directory's entry
+    return bytes(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("cut.tar.gz", packed(NOISE)[:50_000]),
+        ("another-byte.tar.gz", damaged(packed(NOISE, level=0))),
+        ("no-deflate.tar.gz", packed(bytes(10**6))[:600] + b"\xff" * 400),
+        ("encrypted.zip", encrypted()),
+    ],
+    ids=lambda given: given if isinstance(given, str) else "",
+)
+def test_a_damaged_archive_is_the_jobs_failure_and_not_fetched_for_ever(
+    control: Control, tmp_path: Path, name: str, content: bytes
+) -> None:
+    control.objects[f"/b/{name}"] = content
+    with pytest.raises(BadInput, match="cannot be unpacked"):
+        Fetcher("us-east-1", lambda _bucket: KEYS).fetch((Input("b", name, ".", None),), tmp_path, lambda: False)
 
 
 def test_an_ended_attempts_files_are_removed_while_the_worker_goes_on(
