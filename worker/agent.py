@@ -28,6 +28,9 @@ from worker.power import Silence
 
 CLAIM_AT_MOST = 10
 """Leases in one answer: a large instance fills up in a few calls instead of one very large transaction."""
+LEASES_MOST = 1000
+"""On one instance: what one heartbeat may name (docs/worker-api.md). Beyond that every heartbeat would be refused, and
+every lease lost."""
 GIVEN_BACK_SECONDS = 10.0
 """From a lease that never started here to the next claim: whatever kept it from starting may pass, and it may well be
 the same job that is given again."""
@@ -244,7 +247,8 @@ class Agent:
         if not self._may_claim() or self._clock.monotonic() < self._claim_due.at:
             return
         self._request_id = self._request_id or str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
-        body = {"request_id": self._request_id, "most": CLAIM_AT_MOST, **self._room()}
+        most = min(CLAIM_AT_MOST, self._nameable())
+        body = {"request_id": self._request_id, "most": most, **self._room()}
         answer = self._call("/v1/claim", body, self._claim_due)
         if answer is None:
             return
@@ -265,9 +269,16 @@ class Agent:
             return False
         if self._draining:
             return self.idle
+        if self._nameable() <= 0:
+            return False
         used = self._used()
         vcpus = Fraction(used.slots, max(1, self._terms.slots)) + Fraction(used.vcpus) / max(1, self._machine.vcpus)
         return used.aux < self._terms.aux_slots or (self._terms.slots > 0 and vcpus < 1)
+
+    def _nameable(self) -> int:
+        """Leases that a heartbeat has room for beside those that it names already."""
+        with self._lock:
+            return LEASES_MOST - len(self._attempts) - len(self._owed)
 
     def _room(self) -> dict[str, Any]:
         """What it runs, also under leases that are over and that it stops: the control plane sees to it that nothing is
