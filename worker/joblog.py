@@ -31,8 +31,8 @@ SEND_EVERY_SECONDS = 1.0
 UNENDED_LINE_SECONDS = 5.0
 """How long the beginning of a line waits for its end."""
 READ_BYTES = 64 * 1024
-TAIL_BYTES = 2000
-"""How much of its output a failed attempt reports."""
+TAIL_BYTES = 1000
+"""How much of its output a failed attempt reports: what the worker API keeps of a text (docs/worker-api.md)."""
 QUIET_SECONDS = 3.0
 """A pipe that is still open after the job's end, and silent for so long, has nothing to say any more."""
 LONGEST_WAIT_SECONDS = 30.0

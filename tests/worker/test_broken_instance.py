@@ -365,3 +365,9 @@ def test_a_process_without_an_environment_is_found_by_its_group(tmp_path: Path, 
 
 def test_a_group_that_is_gone_has_nothing_to_end(tmp_path: Path) -> None:
     Group(tmp_path / "gone").end()
+
+
+def test_a_failed_attempt_tells_no_more_of_its_output_than_the_worker_api_keeps(bench: Bench) -> None:
+    found = bench.run("yes step 1 | head -n 1000; echo ValueError: no such column; exit 1")
+    assert found.error.endswith("ValueError: no such column")
+    assert len(found.error) <= 1000
