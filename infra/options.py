@@ -8,6 +8,7 @@
 | `zones` | zones of the stack's own VPC | every zone of the Region |
 | `worker_roles` | roles of the owner's that instances may have, by name (`path/name` for a role with a path) | none |
 | `job_roles` | roles of the owner's that jobs may have, by ARN: what a pool's `job_role_arn` may name | none |
+| `ec2_request_share` | the part of the account's EC2 request rate that this stack may use, above 0 to 1 | 1 |
 | `settings` | JSON object of periods and rates, see lambdas/domain/settings.py | `{}` |
 | `retention` | `keep`: table and bucket outlive the stack; `delete`: they go too, with everything in them | keep |
 | `log_days` | how long log lines are kept: 1, 7, 30, 90, 365 | 30 |
@@ -43,7 +44,7 @@ class Options:
     worker_roles: tuple[str, ...] = ()
     job_roles: tuple[str, ...] = ()
     settings: str = "{}"
-    """JSON object, as given."""
+    """JSON object: as given, with `ec2_request_share`."""
     keep_data: bool = True
     log_days: int = 30
 
@@ -68,7 +69,7 @@ class Options:
             zones=_names(context("zones")),
             worker_roles=tuple(_matching("worker_roles", r, _ROLE) for r in _names(context("worker_roles"))),
             job_roles=tuple(_matching("job_roles", r, _ROLE_ARN) for r in _names(context("job_roles"))),
-            settings=_json_object(context("settings") or "{}"),
+            settings=_settings(context("settings"), context("ec2_request_share")),
             keep_data=_one_of("retention", context("retention") or "keep", ("keep", "delete")) == "keep",
             log_days=int(_one_of("log_days", str(context("log_days") or 30), tuple(map(str, LOG_DAYS)))),
         )
@@ -92,8 +93,21 @@ def _matching(option: str, value: str, pattern: re.Pattern[str]) -> str:
     return value
 
 
-def _json_object(value: Any) -> str:
-    """The text as given, or the JSON text of an object from cdk.json; checked to be an object."""
+def _settings(given: Any, share: Any) -> str:
+    settings = _json_object(given or "{}")
+    if share is None:
+        return json.dumps(settings, sort_keys=True)
+    try:
+        part = float(share)
+    except ValueError:
+        part = 0.0
+    if not 0 < part <= 1:
+        raise ValueError(f"-c ec2_request_share={share} is no part of a rate; it takes a number above 0, at most 1.")
+    return json.dumps({**settings, "ec2_request_share": part}, sort_keys=True)
+
+
+def _json_object(value: Any) -> dict[str, Any]:
+    """What the text says, or an object from cdk.json as it is."""
     try:
         parsed = json.loads(value) if isinstance(value, str) else value
     except json.JSONDecodeError as error:
@@ -102,4 +116,4 @@ def _json_object(value: Any) -> str:
         ) from error
     if not isinstance(parsed, dict):
         raise ValueError("-c settings is JSON but not an object; it takes one, as in '{\"lease\": 300}'.")
-    return json.dumps(parsed, sort_keys=True)
+    return parsed

@@ -1,6 +1,6 @@
 """The job ledger: jobs in, lists out. What changes under a lease is in leases.py, what is no job in parked.py."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,7 +14,7 @@ from lambdas.adapters.job_queue import ranked_entries
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.parked import Parked, ParkedMessage
 from lambdas.adapters.pool_config import look_anew_op
-from lambdas.adapters.table import Conflict, Table
+from lambdas.adapters.table import TRANSACTION_LIMIT, Conflict, Table
 from lambdas.domain.instants import to_text
 from lambdas.domain.job_body import message_body
 from lambdas.domain.job_record import CANCELLED, Attempt, JobRecord, tried_again
@@ -29,6 +29,10 @@ _PAGE = 50
 """Queue entries or listed jobs a call."""
 _KEYS_A_CALL = 100
 """Keys a BatchGetItem (DynamoDB's limit)."""
+TOGETHER_MOST = TRANSACTION_LIMIT // 3
+"""Jobs that one transaction takes: each is three items."""
+_UNKNOWN = "attribute_not_exists(pk) OR expires_at < :now"
+"""There is no job of the id, or it is past its keeping."""
 
 
 class Accepted(Enum):
@@ -59,10 +63,19 @@ class Ledger:
         one of the same content, which waits again."""
         job = self._with_estimate(_new_record(spec, submitted_at))
         try:
-            self._put(job, spec, now, "attribute_not_exists(pk) OR expires_at < :now", {":now": int(now.timestamp())})
+            self._put(job, spec, now, _UNKNOWN, _unknown_values(now))
         except Conflict as conflict:
             return self._compared(conflict, job, spec, now)
         return Accepted.NEW
+
+    def accept_new(self, jobs: Sequence[tuple[JobSpec, datetime]], now: datetime) -> None:
+        """Puts 1 to TOGETHER_MOST jobs of different ids and their queue entries in one transaction; beside each, when
+        it was submitted. Raises Conflict, and has put none, where any of the ids is there already."""
+        operations: list[Item] = []
+        for spec, submitted_at in jobs:
+            job = self._with_estimate(_new_record(spec, submitted_at))
+            operations += self._puts(job, spec, now, _UNKNOWN, _unknown_values(now))
+        self._table.transact(operations)
 
     def _with_estimate(self, job: JobRecord) -> JobRecord:
         """A job with a deadline and no estimate has that of its kind's past, as far as the pool has one."""
@@ -77,17 +90,17 @@ class Ledger:
         return learned([Decimal(run["seconds"]) for run in runs])
 
     def _put(self, job: JobRecord, spec: JobSpec, now: datetime, condition: str, values: Item) -> None:
+        operations = self._puts(job, spec, now, condition, values)
+        self._table.insist(lambda: self._table.transact(operations))
+
+    def _puts(self, job: JobRecord, spec: JobSpec, now: datetime, condition: str, values: Item) -> list[Item]:
         named = {"#state": "state"} if "#state" in condition else None
         job_item = job_items.job_item(job, now)
-        self._table.insist(
-            lambda: self._table.transact(
-                [
-                    self._table.put_op(job_item, condition=condition, names=named, values=values, returning=True),
-                    self._table.put_op(job_items.spec_item(spec)),
-                    self._table.put_op(job_items.entry_item(job)),
-                ]
-            )
-        )
+        return [
+            self._table.put_op(job_item, condition=condition, names=named, values=values, returning=True),
+            self._table.put_op(job_items.spec_item(spec)),
+            self._table.put_op(job_items.entry_item(job)),
+        ]
 
     def _compared(self, conflict: Conflict, job: JobRecord, spec: JobSpec, now: datetime) -> Accepted:
         if not conflict.items or conflict.items[0] is None:
@@ -270,6 +283,10 @@ class Ledger:
 
     def _ranked(self, pool: str) -> Iterator[QueuedJob]:
         return map(queued_from, ranked_entries(self._table, pool))
+
+
+def _unknown_values(now: datetime) -> Item:
+    return {":now": int(now.timestamp())}
 
 
 def _new_record(spec: JobSpec, submitted_at: datetime) -> JobRecord:

@@ -5,7 +5,7 @@ A CONFIG item holds the pool as a map (`document`) and, beside it, what other tr
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -142,6 +142,31 @@ class PoolConfig:
             self._transact([self._table.delete_op(keys.pool(name), keys.STATE, **_begun(epoch))])
         except Conflict:
             return  # a later pass has begun: it will see whether the pool exists now
+
+
+class PoolsByName(Mapping[str, Pool]):
+    """The stack's pools, each read once and when it is asked for; all of them where somebody goes through them.
+
+    Asking for one whose record cannot be read raises Unreadable; going through all leaves it out."""
+
+    def __init__(self, config: PoolConfig) -> None:
+        self._config = config
+        self._found: dict[str, Pool | None] = {}
+
+    def __getitem__(self, name: str) -> Pool:
+        if name not in self._found:
+            self._found[name] = self._config.pool(name)
+        if (pool := self._found[name]) is None:
+            raise KeyError(name)
+        return pool
+
+    def __iter__(self) -> Iterator[str]:
+        readable, _ = self._config.readable()
+        self._found.update({pool.name: pool for pool in readable})
+        return iter([pool.name for pool in readable])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _begun(epoch: int) -> Item:

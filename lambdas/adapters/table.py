@@ -122,16 +122,18 @@ class Table:
         upto: str | None = None,
         since: str | None = None,
         newest_first: bool = False,
+        first: int | None = None,
         page: int | None = None,
     ) -> Iterator[Item]:
         """Items of one key in order of their sort key, page by page; strongly read except from the index.
 
         `prefix`: sort keys that begin so; `upto`, `since`: sort keys up to or from this one, itself included (one of
-        these three at most); `limit`: stop after so many; `page`: at most so many items a call."""
+        these three at most); `limit`: stop after so many; `page`: at most so many items a call, `first`: in the first
+        one, where that is another number."""
         request = _query(pk, prefix=prefix, index=index, upto=upto, since=since, newest_first=newest_first)
-        left = limit
+        left, most = limit, first or page
         while True:
-            size = min((n for n in (left, page) if n is not None), default=None)
+            size = min((n for n in (left, most) if n is not None), default=None)
             answer = self._call("query", **request, **({} if size is None else {"Limit": size}))
             for item in answer.get("Items", []):
                 yield decode(item)
@@ -140,7 +142,7 @@ class Table:
             start = answer.get("LastEvaluatedKey")
             if not start or left == 0:
                 return
-            request["ExclusiveStartKey"] = start
+            request["ExclusiveStartKey"], most = start, page
 
     def count(self, pk: str, *, most: int, upto: str | None = None) -> int:
         """How many items a key has (with sort keys up to and including `upto`), counted up to `most`."""

@@ -2,10 +2,11 @@
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from random import Random
+from typing import Any
 
 from lambdas.adapters.items import queued_from
 from lambdas.adapters.job_items import queued
@@ -16,7 +17,7 @@ from lambdas.adapters.workers import Seat
 from lambdas.control.worker_calls import Claim
 from lambdas.domain.fit import Part, Used, free_beside, part_of, whole
 from lambdas.domain.fleet import InstanceState, Lease, facts_of
-from lambdas.domain.jobs import QueuedJob
+from lambdas.domain.jobs import QueuedJob, Resources
 from lambdas.domain.pools import TypeFacts
 from lambdas.domain.terms import market_of
 
@@ -25,7 +26,10 @@ LOOK = 400
 RACES_MOST = 8
 """Jobs one claim may lose to others before it gives up; the worker asks again at once."""
 LEAP = 16
-"""After a lost race the next try is up to so many jobs further down: workers that came together part ways."""
+"""After a lost race the next try is up to so many jobs further down, then up to twice as many, and so on: workers that
+came together part ways, however many they are."""
+LEAP_MOST = 128
+"""Where doubling ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +53,16 @@ class _Room:
     free_slots: int | None
     """For a worker that counts slots alone; None: any other."""
     free_aux: int
+    _judged: dict[tuple[int, Resources | None], Part | None] = field(default_factory=dict[Any, Part | None])
+    """What is known of jobs of one size as things stand: most of a queue's jobs are of few."""
 
     def part(self, job: QueuedJob) -> Part | None:
-        """What the job would take; None: it never fits here."""
-        return part_of(job.slots, job.resources, self.facts, in_slots=self.free_slots is not None)
+        """What the job would take; None: there is no room for it."""
+        size = job.slots, job.resources
+        if size not in self._judged:
+            part = part_of(*size, self.facts, in_slots=self.free_slots is not None)
+            self._judged[size] = part if part and self.takes(part) else None
+        return self._judged[size]
 
     def takes(self, part: Part) -> bool:
         if part.auxiliary:
@@ -72,10 +82,31 @@ class _Room:
         return self.spent and self.free_aux <= 0
 
     def take(self, part: Part) -> None:
+        self._judged.clear()
         self.used, self.running = self.used.with_(part), self.running.with_(part)
         self.free_aux -= part.auxiliary
         if self.free_slots is not None:
             self.free_slots -= part.slots
+
+
+class _Walk:
+    """The way of one claim down the queue. No further is read than it has come."""
+
+    def __init__(self, fitting: Iterator[tuple[QueuedJob, Part]], random: Random) -> None:
+        self._ahead = fitting
+        self._random = random
+        self._near: deque[tuple[QueuedJob, Part]] = deque()
+        self._leap = LEAP
+
+    def step(self) -> tuple[QueuedJob, Part] | None:
+        """The next job; None: there is none left that fits."""
+        return self._near.popleft() if self._near else next(self._ahead, None)
+
+    def leap(self) -> None:
+        """Goes on further down by chance. What is leapt over comes behind what lies as near."""
+        self._near.extend(islice(self._ahead, self._leap - len(self._near)))
+        self._near.rotate(-self._random.randrange(self._leap))
+        self._leap = min(2 * self._leap, LEAP_MOST)
 
 
 class Claims:
@@ -100,13 +131,11 @@ class Claims:
         return [lease for lease in held if lease.request_id == request_id]
 
     def _new(self, seat: Seat, room: _Room, asked: Claim, now: datetime) -> Claimed:
-        waiting = self._fitting(seat, room)
-        near = deque(islice(waiting, LEAP))
+        walk = _Walk(self._fitting(seat, room), self._random)
         granted: list[Granted] = []
         races = 0
-        while near and len(granted) < asked.most and races < RACES_MOST:
-            job, part = near.popleft()
-            near.extend(islice(waiting, 1))
+        while len(granted) < asked.most and races < RACES_MOST and (step := walk.step()) is not None:
+            job, part = step
             if not room.takes(part):
                 continue
             try:
@@ -115,7 +144,7 @@ class Claims:
                 break
             if won is None:
                 races += 1
-                near.rotate(-self._random.randrange(LEAP))
+                walk.leap()
                 continue
             room.take(part)
             granted.append(won)
@@ -130,15 +159,15 @@ class Claims:
         market = market_of(seat.instance.capacity_type, seat.instance.price_limit, room.facts)
         first = self._kept_in_time(seat)
         part = room.part(first) if first else None
-        fits = bool(first and part and room.takes(part) and first.terms.accept(market))
+        fits = bool(first and part and first.terms.accept(market))
         if first and part and fits:
             yield first, part
         behind = first is not None and not fits
-        for job in map(queued_from, islice(ranked_entries(self._table, seat.pool.name), LOOK)):
+        for job in map(queued_from, islice(ranked_entries(self._table, seat.pool.name, first=LEAP), LOOK)):
             if first is not None and job.job_id == first.job_id:
                 continue
             part = room.part(job)
-            if part and room.takes(part) and job.terms.accept(market) and not (behind and not part.auxiliary):
+            if part and job.terms.accept(market) and not (behind and not part.auxiliary):
                 yield job, part
             behind = behind or job.job_id == seat.instance.kept_for
 

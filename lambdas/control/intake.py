@@ -4,15 +4,16 @@ A record of the batch: `{"messageId": "…", "body": "{…}", "attributes": {"Se
 What fails is left to SQS, which delivers it again; everything here may be repeated.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from lambdas.adapters.faults import Fault
-from lambdas.adapters.ledger import Accepted, Ledger
+from lambdas.adapters.ledger import TOGETHER_MOST, Accepted, Ledger
 from lambdas.adapters.parked import Parked, ParkedMessage
-from lambdas.adapters.pool_config import PoolConfig, Unreadable
+from lambdas.adapters.pool_config import PoolConfig, PoolsByName
 from lambdas.adapters.queues import LARGEST_MESSAGE, Queue
 from lambdas.domain.instants import to_text
 from lambdas.domain.job_message import parse_message
@@ -21,6 +22,8 @@ from lambdas.domain.pools import Pool
 
 _ATTRIBUTES_MOST = 1_024
 """Bytes kept for the attributes of a parked message's copy; a body that leaves less room is copied without."""
+_TOGETHER_BYTES = 1_048_576
+"""Of bodies whose jobs one transaction takes, which carries 4 MB at most."""
 
 
 class Bell(Protocol):
@@ -68,44 +71,55 @@ class Intake:
     def take(self, messages: Sequence[Message]) -> Taken:
         """Every message accepted, parked or failed; then each pool that got a job is rung for, once."""
         taken = Taken()
-        try:
-            readable, unreadable = self.config.readable()
-        except Fault as fault:
-            taken.failed = {message.message_id: str(fault) for message in messages}
-            return taken
-        pools = {pool.name: pool for pool in readable}
-        waiting: dict[str, list[str]] = {}
+        pools = PoolsByName(self.config)
+        jobs: list[tuple[Message, JobSpec]] = []
         for message in messages:
-            try:
-                pool = self._take_one(message, pools, unreadable, taken)
-            except Exception as failure:
-                # A fault, or a bug that this message alone meets: its neighbours go on, and SQS delivers it again.
-                taken.failed[message.message_id] = f"{type(failure).__name__}: {failure}"
-            else:
-                if pool is not None:
-                    waiting.setdefault(pool, []).append(message.message_id)
-        self._ring(waiting, taken)
+            with _alone(message, taken):
+                if (job := self._read(message, pools, taken)) is not None:
+                    jobs.append((message, job))
+        self._ring(self._accept(jobs, taken), taken)
         return taken
 
-    def _take_one(
-        self, message: Message, pools: Mapping[str, Pool], unreadable: frozenset[str], taken: Taken
-    ) -> str | None:
-        """The pool that has to be looked at; None: nothing new waits anywhere.
+    def _read(self, message: Message, pools: Mapping[str, Pool], taken: Taken) -> JobSpec | None:
+        """The message's job; None: it is none, and parked.
 
         Raises Unreadable for a message to a pool whose record nobody can read: that is no fault of the sender's."""
         read = parse_message(message.body, message_id=message.message_id, pools=pools)
-        if isinstance(read, Rejection):
-            if read.field == "pool" and read.pool in unreadable:
-                raise Unreadable(f"the record of pool {read.pool} cannot be read")
-            return self._park(message, read, taken)
-        accepted = self.ledger.accept(read, message.sent_at, self.now())
-        if accepted is Accepted.OTHER:
-            return self._park(message, _other_content(read), taken)
-        if accepted is Accepted.NEW:
-            taken.new += 1
-        else:
-            taken.repeated += 1
-        return None if accepted is Accepted.KNOWN else read.pool
+        if not isinstance(read, Rejection):
+            return read
+        self._park(message, read, taken)
+        return None
+
+    def _accept(self, jobs: Sequence[tuple[Message, JobSpec]], taken: Taken) -> Mapping[str, Sequence[str]]:
+        """The messages whose jobs wait now, by pool: those have to be looked at."""
+        waiting: dict[str, list[str]] = {}
+        together = self._together(jobs)
+        for message, job in jobs:
+            with _alone(message, taken):
+                accepted = Accepted.NEW if together else self.ledger.accept(job, message.sent_at, self.now())
+                if accepted is Accepted.OTHER:
+                    self._park(message, _other_content(job), taken)
+                    continue
+                if accepted is Accepted.NEW:
+                    taken.new += 1
+                else:
+                    taken.repeated += 1
+                if accepted is not Accepted.KNOWN:
+                    waiting.setdefault(job.pool, []).append(message.message_id)
+        return waiting
+
+    def _together(self, jobs: Sequence[tuple[Message, JobSpec]]) -> bool:
+        """Whether one transaction has taken them all, as it does when all are new. If anything stands against it, each
+        is taken by itself: what one message meets is nothing to the others."""
+        ids = {job.job_id for _, job in jobs}
+        size = sum(len(message.body.encode(errors="surrogatepass")) for message, _ in jobs)
+        if not 1 < len(ids) == len(jobs) <= TOGETHER_MOST or size > _TOGETHER_BYTES:
+            return False
+        try:
+            self.ledger.accept_new([(job, message.sent_at) for message, job in jobs], self.now())
+        except Exception:  # whatever it was, the message that has it meets it again
+            return False
+        return True
 
     def _park(self, message: Message, why: Rejection, taken: Taken) -> None:
         """The record first, then the copy, then the note of the copy: whichever is missing is made up at the next
@@ -122,6 +136,15 @@ class Intake:
                 self.doorbell.ring(pool, f"message:{message_ids[0]}")
             except Fault as fault:
                 taken.failed.update(dict.fromkeys(message_ids, str(fault)))
+
+
+@contextmanager
+def _alone(message: Message, taken: Taken) -> Generator[None, None, None]:
+    """A fault, or a bug that this message alone meets, is its own: its neighbours go on, and SQS delivers it again."""
+    try:
+        yield
+    except Exception as failure:
+        taken.failed[message.message_id] = f"{type(failure).__name__}: {failure}"
 
 
 def _other_content(job: JobSpec) -> Rejection:

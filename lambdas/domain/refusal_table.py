@@ -32,9 +32,9 @@ class Rule:
     reason_class: ReasonClass
     scope: Scope
     cooldown: timedelta | None
-    """After the first refusal; doubles with each in a row. None: the settings' `capacity_cooldown`."""
+    """After the first refusal; doubles with each in a row. None: always the settings' `capacity_cooldown`."""
     most: timedelta | None
-    """Where doubling ends. None: five times the settings' `capacity_cooldown`."""
+    """Where doubling ends. None beside such a cool-down."""
     remedy: str
     contains: str = ""
     """The rule holds only where EC2's message contains this (any case)."""

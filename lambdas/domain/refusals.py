@@ -95,11 +95,10 @@ def _graver(one: OfferingMark, other: OfferingMark) -> OfferingMark:
 
 
 def cooldown(rule: Rule, strikes: int, settings: Settings) -> timedelta:
-    """first x 2^(strikes - 1), at most the rule's most. Without capacity: 3, 6, 12, 15, 15 … minutes by default."""
+    """first x 2^(strikes - 1), at most the rule's most. Without capacity it does not grow."""
     if rule.cooldown is None or rule.most is None:
-        first, most = settings.capacity_cooldown, settings.capacity_cooldown * 5
-    else:
-        first, most = rule.cooldown * settings.cooldown_scale, rule.most * settings.cooldown_scale
+        return settings.capacity_cooldown
+    first, most = rule.cooldown * settings.cooldown_scale, rule.most * settings.cooldown_scale
     return min(first * 2 ** min(strikes - 1, _MOST_DOUBLINGS), most)
 
 
@@ -115,7 +114,7 @@ def _marks_of(
     marks: list[OfferingMark] = []
     for instance_type, zone in _places(refusal, rule.scope, request):
         known = before.get((refusal.capacity_type, instance_type, zone))
-        strikes = known.strikes + 1 if known and known.code == refusal.code and _in_a_row(known, now) else 1
+        strikes = known.strikes + 1 if known and known.code == refusal.code and _in_a_row(known, now, settings) else 1
         marks.append(
             OfferingMark(
                 capacity_type=refusal.capacity_type,
@@ -132,10 +131,12 @@ def _marks_of(
     return marks
 
 
-def _in_a_row(known: OfferingMark, now: datetime) -> bool:
-    """An offering asked for again right after its rest continues its strikes; one left alone for as long again as that
-    rest begins anew. A second refusal at the same instant is the same answer read twice, not another strike."""
-    return known.marked_at < now <= known.until + (known.until - known.marked_at)
+def _in_a_row(known: OfferingMark, now: datetime, settings: Settings) -> bool:
+    """An offering asked for again after its rest continues its strikes; one left alone for as long again as that rest,
+    and for three looks at least, begins anew. A second refusal at the same instant is the same answer read twice, not
+    another strike."""
+    rest = known.until - known.marked_at
+    return known.marked_at < now <= known.until + max(rest, 3 * settings.look_again)
 
 
 def _places(refusal: Refusal, scope: Scope, request: LaunchRequest) -> set[tuple[str, str]]:

@@ -54,8 +54,10 @@ class Settings:
     """A pool that is not at rest is looked at again at least this often."""
     probe: timedelta = timedelta(seconds=15 * 60)
     """One real call per pool and capacity type is made this often even when prices say that it is hopeless."""
-    capacity_cooldown: timedelta = timedelta(seconds=180)
-    """First cool-down of an offering without capacity (Karpenter: 3 min); doubles to five times this."""
+    capacity_cooldown: timedelta = timedelta(seconds=45)
+    """An offering without capacity is left alone for so long: each tick asks again. On recorded days a longer rest
+    saved nothing and made jobs wait (docs/performance.md). However many pools ask, the bucket below shares out what
+    EC2 takes of their calls."""
     cooldown_scale: float = 1.0
     """Multiplies every other cool-down of the table of refusals."""
     interrupted_cooldown: timedelta = timedelta(seconds=180)

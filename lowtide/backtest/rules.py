@@ -167,7 +167,7 @@ class _Alarms:
 def target_tracking(view: View) -> Wish:
     """An Auto Scaling group that tracks the backlog of a queue per instance.
 
-    Source: Amazon EC2 Auto Scaling user guide, "Scaling based on Amazon SQS" (as2-using-sqs-queue: backlog per instance
+    Source: Amazon EC2 Auto Scaling user guide, "Scaling based on Amazon SQS" (as-using-sqs-queue: backlog per instance
     = messages to be taken / instances in service; the target = the acceptable wait / a job's mean time) and "Target
     tracking scaling policies" (alarms of 3 and of 15 periods of a minute; capacity in proportion to the metric, in
     service alone; scale-in held back). The target is never below one message, else one long job would launch many

@@ -6,6 +6,7 @@ of its answer, half of that where it need not be consistent.
 """
 
 import json
+import time
 from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -40,12 +41,23 @@ class Counted:
     partition_writes: Counter[str] = field(default_factory=Counter[str])
     """Partition key -> write units; the index's partitions begin with `index `."""
     partition_reads: Counter[str] = field(default_factory=Counter[str])
+    cpu_seconds: float = 0
+    """Of the functions, with the fakes that answer them; not of the world around."""
 
     def of(self, operation: str) -> int:
         return sum(count for (_, each), count in self.calls.items() if each == operation)
 
     def total(self) -> int:
         return self.calls.total()
+
+    def add(self, other: "Counted") -> None:
+        self.calls += other.calls
+        self.invocations += other.invocations
+        self.write_units += other.write_units
+        self.read_units += other.read_units
+        self.partition_writes += other.partition_writes
+        self.partition_reads += other.partition_reads
+        self.cpu_seconds += other.cpu_seconds
 
 
 class Count:
@@ -54,6 +66,14 @@ class Count:
     def __init__(self, world: World) -> None:
         self._world = world
         self.now = Counted()
+        self._invoke, world.functions.invoke = world.functions.invoke, self._timed
+
+    def _timed(self, function: Function, event: Any) -> Any:
+        began = time.process_time()
+        try:
+            return self._invoke(function, event)
+        finally:
+            self.now.cpu_seconds += time.process_time() - began
 
     def called(self, function: Function, operation: str, request: Request) -> None:
         self.now.calls[function, operation] += 1

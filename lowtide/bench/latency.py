@@ -17,46 +17,51 @@ from lowtide.bench.results import Result, middle_and_tail
 from lowtide.bench.stage import Stage, await_that
 from lowtide.local.deploy import RuntimeTarget
 
-SAMPLES = 50
+SAMPLES = 40
 WARM_UP = 3
 """Samples that are thrown away: functions start, images and prices are read for the first time."""
 BACKLOG = 1_000
 BACKLOG_SAMPLES = 5
 STARTED_SAMPLES = 10
-_POOL, _CROWD = "latency", "crowd"
+_POOL, _CROWD, _STARTING = "latency", "crowd", "starting"
 _MARK = "the one that is waited for"
 _GIVE_UP_SECONDS = 120.0
 
+_BEFORE = "before"
+"""Body of the messages that go no further than their first function: of jobs of a paused pool nobody is told twice."""
 _EMPTY = "def handler(event, context):\n    return None\n"
 _FORWARD = """import os
 import boto3
 sqs = boto3.client("sqs")
 def handler(event, context):
     for record in event["Records"]:
+        if record["body"] == "before":
+            continue
         fifo = {"MessageGroupId": "one", "MessageDeduplicationId": record["messageId"]} if "FIFO" in os.environ else {}
         sqs.send_message(QueueUrl=os.environ["NEXT"], MessageBody=record["body"], **fifo)
 """
 
 
 def latency(stage: Stage) -> Result:
-    stage.apply_pool(_POOL, most=SAMPLES + WARM_UP + BACKLOG_SAMPLES + STARTED_SAMPLES)
+    stage.apply_pool(_POOL, most=SAMPLES + WARM_UP + BACKLOG_SAMPLES)
+    stage.apply_pool(_STARTING, most=STARTED_SAMPLES)
     stage.apply_pool(_CROWD, most=1, paused=True)
     chain = Chain(stage, "bench-latency")
+    started = [_started(stage, chain, number) for number in range(STARTED_SAMPLES)]
     stage.hosts.asleep = True
     try:
         idle = [_pair(stage, chain, number) for number in range(SAMPLES + WARM_UP)][WARM_UP:]
         crowded = [_pair(stage, chain, SAMPLES + WARM_UP + number, before=BACKLOG) for number in range(BACKLOG_SAMPLES)]
     finally:
         stage.hosts.asleep = False
-    started = [_started(stage, chain, number) for number in range(STARTED_SAMPLES)]
     return Result(
         name="latency",
         title="From SendMessage to CreateFleet and to the job's start",
         about=f"{SAMPLES} jobs, one after the other, each of which needs an instance of its own; {BACKLOG_SAMPLES} "
         f"with {BACKLOG:,} messages queued before them; {STARTED_SAMPLES} until the job has started. The floor of "
         "the first is as many hops of empty functions: a queue, a function that sends to a FIFO queue, a function "
-        "that sends to a last queue, with as many messages queued before; that of the last adds the boot of its "
-        "own instance, from launch to its worker's first call, and two calls of an empty function. What the local "
+        "that sends to a last queue, with as many messages before it in the first; that of the last adds the boot "
+        "of its own instance, from launch to its worker's first call, and two calls of an empty function. What the local "
         "AWS needs for a hop is in every figure. The aim: at most 1.5 times the floor. Ratios travel between "
         "machines, milliseconds do not.",
         columns=(
@@ -112,13 +117,13 @@ def _started(stage: Stage, chain: "Chain", number: int) -> Pair:
     """Until the job runs on an instance that boots for it and stays busy with it."""
     ledger, job_id = Ledger(stage.table, jobs_kept=Settings().jobs_kept), f"started-{number}"
     began = datetime.now(UTC)
-    body = json.dumps({"pool": _POOL, "command": ["sleep", "900"], "id": job_id})
+    body = json.dumps({"pool": _STARTING, "command": ["sleep", "900"], "id": job_id})
     stage.world.client("sqs").send_message(QueueUrl=stage.outputs[names.OUTPUT_JOB_QUEUE_URL], MessageBody=body)
     await_that(lambda: _running(ledger, job_id), what="the job's start", seconds=_GIVE_UP_SECONDS)
     job = ledger.job(job_id)
     assert job is not None
     assert job.started_at is not None
-    known = stage.table.get(keys.pool(_POOL), keys.instance(job.instance_id or "")) or {}
+    known = stage.table.get(keys.pool(_STARTING), keys.instance(job.instance_id or "")) or {}
     boot = (from_text(known["reported_at"]) - from_text(known["launched_at"])).total_seconds()
     return (job.started_at - began).total_seconds(), chain.hops(0) + boot + 2 * chain.bare()
 
@@ -156,7 +161,7 @@ class Chain:
 
     def hops(self, before: int) -> float:
         """Seconds from a message, with so many before it, until it is in the last queue."""
-        send_many(self._stage, self._first, ["before"] * before)
+        send_many(self._stage, self._first, [_BEFORE] * before)
         began = time.time()
         self._sqs.send_message(QueueUrl=self._first, MessageBody=_MARK)
         deadline = time.monotonic() + _GIVE_UP_SECONDS

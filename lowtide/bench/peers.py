@@ -16,7 +16,6 @@ from pathlib import Path
 from rich.progress import track
 
 from lambdas.domain.pools import Pool, TypeFacts
-from lambdas.domain.settings import Settings
 from lowtide.backtest.job_files import Drawn, Width, jobs_of
 from lowtide.backtest.jobs import Job
 from lowtide.backtest.market_files import tracks_of
@@ -64,8 +63,6 @@ POOL = Pool(
 
 SHORT = timedelta(minutes=5)
 """The other idle period that Lowtide is played with: the GitHub runners' own, whatever the pool says."""
-EAGER = Settings(capacity_cooldown=timedelta(seconds=30))
-"""A deploy setting: an offering without capacity is left alone for 30 s at first, and 150 s at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,17 +71,11 @@ class Own:
 
     title: str
     pool: Pool = POOL
-    settings: Settings = field(default_factory=Settings)
 
 
 OWN: Mapping[str, Own] = {
     LOWTIDE: Own(title="Lowtide"),
     "lowtide-short": Own(title="Lowtide, idle 5 min", pool=replace(POOL, max_idle_agent_period=SHORT)),
-    "lowtide-eager": Own(
-        title="Lowtide, idle 5 min, cool-down 30 s",
-        pool=replace(POOL, max_idle_agent_period=SHORT),
-        settings=EAGER,
-    ),
 }
 
 
@@ -197,8 +188,7 @@ def _of_day(jobs: Sequence[Job], number: int) -> list[Job]:
 
 
 def played(day: Day, rule: str) -> Figures:
-    own = OWN.get(rule, OWN[LOWTIDE])
-    pool = own.pool
+    pool = OWN.get(rule, OWN[LOWTIDE]).pool
     play = Play(
         [pool],
         {pool.name: day.jobs},
@@ -209,7 +199,6 @@ def played(day: Day, rule: str) -> Figures:
         until=day.begin + DAY,
         assumptions=Assumptions(),
         rule=RULES.get(rule),
-        settings=own.settings,
     )
     outcome = play.run()
     told = document(
@@ -295,8 +284,8 @@ def _about(sums: Mapping[tuple[str, str, str], Sums], days: int, every: int) -> 
         "pool (12 instances at most, idle period 20 minutes, but the GitHub runners' scaler has one of its own),",
         "boots of 2 minutes and checkpoints of 5. Peers get what their rules lack: every zone, jobs sent again",
         "after an interruption, workers that are told of a job at once, where Lowtide's ask in turns, and a",
-        "refused request made anew every 5 to 60 s, where Lowtide leaves an offering without capacity alone for 3",
-        "to 15 minutes unless the setting capacity_cooldown says less. See [backtests](backtests.md).",
+        "refused request made anew every 5 to 60 s, where Lowtide asks again with the tick, once a minute.",
+        "See [backtests](backtests.md).",
     ]
     return " ".join(told)
 

@@ -5,10 +5,8 @@ and reads is counted with a few, and DynamoDB's limit of a partition says how ma
 """
 
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 
 from lambdas.domain.pools import Pool, Schedule
@@ -37,22 +35,16 @@ def scale() -> tuple[Result, Result]:
     return _large(), _partitions()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Timed:
-    found: Counted
-    cpu_seconds: float
-
-    def on_aws(self) -> timedelta:
-        """About what it takes there: its CPU and the answers that it waits for, one after the other."""
-        describes = self.found.of("ec2.describe_instances")
-        return timedelta(seconds=self.cpu_seconds) + describes * _DESCRIBE + (self.found.total() - describes) * _CALL
+def _on_aws(found: Counted) -> timedelta:
+    """About what it takes there: its CPU and the answers that it waits for, one after the other."""
+    describes = found.of("ec2.describe_instances")
+    return timedelta(seconds=found.cpu_seconds) + describes * _DESCRIBE + (found.total() - describes) * _CALL
 
 
-def _timed(counter: Count, act: Callable[[], object]) -> _Timed:
+def _of(counter: Count, act: Callable[[], object]) -> Counted:
     with counted(counter) as found:
-        began = time.process_time()
         act()
-        return _Timed(found=found, cpu_seconds=time.process_time() - began)
+    return found
 
 
 # --- large fleets and many pools --------------------------------------------------------------------------------------
@@ -63,9 +55,9 @@ def _large() -> Result:
     made.held.add(Function.WORKER_API)
     for number in range(FLEETS):
         made.apply(pool(f"fleet-{number}", most=FLEET, min_instances=FLEET))
-    launching = _timed(counter, lambda: _until(made, lambda: len(made.market.instances) >= FLEETS * FLEET))
-    first = _timed(counter, made.tick)
-    ticks = [_timed(counter, made.tick) for _ in range(RUNS)]
+    launching = _of(counter, lambda: _until(made, lambda: len(made.market.instances) >= FLEETS * FLEET))
+    first = _of(counter, made.tick)
+    ticks = [_of(counter, made.tick) for _ in range(RUNS)]
     quiet = sorted(ticks, key=lambda each: each.cpu_seconds)[RUNS // 2]
     waking, busiest, peak, took = _wake()
     fleet = f"{FLEETS * FLEET:,} instances"
@@ -79,7 +71,7 @@ def _large() -> Result:
     return Result(
         name="scale",
         title="A stack at its largest",
-        about="CPU seconds of this machine and exact calls; about what it takes on AWS adds "
+        about="CPU seconds of the functions on this machine and exact calls; about what it takes on AWS adds "
         f"{_CALL.microseconds // 1000} ms for each call of the table and {_DESCRIBE.seconds} s for each Describe, "
         "one after the other. The aim: a tick over 10,000 instances in under 30 s. A tick has 55 s and keeps its "
         "place: one that first sees a large fleet (each instance's first state is a write) goes on in the next "
@@ -102,14 +94,13 @@ def _large() -> Result:
     )
 
 
-def _row(what: str, timed: _Timed, *, in_turn: bool = True) -> tuple[str, ...]:
+def _row(what: str, found: Counted, *, in_turn: bool = True) -> tuple[str, ...]:
     """`in_turn`: it is one invocation, whose calls follow each other."""
-    found = timed.found
     ((hottest, units),) = found.partition_writes.most_common(1) or [("none", 0)]
     return (
         what,
-        f"{timed.cpu_seconds:.1f}",
-        f"{timed.on_aws().total_seconds():.0f}" if in_turn else "–",
+        f"{found.cpu_seconds:.1f}",
+        f"{_on_aws(found).total_seconds():.0f}" if in_turn else "–",
         f"{found.total():,}",
         f"{found.of('ec2.create_fleet'):,}",
         f"{found.of('ec2.describe_instances'):,}",
@@ -133,7 +124,7 @@ class _Fleets:
     def ended(self, function: Function, *, crashed: bool) -> None: ...
 
 
-def _wake() -> tuple[_Timed, _Timed, int, timedelta]:
+def _wake() -> tuple[Counted, Counted, int, timedelta]:
     """(everything, its busiest tick, most CreateFleet in a second, until the last pool has its instance)."""
     made, counter = world()
     made.held.add(Function.WORKER_API)
@@ -142,39 +133,26 @@ def _wake() -> tuple[_Timed, _Timed, int, timedelta]:
     made.run_for(timedelta(minutes=3))
     fleets = _Fleets(made)
     made.observers.append(fleets)
-    ticks: list[_Timed] = []
+    ticks: list[Counted] = []
     inner = made.tick
     whole = Counted()
 
     def tick(event_id: str | None = None) -> bool:
         before, counter.now = counter.now, Counted()
-        began = time.process_time()
         try:
             return inner(event_id)
         finally:
-            ticks.append(_Timed(found=counter.now, cpu_seconds=time.process_time() - began))
+            ticks.append(counter.now)
             counter.now = before
 
     made.tick = tick
     counter.now = whole
-    began = time.process_time()
     _until(made, lambda: len(made.market.instances) >= WAKING)
-    spent = time.process_time() - began
     for each in ticks:
-        _add(whole, each.found)
+        whole.add(each)
     first, last = min(fleets.seconds), max(fleets.seconds)
-    busiest = max(ticks, key=lambda each: each.found.total())
-    everything = _Timed(found=whole, cpu_seconds=spent)
-    return everything, busiest, max(fleets.seconds.values()), timedelta(seconds=last - first)
-
-
-def _add(whole: Counted, part: Counted) -> None:
-    whole.calls += part.calls
-    whole.invocations += part.invocations
-    whole.write_units += part.write_units
-    whole.read_units += part.read_units
-    whole.partition_writes += part.partition_writes
-    whole.partition_reads += part.partition_reads
+    busiest = max(ticks, key=lambda each: each.total())
+    return whole, busiest, max(fleets.seconds.values()), timedelta(seconds=last - first)
 
 
 def _sleeper(name: str) -> Pool:

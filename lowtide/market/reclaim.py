@@ -62,6 +62,8 @@ def victims(holdings: Iterable[H], price: Decimal, capacity: int) -> list[tuple[
     there are too many; the lowest limits first, then the newest ids, so that equal worlds choose equally."""
     every = list(holdings)
     dear = [h for h in every if h.price_limit is not None and price > h.price_limit]
+    if not dear and len(every) <= capacity:
+        return []
     held = [h for h in every if h not in dear]
     held.sort(key=lambda h: (h.price_limit if h.price_limit is not None else Decimal("Infinity"), h.instance_id))
     surplus = held[: max(0, len(held) - max(capacity, 0))]

@@ -70,7 +70,7 @@ class Market:
         return replace(each, heartbeat_at=self.now) if each.state is InstanceState.RUNNING else each
 
 
-SWITCHES = {2: 1, 3: 33, 7: 34, 12: 29}
+SWITCHES = {2: 0, 3: 0, 7: 34, 12: 29}
 """Changes in 12 hours, by the minutes for which the market is open and then shut."""
 DOCUMENT = Path(__file__).parents[2] / "docs" / "pools.md"
 

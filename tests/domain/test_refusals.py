@@ -138,14 +138,24 @@ def test_an_unknown_code_is_counted_and_is_transient() -> None:
 
 
 def test_cool_downs_grow_with_strikes_in_a_row_and_are_capped() -> None:
+    assert rests_of("InvalidKeyPair.NotFound") == [5 * 60, 10 * 60, 20 * 60, 30 * 60, 30 * 60, 30 * 60]
+
+
+def test_what_has_no_capacity_is_asked_for_again_at_every_tick() -> None:
+    assert rests_of("InsufficientInstanceCapacity") == [45] * 6
+
+
+def rests_of(code: str) -> list[float]:
+    """Seconds after each of six refusals in a row."""
     marks: tuple[OfferingMark, ...] = ()
     rests: list[float] = []
     at = 0.0
-    for _ in range(6):
-        marks = follows(refusal("InsufficientInstanceCapacity"), marks=marks, at=at).marks
-        rests.append((marks[0].until - after(at)).total_seconds() / 60)
-        at += rests[-1] * 60 + 5
-    assert rests == [3, 6, 12, 15, 15, 15]
+    for strike in range(1, 7):
+        marks = follows(refusal(code), marks=marks, at=at).marks
+        assert marks[0].strikes == strike
+        rests.append((marks[0].until - after(at)).total_seconds())
+        at += rests[-1] + 60
+    return rests
 
 
 def test_an_offering_left_alone_for_long_begins_anew() -> None:
@@ -165,7 +175,7 @@ def test_the_same_answer_read_twice_is_one_strike() -> None:
 
 def test_the_settings_set_the_pace() -> None:
     quick = Settings().paced(10)
-    assert cooldown(rule_for("InsufficientInstanceCapacity"), 1, quick) == timedelta(seconds=18)
+    assert cooldown(rule_for("InsufficientInstanceCapacity"), 1, quick) == timedelta(seconds=4.5)
     assert cooldown(rule_for("SpotMaxPriceTooLow"), 1, quick) == timedelta(seconds=30)
 
 

@@ -1,3 +1,4 @@
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -29,6 +30,12 @@ def test_settings_pass_through_as_json_text() -> None:
     assert read({"settings": {"lease": 300}}).settings == '{"lease": 300}'
 
 
+@pytest.mark.parametrize("share", ["0.5", 0.5])
+def test_the_stacks_part_of_ec2s_request_rate_is_a_setting_of_the_functions(share: Any) -> None:
+    given = read({"ec2_request_share": share, "settings": '{"lease": 300}'}).settings
+    assert Settings.from_json(given) == Settings(ec2_request_share=0.5, lease=timedelta(seconds=300))
+
+
 @pytest.mark.parametrize(
     ("context", "words"),
     [
@@ -36,6 +43,9 @@ def test_settings_pass_through_as_json_text() -> None:
         ({"arch": "amd64"}, "-c arch=amd64 is unknown; it takes arm64, x86_64."),
         ({"retention": "forever"}, "it takes keep, delete"),
         ({"log_days": "12"}, "it takes 1, 7, 30, 90, 365"),
+        ({"ec2_request_share": "half"}, "-c ec2_request_share=half is no part of a rate"),
+        ({"ec2_request_share": 0}, "it takes a number above 0, at most 1"),
+        ({"ec2_request_share": "1.5"}, "it takes a number above 0, at most 1"),
         ({"settings": "{lease: 3}"}, "-c settings is not JSON"),
         ({"settings": "[3]"}, "not an object"),
         ({"stack": "a_b"}, "-c stack=a_b is not a name"),

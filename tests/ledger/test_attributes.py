@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from lambdas.adapters.attributes import decode, encode
 
-NUMBERS = st.integers(-(10**38) + 1, 10**38 - 1) | st.decimals(-(10**6), 10**6, places=4)
+INTEGERS = st.integers(-(10**38) + 1, 10**38 - 1)
+NUMBERS = INTEGERS | st.decimals(-(10**6), 10**6, places=4)
 SCALARS = st.none() | st.booleans() | NUMBERS | st.text() | st.binary(max_size=20)
-SETS = st.sets(st.text(), min_size=1) | st.sets(st.integers(), min_size=1)
+SETS = st.sets(st.text(), min_size=1) | st.sets(INTEGERS, min_size=1)
 VALUES = st.recursive(
     SCALARS | SETS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4)
 )

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from lambdas.adapters import keys
 from lambdas.control.intake import Message
 from lambdas.domain.jobs import JobState
-from lowtide.sim.calls import FailNext, aws_error
+from lowtide.sim.calls import FailNext, Recorder, aws_error
 from tests.ledger.world import World, pool
 
 
@@ -149,7 +149,8 @@ def test_a_parked_message_can_be_deleted(world: World) -> None:
 
 def test_a_fault_of_ours_parks_nothing_and_the_message_comes_again(world: World) -> None:
     batch = [world.message(id="a"), world.message(id="b")]
-    world.dynamodb.hook = FailNext(errors={"dynamodb.transact_write_items": [throttled("TransactWriteItems")]})
+    faults = [throttled("TransactWriteItems")] * 2  # of both together, then of the first alone
+    world.dynamodb.hook = FailNext(errors={"dynamodb.transact_write_items": faults})
     taken = world.take(*batch)
     assert taken.to_response() == {"batchItemFailures": [{"itemIdentifier": batch[0].message_id}]}
     assert (taken.new, list(world.parked.list())) == (1, [])
@@ -157,15 +158,61 @@ def test_a_fault_of_ours_parks_nothing_and_the_message_comes_again(world: World)
 
 def test_a_bug_that_one_message_meets_leaves_its_neighbours_alone(world: World) -> None:
     batch = [world.message(id="a"), world.message(id="b")]
-    world.dynamodb.hook = FailNext(errors={"dynamodb.transact_write_items": [TypeError("a bug")]})
+    world.dynamodb.hook = FailNext(errors={"dynamodb.transact_write_items": [TypeError("a bug")] * 2})
     taken = world.take(*batch)
     assert (list(taken.failed), taken.new) == ([batch[0].message_id], 1)
 
 
+def transactions(world: World, *batch: Message) -> int:
+    world.dynamodb.hook = recorder = Recorder()
+    taken = world.take(*batch)
+    assert (taken.failed, taken.new + taken.repeated + taken.parked) == ({}, len(batch))
+    return sum(call.endswith("transact_write_items") for call in recorder.calls)
+
+
+def test_a_batch_of_new_jobs_is_one_transaction(world: World) -> None:
+    batch = [world.message(id=f"job-{n}") for n in range(10)]
+    assert transactions(world, *batch) == 1
+    assert [job.job_id for job in world.ledger.queue_head("gpu", 20)[0]] == [f"job-{n}" for n in range(10)]
+
+
+def test_where_one_of_a_batch_is_known_each_is_taken_by_itself(world: World) -> None:
+    known = world.message(id="known")
+    world.take(known)
+    assert transactions(world, known, world.message(id="new"), world.message(id="known", slots=2)) == 4
+    assert world.record("new").state == JobState.QUEUED
+    assert len(list(world.parked.list())) == 1
+
+
+def test_one_id_twice_in_a_batch_is_one_job(world: World) -> None:
+    assert transactions(world, world.message(id="job"), world.message(id="job"), world.message(id="other")) == 3
+    assert len(world.ledger.queue_head("gpu", 9)[0]) == 2
+
+
+def test_bodies_too_large_for_one_transaction_are_taken_one_by_one(world: World) -> None:
+    batch = [world.message(id=f"job-{n}", env={"TEXT": "x" * 150_000}) for n in range(8)]
+    assert transactions(world, *batch) == 8
+
+
 def test_without_the_pools_the_whole_batch_comes_again(world: World) -> None:
     batch = [world.message(), world.message()]
-    world.dynamodb.hook = FailNext(errors={"dynamodb.query": [throttled("Query")]})
+    world.dynamodb.hook = FailNext(errors={"dynamodb.get_item": [throttled("GetItem")] * 2})
     assert set(world.take(*batch).failed) == {message.message_id for message in batch}
+    assert list(world.parked.list()) == []
+
+
+def test_of_the_stacks_pools_a_batch_reads_those_that_it_names() -> None:
+    world = World(pools=[pool(name) for name in ("gpu", "cpu", "other")])
+    world.dynamodb.hook = recorder = Recorder()
+    world.take(world.message(), world.message(pool="cpu"), world.message())
+    assert [call for call in recorder.calls if "get" in call or "query" in call] == ["dynamodb.get_item"] * 2
+
+
+def test_a_pool_that_is_not_there_is_told_with_the_nearest_of_all() -> None:
+    world = World(pools=[pool(name) for name in ("gpu", "cpu", "other")])
+    world.take(world.message(pool="othr"))
+    (record,) = world.parked.list()
+    assert record.reason == 'pool "othr" does not exist: the nearest is "other"; `lowtide pools list` shows all 3'
 
 
 def test_a_pool_whose_record_cannot_be_read_keeps_its_own_messages_waiting_and_no_others() -> None:

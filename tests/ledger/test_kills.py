@@ -29,6 +29,11 @@ def prepared_batch(world: World) -> Act:
     return lambda world: world.take(*batch).failed
 
 
+def prepared_new_batch(world: World) -> Act:
+    batch = [world.message(id=job_id) for job_id in ("job", "other")]
+    return lambda world: world.take(*batch).failed
+
+
 def prepared_claim(world: World) -> Act:
     """A claim that died half-way gives what it had got when it is repeated; the next claim gives the rest."""
     for job_id in ("job", "other"):
@@ -85,6 +90,7 @@ def prepared_parking(world: World) -> Act:
 
 SCENARIOS: dict[str, Callable[[World], Act]] = {
     "intake batch": prepared_batch,
+    "intake of new jobs": prepared_new_batch,
     "claim": prepared_claim,
     "hello": prepared_hello,
     "heartbeat": prepared_heartbeat,

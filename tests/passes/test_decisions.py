@@ -97,9 +97,12 @@ def test_a_shortage_that_lasts_is_kept_when_something_is_tried_and_not_in_betwee
     world.run()
     before = len(kept(world))
     for _ in range(2):
-        world.advance(MINUTE)
+        world.advance(15)
         world.run()
     assert len(kept(world)) == before
+    world.advance(MINUTE)
+    world.run()
+    assert len(kept(world)) > before
 
 
 def test_a_reason_that_changes_is_a_decision() -> None:
