@@ -223,7 +223,7 @@ class Agent:
             self._unsent = None if self._unsent == notice else self._unsent
             self._draining = bool(answer["drain"])
             for lost in answer["stop"]:
-                self._obey(_key(lost), Stop(lost["reason"]))
+                self._obey(_key(lost), _why(lost["reason"]))
         self._hear(answer.get("notice"))
         self._beat_due.after(self._clock.monotonic(), min(self._terms.heartbeat, answer["next_call_seconds"]))
 
@@ -428,6 +428,14 @@ class Agent:
 
 def _key(given: dict[str, Any]) -> Key:
     return Key(given["job_id"], int(given["fence"]))
+
+
+def _why(reason: str) -> Stop:
+    """A reason of a newer control plane is heeded like the mildest that there is: with a last save."""
+    try:
+        return Stop(reason)
+    except ValueError:
+        return Stop.INTERRUPTED
 
 
 def _text(instant: datetime) -> str:

@@ -159,3 +159,12 @@ def test_the_reserve_is_by_what_the_last_save_that_can_be_measured_took(
     keeper.begin()
     keeper.end(None)
     assert keeper.reserve_seconds() == expected
+
+
+@pytest.mark.parametrize("why", [Stop.LEASE_LOST, Stop.CANCELLED])
+def test_a_job_that_was_cancelled_or_lost_saves_nothing_any_more(bench: Bench, why: Stop) -> None:
+    script = f"trap 'echo x > $LOWTIDE_CHECKPOINT_DIR/x; exit 0' TERM; {READY}; while :; do sleep 0.02; done"
+    attempt = bench.started(script)
+    attempt.stop(why)
+    bench.outcome(attempt)
+    assert not [key for key in bench.store.objects if "/data/" in key]
