@@ -371,3 +371,24 @@ def test_a_failed_attempt_tells_no_more_of_its_output_than_the_worker_api_keeps(
     found = bench.run("yes step 1 | head -n 1000; echo ValueError: no such column; exit 1")
     assert found.error.endswith("ValueError: no such column")
     assert len(found.error) <= 1000
+
+
+def test_a_job_is_told_that_its_newest_save_cannot_be_read(bench: Bench) -> None:
+    bench.run("echo 1 > $LOWTIDE_CHECKPOINT_DIR/step")
+    newest = max(key for key in bench.store.objects if "/saves/" in key)
+    bench.store.objects[newest] = b"not what was there"
+    assert bench.run("true", fence=2, attempt=2).exit_code == 0
+    assert "newer saves of the checkpoint could not be read" in bench.logs.text("cpu/job-1/2")
+
+
+def test_a_jobs_last_words_are_sent_though_cloudwatch_refuses_at_first(bench: Bench) -> None:
+    refused: list[str] = []
+
+    def busy(operation: str) -> None:
+        if operation == "PutLogEvents" and len(refused) < 3:
+            refused.append(operation)
+            raise OSError("throttled")
+
+    bench.logs.before = busy
+    bench.run("echo last words")
+    assert bench.logs.text(STREAM) == "last words"
