@@ -412,7 +412,8 @@ class Agent:
         """Until the next turn has something to do, if nothing wakes it before."""
         now = self._clock.monotonic()
         if not self._greeted:
-            return max(0.0, min(self._hello_due.at, self._silence.exhausted_at(running=False)) - now)
+            end = self._silence.exhausted_at(running=False) if self._ending is None else self._off_due.at
+            return max(0.0, min(self._hello_due.at, end) - now)
         with self._lock:
             dues = [self._silence.exhausted_at(running=not self.idle)] if self._ending is None else [now + 60.0]
             if self._ending is not None and not self._attempts:
