@@ -24,6 +24,7 @@ from lowtide.bench import (
     peers,
     scale,
 )
+from lowtide.bench.aims import judged
 from lowtide.bench.results import ROOT, Absent, Result, kept, measured
 from lowtide.bench.stage import Stage
 
@@ -83,7 +84,20 @@ def report(results: list[Result]) -> str:
         "the local AWS and of the simulated control plane,\nand say what costs what beside what, not how fast AWS is: "
         "ratios travel between machines, times do not.\n"
     )
-    return "\n".join([head, *(text for each in results for text in (each.markdown(), measured(each)))])
+    sections = (text for each in results for text in (each.markdown(), measured(each)))
+    return "\n".join([head, *_aims(results), *sections])
+
+
+def _aims(results: list[Result]) -> list[str]:
+    found = judged(results)
+    if not found:
+        return []
+    rows = [f"| {aim.text} | {reached.figure} | {'yes' if reached.met else '**no**'} |" for aim, reached in found]
+    told = (
+        "Of each aim the least and the greatest figure that it is judged by, from the tables below; they say why where "
+        "one is missed.\n"
+    )
+    return ["## Aims", "", "| aim | reached | met |", "| --- | --- | --- |", *rows, "", told]
 
 
 if __name__ == "__main__":

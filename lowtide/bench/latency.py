@@ -61,9 +61,9 @@ def latency(stage: Stage) -> Result:
         f"with {BACKLOG:,} messages queued before them; {STARTED_SAMPLES} until the job has started. The floor of "
         "the first is as many hops of empty functions: a queue, a function that sends to a FIFO queue, a function "
         "that sends to a last queue, with as many messages before it in the first; that of the last adds the boot "
-        "of its own instance, from launch to its worker's first call, and two calls of an empty function. What the local "
-        "AWS needs for a hop is in every figure. The aim: at most 1.5 times the floor. Ratios travel between "
-        "machines, milliseconds do not.",
+        "of its own instance, from launch to its worker's first call, and two calls of an empty function. What the "
+        "local AWS needs for a hop is in every figure. The aim: at most 1.5 times the floor. Ratios travel "
+        "between machines, milliseconds do not.",
         columns=(
             "what",
             "samples",

@@ -24,7 +24,7 @@ IN_NAME_ONLY: dict[str, tuple[tuple[Function, ...], str]] = {
     "leases:waiting": ((Function.RECONCILE,), "claims ask, passes do not"),
     "pool_config:history": (ALL, "only the command line calls"),
     "pool_config:pool": (
-        (Function.INTAKE, Function.RECONCILE, Function.WORKER_API, Function.CATALOGUE, Function.TEARDOWN),
+        (Function.RECONCILE, Function.WORKER_API, Function.CATALOGUE, Function.TEARDOWN),
         "attributes named `pool`",
     ),
     "pool_config:_records": ((Function.TICK, Function.RECONCILE), "fields named `pools`, as PoolConfig.pools is"),

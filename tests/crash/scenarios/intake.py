@@ -5,7 +5,7 @@ from dataclasses import replace
 from lowtide.sim.functions import Function
 from lowtide.sim.hosts import command
 from lowtide.sim.world import World
-from tests.crash.deployed import take_in, world
+from tests.crash.deployed import send, take_in, world
 from tests.crash.scenarios.scenario import Scenario
 
 
@@ -24,6 +24,13 @@ def prepare_batch() -> World:
     return made
 
 
+def prepare_new_jobs() -> World:
+    """None of them is known: one transaction takes them all."""
+    made = world()
+    send(made, 3, seconds=20)
+    return made
+
+
 def prepare_batch_again() -> World:
     """The same batch a second time: the first time all was done, but the answer did not get through."""
     made = prepare_batch()
@@ -36,5 +43,6 @@ def prepare_batch_again() -> World:
 
 SCENARIOS: dict[str, Scenario] = {
     "intake batch": Scenario(prepare_batch, take_in),
+    "new jobs": Scenario(prepare_new_jobs, take_in),
     "batch again": Scenario(prepare_batch_again, take_in),
 }
