@@ -9,7 +9,7 @@ from infra.acknowledged import acknowledge
 from lambdas import names
 
 CHECKPOINTS_KEPT = Duration.days(90)
-"""As long as ended jobs are kept. A save uploads what is 30 days old anew (worker/checkpoint.py), so that a running
+"""As long as ended jobs are kept. A save uploads what is 30 days old anew (worker/checkpoint/), so that a running
 job's checkpoint never gets this old; an ended job's is gone 60 to 90 days after its last save."""
 
 

@@ -10,8 +10,8 @@ from datetime import datetime
 from lambdas.adapters.ec2 import Ec2, Ended
 from lambdas.adapters.launch_table import LaunchTable
 from lambdas.control.outcomes import Outcome, Result
+from lambdas.domain.actions import Close, Drain, Forget, Keep, Move, Retire, Terminate
 from lambdas.domain.fleet import BootFailure, Instance, InstanceState
-from lambdas.domain.plan import Close, Drain, Forget, Keep, Move, Retire, Terminate
 from lambdas.domain.reasons import Reason
 from lambdas.domain.refusals import rule_for
 from lambdas.domain.snapshot import Snapshot

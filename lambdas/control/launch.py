@@ -24,9 +24,9 @@ from lambdas.adapters.request_bucket import RequestBucket
 from lambdas.control.outcomes import Outcome, Result, soonest
 from lambdas.control.quota_numbers import QuotaNumbers
 from lambdas.control.templates import Templates
+from lambdas.domain.actions import Launch, Repeat
 from lambdas.domain.bills import tariff_of
 from lambdas.domain.fleet import Instance, InstanceState, Intention, LaunchRequest
-from lambdas.domain.plan import Launch, Repeat
 from lambdas.domain.pools import CapacityType, Pool
 from lambdas.domain.reasons import Reason, ReasonClass
 from lambdas.domain.refusals import Consequences, Refusal, consequences, rule_for

@@ -27,22 +27,8 @@ from lambdas.control.metering import note_prices
 from lambdas.control.outcomes import Outcome, Result
 from lambdas.control.pass_report import Made, Reporter, Told
 from lambdas.control.templates import Templates
-from lambdas.domain.plan import (
-    Action,
-    Close,
-    Drain,
-    FailQueued,
-    Forget,
-    Keep,
-    Launch,
-    Move,
-    ParkQueued,
-    Plan,
-    Repeat,
-    Retire,
-    ReturnJob,
-    Terminate,
-)
+from lambdas.domain import actions
+from lambdas.domain.plan import Plan
 from lambdas.domain.reasons import ReasonClass
 from lambdas.domain.snapshot import Snapshot
 
@@ -57,7 +43,7 @@ ACTION_RESERVE = timedelta(seconds=10)
 class Ledger(Protocol):
     """What a pass asks of the job ledger."""
 
-    def return_job(self, action: ReturnJob, now: datetime) -> bool: ...
+    def return_job(self, action: actions.ReturnJob, now: datetime) -> bool: ...
 
     def park_queued(self, pool: str, why: str, now: datetime) -> int: ...
 
@@ -124,9 +110,9 @@ class Reconciler:
             if outcome.result is Result.SUPERSEDED:
                 return
 
-    def _outcome(self, action: Action, snapshot: Snapshot, left: timedelta) -> Outcome:
-        name = type(action).__name__.lower()
-        if left < (LAUNCH_RESERVE if isinstance(action, Launch | Repeat) else ACTION_RESERVE):
+    def _outcome(self, action: actions.Action, snapshot: Snapshot, left: timedelta) -> Outcome:
+        name = actions.name_of(action)
+        if left < (LAUNCH_RESERVE if isinstance(action, actions.Launch | actions.Repeat) else ACTION_RESERVE):
             return Outcome(action=name, why=action.why, result=Result.POSTPONED, detail="no time left in this run")
         try:
             return self._execute(action, snapshot)
@@ -135,46 +121,48 @@ class Reconciler:
         except (Fault, ClientError) as error:
             return Outcome(action=name, why=action.why, result=Result.FAILED, detail=f"{type(error).__name__}: {error}")
 
-    def _execute(self, action: Action, snapshot: Snapshot) -> Outcome:
+    def _execute(self, action: actions.Action, snapshot: Snapshot) -> Outcome:
         match action:
-            case Launch():
+            case actions.Launch():
                 return self.launcher.launch(action, snapshot)
-            case Repeat():
+            case actions.Repeat():
                 return self.launcher.repeat(action, snapshot)
-            case Close():
+            case actions.Close():
                 return self.ender.close(action)
-            case Retire():
+            case actions.Retire():
                 return self.ender.retire(action, snapshot)
-            case Drain():
+            case actions.Drain():
                 return self.ender.drain(action, snapshot)
-            case Move():
+            case actions.Move():
                 return self.ender.move(action, snapshot)
-            case Terminate():
+            case actions.Terminate():
                 return self.ender.terminate(action, snapshot)
-            case Forget():
+            case actions.Forget():
                 return self.ender.forget(action, snapshot)
-            case Keep():
+            case actions.Keep():
                 return self.ender.keep(action, snapshot)
-            case ReturnJob():
+            case actions.ReturnJob():
                 return self._return_job(action)
-            case FailQueued():
+            case actions.FailQueued():
                 return self._fail_queued(action)
-            case ParkQueued():
+            case actions.ParkQueued():
                 return self._park_queued(action, snapshot)
 
-    def _return_job(self, action: ReturnJob) -> Outcome:
+    def _return_job(self, action: actions.ReturnJob) -> Outcome:
         done = self.ledger.return_job(action, self.now())
         result = Result.DONE if done else Result.NOTHING
-        return Outcome(action="returnjob", why=action.why, result=result, detail=action.job_id)
+        return Outcome(action=actions.name_of(action), why=action.why, result=result, detail=action.job_id)
 
-    def _fail_queued(self, action: FailQueued) -> Outcome:
+    def _fail_queued(self, action: actions.FailQueued) -> Outcome:
         failed = sum(self.ledger.fail_queued(job_id, action.why, self.now()) for job_id in action.job_ids)
         result = Result.DONE if failed else Result.NOTHING
-        return Outcome(action="failqueued", why=action.why, result=result, detail=f"{failed} failed")
+        return Outcome(action=actions.name_of(action), why=action.why, result=result, detail=f"{failed} failed")
 
-    def _park_queued(self, action: ParkQueued, snapshot: Snapshot) -> Outcome:
+    def _park_queued(self, action: actions.ParkQueued, snapshot: Snapshot) -> Outcome:
         parked = self.ledger.park_queued(snapshot.pool.name, action.why, self.now())
-        return Outcome(action="parkqueued", why=action.why, result=Result.DONE, detail=f"{parked} parked", again=True)
+        return Outcome(
+            action=actions.name_of(action), why=action.why, result=Result.DONE, detail=f"{parked} parked", again=True
+        )
 
     def _conclude(self, begun: Begun, made: Made, began_at: datetime) -> None:
         snapshot, outcomes = made.snapshot, made.outcomes

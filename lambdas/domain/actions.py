@@ -115,3 +115,8 @@ class ParkQueued:
 Action = (
     Launch | Repeat | Close | Retire | Drain | Move | Terminate | ReturnJob | Forget | Keep | FailQueued | ParkQueued
 )
+
+
+def name_of(action: Action) -> str:
+    """As outcomes, decisions and log lines call it: `returnjob`."""
+    return type(action).__name__.lower()

@@ -7,20 +7,7 @@ on leases, instances and intentions. Here the parts become one plan with its num
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from lambdas.domain.actions import (
-    Close,
-    Drain,
-    FailQueued,
-    Forget,
-    Keep,
-    Launch,
-    Move,
-    ParkQueued,
-    Repeat,
-    Retire,
-    ReturnJob,
-    Terminate,
-)
+from lambdas.domain.actions import Action
 from lambdas.domain.availability import seen
 from lambdas.domain.fleet_view import FleetView, awaited, view
 from lambdas.domain.in_time import moved
@@ -47,29 +34,6 @@ from lambdas.domain.urgency import Verdict, by_urgency, told, verdicts
 
 NOTED = 10
 """Jobs with a deadline of which a kept decision says what was thought; the most urgent."""
-
-__all__ = [
-    "Action",
-    "Close",
-    "Drain",
-    "FailQueued",
-    "Forget",
-    "Keep",
-    "Launch",
-    "Move",
-    "Numbers",
-    "ParkQueued",
-    "Plan",
-    "Repeat",
-    "Retire",
-    "ReturnJob",
-    "Terminate",
-    "plan",
-]
-
-Action = (
-    Launch | Repeat | Close | Retire | Drain | Move | Terminate | ReturnJob | Forget | Keep | FailQueued | ParkQueued
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,29 +16,13 @@ from typing import Any, Protocol
 from lambdas.adapters.pool_table import Begun
 from lambdas.control.conclusion import concluded, numbers_after
 from lambdas.control.outcomes import Outcome, Result
+from lambdas.domain import actions
 from lambdas.domain.bills import charged_slots
 from lambdas.domain.fleet import InstanceState, LaunchRequest, OfferingMark
 from lambdas.domain.fleet_view import view
 from lambdas.domain.lead import lead
 from lambdas.domain.observed import taken_at
-from lambdas.domain.plan import (
-    Action,
-    Close,
-    Drain,
-    FailQueued,
-    Forget,
-    Keep,
-    Launch,
-    Move,
-    Numbers,
-    ParkQueued,
-    Plan,
-    Repeat,
-    Retire,
-    ReturnJob,
-    Terminate,
-    plan,
-)
+from lambdas.domain.plan import Numbers, Plan, plan
 from lambdas.domain.pools import CapacityType
 from lambdas.domain.reasons import OwnCode, Reason, ReasonClass
 from lambdas.domain.refusals import Refusal, consequences
@@ -248,36 +232,36 @@ class ControlPlane:
         for action in decided.actions:
             yield self._outcome(action, snapshot, now)
 
-    def _outcome(self, action: Action, snapshot: Snapshot, now: datetime) -> Outcome:
+    def _outcome(self, action: actions.Action, snapshot: Snapshot, now: datetime) -> Outcome:
         yard = self.yard
         match action:
-            case Launch():
+            case actions.Launch():
                 return self._launch(action, snapshot, now)
-            case Retire() | Terminate():
+            case actions.Retire() | actions.Terminate():
                 idle = [each for each in action.instance_ids if not yard.busy(each)]
                 for each in idle:
                     yard.drain(each, action.why, now)
                 self.effects.terminate(yard, idle, now)
-            case Drain():
+            case actions.Drain():
                 for each in action.instance_ids:
                     yard.drain(each, action.why, now)
-            case Forget():
+            case actions.Forget():
                 del yard.instances[action.instance_id]
-            case Move():
+            case actions.Move():
                 yard.drain(action.instance_id, action.why, now)
                 self.effects.move(yard, action.instance_id, action.job_ids, now)
-            case Keep():
+            case actions.Keep():
                 yard.change(action.instance_id, kept_for=action.job_id)
-            case FailQueued():
+            case actions.FailQueued():
                 for job_id in action.job_ids:
                     self.effects.give_up(yard, job_id, now)
-            case Repeat() | Close() | ReturnJob() | ParkQueued():
+            case actions.Repeat() | actions.Close() | actions.ReturnJob() | actions.ParkQueued():
                 raise AssertionError(
                     f"{action} needs a lost answer, a lost lease or a deleted pool: there is none here"
                 )
-        return Outcome(action=type(action).__name__.lower(), why=action.why, result=Result.DONE)
+        return Outcome(action=actions.name_of(action), why=action.why, result=Result.DONE)
 
-    def _launch(self, action: Launch, snapshot: Snapshot, now: datetime) -> Outcome:
+    def _launch(self, action: actions.Launch, snapshot: Snapshot, now: datetime) -> Outcome:
         came, refusals = self.effects.launch(self.yard, action.request, now, action.kept_for)
         follows = consequences(
             refusals,

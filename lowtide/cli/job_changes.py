@@ -10,11 +10,11 @@ from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.table import Conflict
 from lambdas.domain.job_record import JobRecord
 from lambdas.domain.jobs import JobState
+from lowtide.cli import changes
 from lowtide.cli.asking import confirm
 from lowtide.cli.connection import Deployment
 from lowtide.cli.errors import Failure
 from lowtide.cli.options import DEFAULT_STACK, Stack, Yes
-from lowtide.cli.output import console
 from lowtide.cli.waiting import ledger_of
 
 _TRIES = 5
@@ -43,21 +43,13 @@ Change = Callable[[Deployment, Ledger, str], str]
 
 
 def _each(stack: str, job_ids: list[str], verb: str, change: Change, *, yes: bool) -> None:
-    """Every job is tried; one that cannot be changed makes the whole fail in the end."""
     deployment = Deployment(stack)
     deployment.announce()
     wanted = list(dict.fromkeys(job_ids))
     if len(wanted) > 1:
         confirm(f"{verb} {len(wanted)} jobs?", yes=yes)
     ledger = ledger_of(deployment)
-    refused: list[str] = []
-    for job_id in wanted:
-        try:
-            console().print(f"{job_id}: {change(deployment, ledger, job_id)}", markup=False)
-        except Failure as failure:
-            refused.append(str(failure))
-    if refused:
-        raise Failure("; ".join(refused))
+    changes.make(lambda job_id: change(deployment, ledger, job_id), wanted)
 
 
 def _cancelled(deployment: Deployment, ledger: Ledger, job_id: str) -> str:

@@ -1,7 +1,7 @@
 """`lowtide parked`: messages that were no jobs, why, and what to do with them. Reads the records, never the queue."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +13,7 @@ from lambdas.adapters.queues import Queue
 from lambdas.domain.job_message import parse_message
 from lambdas.domain.jobs import Rejection
 from lambdas.domain.pools import Pool
+from lowtide.cli import changes
 from lowtide.cli.asking import confirm
 from lowtide.cli.connection import Deployment
 from lowtide.cli.errors import Failure, Misuse
@@ -39,7 +40,7 @@ def list_parked(
 ) -> None:
     """Parked messages, the last parked first."""
     deployment = Deployment(stack)
-    found = [message for _, message in zip(range(limit), _chosen(deployment, pool, job), strict=False)]
+    found = [message for _, message in zip(range(limit), _chosen(Parked(deployment.table), pool, job), strict=False)]
     if as_json:
         print_json([_summary(message) for message in found])
         return
@@ -84,17 +85,15 @@ def redrive(
     deployment.announce()
     parked, pools = Parked(deployment.table), {each.name: each for each in PoolConfig(deployment.table).pools()}
     queue = Queue(deployment.sqs, deployment.output(names.OUTPUT_JOB_QUEUE_URL))
-    refused: list[str] = []
-    for parked_id in _wanted(deployment, ids, pool, "Send", every=every, yes=yes):
-        message = _message(parked, parked_id)
+
+    def sent(message: ParkedMessage) -> str:
         if why := _would_park(message, pools):
-            refused.append(f"{parked_id} would be parked again: {why}")
-            continue
+            raise Failure(f"{message.parked_id} would be parked again: {why}")
         queue.send(_with_its_id(message))
-        parked.delete(parked_id)
-        console().print(f"{parked_id}: sent", markup=False)
-    if refused:
-        raise Failure("; ".join(refused))
+        parked.delete(message.parked_id)
+        return "sent"
+
+    _change(parked, sent, _wanted(parked, ids, pool, "Send", every=every, yes=yes))
 
 
 @app.command()
@@ -109,25 +108,29 @@ def delete(
     deployment = Deployment(stack)
     deployment.announce()
     parked = Parked(deployment.table)
-    for parked_id in _wanted(deployment, ids, pool, "Delete", every=every, yes=yes):
-        _message(parked, parked_id)
-        parked.delete(parked_id)
-        console().print(f"{parked_id}: deleted", markup=False)
+
+    def deleted(message: ParkedMessage) -> str:
+        parked.delete(message.parked_id)
+        return "deleted"
+
+    _change(parked, deleted, _wanted(parked, ids, pool, "Delete", every=every, yes=yes))
 
 
-def _chosen(deployment: Deployment, pool: str | None, job: str | None = None) -> Iterator[ParkedMessage]:
-    for message in Parked(deployment.table).list():
+def _change(parked: Parked, change: Callable[[ParkedMessage], str], wanted: list[str]) -> None:
+    changes.make(lambda parked_id: change(_message(parked, parked_id)), wanted)
+
+
+def _chosen(parked: Parked, pool: str | None, job: str | None = None) -> Iterator[ParkedMessage]:
+    for message in parked.list():
         if pool in (None, message.pool) and job in (None, message.job_id):
             yield message
 
 
-def _wanted(
-    deployment: Deployment, ids: list[str] | None, pool: str | None, verb: str, *, every: bool, yes: bool
-) -> list[str]:
+def _wanted(parked: Parked, ids: list[str] | None, pool: str | None, verb: str, *, every: bool, yes: bool) -> list[str]:
     """The ids given, or those of `--all`, asked about. Raises Misuse where neither or both were given."""
     if bool(ids) == every or (pool and not every):
         raise Misuse(f"name parked messages, or give --all (with --pool or without) to {verb.lower()} every one")
-    wanted = list(dict.fromkeys(ids or [message.parked_id for message in _chosen(deployment, pool)]))
+    wanted = list(dict.fromkeys(ids or [message.parked_id for message in _chosen(parked, pool)]))
     if not wanted:
         console().print("Nothing is parked.")
     elif every or len(wanted) > 1:

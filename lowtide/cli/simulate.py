@@ -15,7 +15,7 @@ from lowtide.cli.errors import Failure, Misuse
 from lowtide.cli.output import console
 
 if TYPE_CHECKING:
-    from lowtide.sim.bulk import Tally
+    from lowtide.sim.storm.bulk import Tally
 
 app = typer.Typer(help="Play what would happen: laws, deadlines, pool.", no_args_is_help=True)
 app.command("pool")(simulate_pool.pool)
@@ -69,8 +69,8 @@ def laws(
     workers die. Exit 1 if a law breaks, with the story made as short as it can be.
     """
     from lowtide.sim import reach  # the simulation's import is for this verb alone
-    from lowtide.sim.bulk import Tally, outcomes
     from lowtide.sim.storm import played, shortened, told
+    from lowtide.sim.storm.bulk import Tally, outcomes
 
     if branches and not reach.available():
         raise Misuse("--branches needs Python 3.12 or newer: leave it out, or run Lowtide with that")

@@ -5,8 +5,9 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
+from lambdas.domain.actions import Action, Launch, Repeat, name_of
 from lambdas.domain.decision import Decision
-from lambdas.domain.plan import Action, Launch, Plan, Repeat, plan
+from lambdas.domain.plan import Plan, plan
 from lambdas.domain.pools import Pool, TypeFacts
 from lambdas.domain.snapshot import Snapshot
 from lambdas.domain.words import several
@@ -65,7 +66,7 @@ def document(found: WhatIf) -> dict[str, Any]:
 def _plan_document(decided: Plan) -> dict[str, Any]:
     return {
         "numbers": {f.name: getattr(decided.numbers, f.name) for f in fields(decided.numbers)},
-        "actions": [{"action": type(a).__name__.lower(), "what": what(a), "why": a.why} for a in decided.actions],
+        "actions": [{"action": name_of(a), "what": what(a), "why": a.why} for a in decided.actions],
         "reasons": [reason_object(reason) for reason in decided.reasons],
     }
 
@@ -95,7 +96,7 @@ def _told(decided: Plan) -> list[str]:
 
 def what(action: Action) -> str:
     """`launch 3 spot instances of c7i.large, c7i.xlarge at most $0.05`."""
-    name = type(action).__name__.lower()
+    name = name_of(action)
     if isinstance(action, Launch):
         request = action.request
         types = ", ".join(dict.fromkeys(o.instance_type for o in request.overrides))

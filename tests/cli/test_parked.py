@@ -93,3 +93,10 @@ def test_nothing_is_chosen_by_accident(parked: Deployed, words: list[str]) -> No
     assert ended.code == 2
     assert "or give --all" in ended.err
     assert len(listed(parked)) == 3
+
+
+def test_one_that_is_gone_keeps_no_other_from_being_deleted(parked: Deployed) -> None:
+    first, second = (str(row["id"]) for row in listed(parked)[:2])
+    ended = parked.say("parked", "delete", first, "gone", second, "--yes")
+    assert (ended.code, len(listed(parked))) == (1, 1)
+    assert "nothing is parked under gone" in ended.err

@@ -4,25 +4,11 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import count, zip_longest
 
+from lambdas.domain import actions
 from lambdas.domain.fit import Part, Used, part_of, used_by, whole
 from lambdas.domain.fleet import Instance, InstanceState, LaunchRequest, Lease, facts_of
 from lambdas.domain.jobs import QueuedJob
-from lambdas.domain.plan import (
-    Action,
-    Close,
-    Drain,
-    FailQueued,
-    Forget,
-    Keep,
-    Launch,
-    Move,
-    ParkQueued,
-    Plan,
-    Repeat,
-    Retire,
-    ReturnJob,
-    Terminate,
-)
+from lambdas.domain.plan import Plan
 from lambdas.domain.pools import TypeFacts
 from lambdas.domain.refusals import Refusal, consequences
 from lambdas.domain.snapshot import Snapshot
@@ -39,38 +25,38 @@ def applied(world: Snapshot, decided: Plan, now: datetime, *, refusing: str | No
     return world
 
 
-def _effect(world: Snapshot, action: Action, now: datetime, refusing: str | None) -> Snapshot:
+def _effect(world: Snapshot, action: actions.Action, now: datetime, refusing: str | None) -> Snapshot:
     match action:
-        case Launch():
+        case actions.Launch():
             return _answered(world, action.request, action.request.count, now, refusing, action.kept_for)
-        case Repeat():
+        case actions.Repeat():
             missing = action.intention.request.count - action.intention.adopted
             world = _answered(world, action.intention.request, missing, now, refusing)
             return replace(world, intentions=tuple(i for i in world.intentions if i != action.intention))
-        case Close():
+        case actions.Close():
             return replace(world, intentions=tuple(i for i in world.intentions if i != action.intention))
-        case Retire() | Terminate():
+        case actions.Retire() | actions.Terminate():
             leased = {lease.instance_id for lease in world.leases}
             ending = set(action.instance_ids) - leased
             return replace(world, instances=tuple(_ending(i, ending, now) for i in world.instances))
-        case Drain():
+        case actions.Drain():
             ids = set(action.instance_ids)
             return replace(world, instances=tuple(_draining(i, ids, now) for i in world.instances))
-        case Move():
+        case actions.Move():
             return _moved(world, action, now)
-        case ReturnJob():
+        case actions.ReturnJob():
             return _returned(world, action, now)
-        case Forget():
+        case actions.Forget():
             return replace(world, instances=tuple(i for i in world.instances if i.instance_id != action.instance_id))
-        case Keep():
+        case actions.Keep():
             kept = (
                 replace(i, kept_for=action.job_id) if i.instance_id == action.instance_id else i
                 for i in world.instances
             )
             return replace(world, instances=tuple(kept))
-        case FailQueued():
+        case actions.FailQueued():
             return replace(world, queue=tuple(job for job in world.queue if job.job_id not in action.job_ids))
-        case ParkQueued():
+        case actions.ParkQueued():
             return replace(world, queue=(), queue_complete=True)
 
 
@@ -131,7 +117,7 @@ def _draining(each: Instance, ids: set[str], now: datetime) -> Instance:
     return replace(each, state=InstanceState.DRAINING, draining_since=now) if each.instance_id in ids else each
 
 
-def _moved(world: Snapshot, action: Move, now: datetime) -> Snapshot:
+def _moved(world: Snapshot, action: actions.Move, now: datetime) -> Snapshot:
     told = {(action.instance_id, job_id) for job_id in action.job_ids}
     return replace(
         world,
@@ -143,7 +129,7 @@ def _moved(world: Snapshot, action: Move, now: datetime) -> Snapshot:
     )
 
 
-def _returned(world: Snapshot, action: ReturnJob, now: datetime) -> Snapshot:
+def _returned(world: Snapshot, action: actions.ReturnJob, now: datetime) -> Snapshot:
     lease = next(each for each in world.leases if each.job_id == action.job_id)
     job = QueuedJob(
         job_id=lease.job_id,

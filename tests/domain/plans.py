@@ -2,12 +2,9 @@
 
 from typing import Any, TypeVar
 
+from lambdas.domain.actions import Launch, Retire, Terminate
 from lambdas.domain.fleet import Instance, InstanceState, OfferingMark
-from lambdas.domain.plan import (
-    Launch,
-    Plan,
-    plan,
-)
+from lambdas.domain.plan import Plan, plan
 from lambdas.domain.snapshot import MarketPrice
 from tests.domain.build import (
     NOW,
@@ -37,6 +34,15 @@ def of(kind_of_action: type[A], decided: Plan) -> list[A]:
 
 def counts(decided: Plan) -> list[int]:
     return [launch.request.count for launch in of(Launch, decided)]
+
+
+def launched(decided: Plan) -> int:
+    return sum(counts(decided))
+
+
+def ended(decided: Plan) -> set[str]:
+    ends = [action for action in decided.actions if isinstance(action, Retire | Terminate)]
+    return {instance_id for action in ends for instance_id in action.instance_ids}
 
 
 def zones(launch: Launch) -> set[str]:

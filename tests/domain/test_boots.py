@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from lambdas.domain.actions import Launch
 from lambdas.domain.fleet import BootFailure
-from lambdas.domain.plan import Launch
 from tests.domain.build import ago, instance, job, pool
 from tests.domain.plans import of, planned
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from lambdas.domain.actions import Drain, Launch, Retire, Terminate
 from lambdas.domain.machine import Machine
-from lambdas.domain.plan import Drain, Launch, Retire, Terminate
 from lambdas.domain.spending import GP3_GIB_MONTH, PUBLIC_IPV4_HOUR
 from tests.domain.build import NOW, ON_DEMAND, SPOT, ZONES, ago, instance, intention, job, kind, lease, mark, pool
 from tests.domain.plans import (

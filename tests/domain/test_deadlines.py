@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from lambdas.domain import availability
+from lambdas.domain.actions import Keep, Launch, Move
 from lambdas.domain.documents import document_of, value_of
 from lambdas.domain.fleet import InstanceState
 from lambdas.domain.jobs import JobSpec
 from lambdas.domain.outlook import chance_on_spot
-from lambdas.domain.plan import Keep, Launch, Move, Plan, plan
+from lambdas.domain.plan import Plan, plan
 from lambdas.domain.pools import CapacityType, OnDemandFallback
 from lambdas.domain.recurrence import learned, recurs_as
 from lambdas.domain.snapshot import Snapshot, Stretch

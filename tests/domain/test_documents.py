@@ -12,7 +12,7 @@ from lambdas.domain.plan import plan
 from lambdas.domain.snapshot import Snapshot
 from tests.domain.build import NOW, instance, job, snapshot
 from tests.domain.properties import steadily
-from tests.domain.test_plan_laws import worlds
+from tests.domain.worlds import worlds
 
 
 @steadily(150)

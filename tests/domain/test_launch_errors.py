@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.plan import FailQueued, Launch
+from lambdas.domain.actions import FailQueued, Launch
 from lambdas.domain.pools import OnDemandFallback
 from tests.domain.build import ON_DEMAND, ago, instance, intention, job, kind, lease, mark, pool
 from tests.domain.plans import codes, everywhere, of, planned

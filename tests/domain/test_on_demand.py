@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.plan import Drain, Launch, Plan
+from lambdas.domain.actions import Drain, Launch
+from lambdas.domain.plan import Plan
 from lambdas.domain.pools import OnDemandFallback
 from lambdas.domain.terms import OnDemand, Terms, market_of
 from tests.domain.build import ON_DEMAND, SPOT, ago, instance, job, kind, lease, pool

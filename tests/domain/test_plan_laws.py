@@ -1,187 +1,32 @@
 """What holds of every plan in every world, and of plans that follow each other."""
 
-import random
 from dataclasses import replace
-from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import Any
 
-import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lambdas.domain.fleet import InstanceState, Lease
+from lambdas.domain.actions import Action, Close, Drain, Launch, Repeat, Retire, ReturnJob, Terminate
 from lambdas.domain.fleet_view import awaited, counted, view
-from lambdas.domain.jobs import QueuedJob
-from lambdas.domain.plan import Action, Close, Drain, Launch, Plan, Repeat, Retire, ReturnJob, Terminate, plan
-from lambdas.domain.pools import OnDemandFallback
-from lambdas.domain.reasons import OwnCode
+from lambdas.domain.plan import plan
 from lambdas.domain.shops import on_demand_left
-from lambdas.domain.snapshot import Snapshot, Stretch
+from lambdas.domain.snapshot import Snapshot
 from lambdas.domain.spending import hourly_cost
-from lambdas.domain.terms import OnDemand
-from lowtide.bench.mixes import mix
 from tests.domain.build import (
     NOW,
     ON_DEMAND,
     SPOT,
-    ZONES,
-    after,
     ago,
     instance,
     intention,
-    job,
-    kind,
-    lease,
-    mark,
     pool,
-    price,
-    request,
     snapshot,
 )
-from tests.domain.effects import applied, claimed, finished
+from tests.domain.effects import applied
+from tests.domain.plans import ended, launched
 from tests.domain.properties import steadily
+from tests.domain.worlds import worlds
 
-TYPES = (kind("t1", 1, "0.5"), kind("t4", 4, "1.9"), kind("t8", 8, "4"))
-NAMES = st.sampled_from([facts.name for facts in TYPES])
 ANSWERS = [None, "InsufficientInstanceCapacity", "UnauthorizedOperation", "RequestLimitExceeded"]
-PAST = st.integers(0, 2000).map(ago)
-SOON = st.integers(1, 2000).map(after)
-
-
-@st.composite
-def instances(draw: st.DrawFn, number: int) -> Any:
-    name = draw(NAMES)
-    state = draw(st.sampled_from(InstanceState))
-    called = None if state is InstanceState.LAUNCHING else draw(PAST)
-    return instance(
-        f"i-{number}",
-        state=state,
-        instance_type=name,
-        slots={facts.name: facts.slots for facts in TYPES}[name],
-        zone=draw(st.sampled_from(ZONES)),
-        launched_at=draw(PAST),
-        reported_at=called,
-        heartbeat_at=called,
-        idle_since=called,
-        ends_at=draw(st.none() | SOON),
-        rebalance_at=draw(st.none() | PAST),
-        capacity_type=draw(st.sampled_from([SPOT, SPOT, ON_DEMAND])),
-        price_limit=draw(st.sampled_from([None, Decimal("0.2"), Decimal(5)])),
-        observed_state=draw(st.sampled_from([None, "pending", "running", "shutting-down", "terminated", "gone"])),
-        termination_requested_at=draw(st.none() | PAST) if state is InstanceState.DRAINING else None,
-    )
-
-
-FALLBACKS = [
-    *(None, None, OnDemandFallback(after=timedelta(minutes=5)), OnDemandFallback(after_interruptions=1)),
-    OnDemandFallback(after=timedelta(), return_after=timedelta(minutes=5), max_instances=1),
-]
-
-
-TIMELY = st.sampled_from([{}, {}, *({"deadline": after(s)} for s in (-60, 600, 4_000, 40_000))])
-ESTIMATES = st.sampled_from([None, Decimal(300), Decimal(7200)])
-STANDINGS = st.sampled_from([{}, {"ran_seconds": Decimal(90), "saved_seconds": Decimal(60)}])
-RECORDS = st.sampled_from([(), (Stretch(up=True, since=ago(9000), until=ago(5000)),)])
-
-
-@st.composite
-def queued(draw: st.DrawFn) -> QueuedJob:
-    return job(
-        draw(st.integers(0, 9)),
-        **draw(TIMELY),
-        estimated_seconds=draw(ESTIMATES),
-        queued_at=draw(PAST),
-        interruptions=draw(st.integers(0, 2)),
-        on_demand=draw(st.sampled_from(["auto", "auto", "never", "always"]).map(OnDemand)),
-        spot_max_price=draw(st.sampled_from([None, None, Decimal("0.3"), Decimal(5)])),
-    )
-
-
-@st.composite
-def worlds(draw: st.DrawFn) -> Snapshot:
-    queue = tuple(draw(queued()) for _ in range(draw(st.integers(0, 12))))
-    waiting = st.sampled_from([None, None, "job-that-ended", *(each.job_id for each in queue)])
-    fleet = tuple(replace(draw(instances(n)), kept_for=draw(waiting)) for n in range(draw(st.integers(0, 5))))
-    names = [each.instance_id for each in fleet] + ["i-stranger"]
-    leases = tuple(
-        lease(
-            f"run-{n}",
-            draw(st.sampled_from(names)),
-            slots=draw(st.integers(0, 8)),
-            renewed_at=draw(PAST),
-            estimated_seconds=draw(ESTIMATES),
-            **draw(TIMELY),
-            **draw(STANDINGS),
-        )
-        for n in range(draw(st.integers(0, 4)))
-    )
-    intentions = tuple(
-        intention(
-            f"d-{n}",
-            request=request(draw(st.integers(1, 3)), limit=draw(st.sampled_from(["0.4", "9"])), types=("t1", "t8")),
-            not_after=draw(PAST | SOON),
-            clean_observations=draw(st.integers(0, 3)),
-            adopted=draw(st.integers(0, 2)),
-        )
-        for n in range(draw(st.integers(0, 2)))
-    )
-    codes = ["InsufficientInstanceCapacity", "SpotMaxPriceTooLow", "UnauthorizedOperation", "NeverHeardOf"]
-    marks = tuple(
-        mark(
-            draw(st.sampled_from(codes)),
-            draw(st.sampled_from([*ZONES, "*"])),
-            instance_type=draw(NAMES | st.just("*")),
-            capacity_type=draw(st.sampled_from([SPOT, ON_DEMAND])),
-            until=draw(PAST | SOON),
-        )
-        for _ in range(draw(st.integers(0, 4)))
-    )
-    least = draw(st.integers(0, 2))
-    owner = pool(
-        types=draw(st.sampled_from([TYPES, TYPES[:1], TYPES[1:]])),
-        min_instances=least,
-        max_instances=draw(st.integers(max(least, 1), 8)),
-        spot=draw(st.booleans()),
-        spot_max_price=draw(st.sampled_from([None, Decimal("0.4"), Decimal(9)])),
-        paused=draw(st.booleans()) and draw(st.booleans()),
-        deleted=draw(st.booleans()) and draw(st.booleans()),
-        applied_at=draw(st.none() | PAST),
-        warm_instances=draw(st.integers(0, 1)),
-        on_demand_base=draw(st.sampled_from([0, 0, 1])),
-        on_demand_fallback=draw(st.sampled_from(FALLBACKS)),
-        max_hourly_cost=draw(st.sampled_from([None, None, Decimal(3)])),
-        max_instance_lifetime=draw(st.sampled_from([None, timedelta(minutes=10)])),
-        launch_error_timeout=draw(st.sampled_from([timedelta(), timedelta(), timedelta(minutes=30)])),
-    )
-    return snapshot(
-        pool=owner,
-        instances=fleet,
-        leases=leases,
-        intentions=intentions,
-        marks=marks,
-        queue=queue,
-        unfulfilled_since=draw(st.none() | PAST),
-        queue_complete=draw(st.booleans()),
-        prices=tuple(
-            price(draw(st.sampled_from(["0.1", "0.5", "20"])), zone, facts.name)
-            for facts in owner.types
-            for zone in ZONES
-            if draw(st.booleans())
-        ),
-        availability=draw(RECORDS),
-        stack_closing=draw(st.booleans()) and draw(st.booleans()),
-        outage_ended_at=draw(st.none() | PAST),
-    )
-
-
-def launched(decided: Plan) -> int:
-    return sum(action.request.count for action in decided.actions if isinstance(action, Launch))
-
-
-def ended(decided: Plan) -> set[str]:
-    ends = [action for action in decided.actions if isinstance(action, Retire | Terminate)]
-    return {instance_id for action in ends for instance_id in action.instance_ids}
 
 
 @steadily(80)
@@ -324,140 +169,3 @@ def test_a_drained_instance_is_replaced_by_the_pass_after_the_one_that_drained_i
     first = plan(world, NOW)
     assert (launched(first), ended(first), [type(each) for each in first.actions]) == (1, set(), [Launch, Drain])
     assert launched(plan(applied(world, first, NOW), NOW)) == 1
-
-
-# --- a small closed loop: what the parts do to each other over time ---------------------------------------------------
-
-
-class Loop:
-    """A pool, its workers and a kind or unkind EC2 under a virtual clock, in steps of twenty seconds."""
-
-    step = timedelta(seconds=20)
-
-    def __init__(self, seed: int) -> None:
-        self.chance = random.Random(seed)
-        self.now = NOW
-        self.done: set[str] = set()
-        types = self.chance.choice([TYPES, TYPES[:2], TYPES[2:]])
-        least = self.chance.choice([0, 0, 1])
-        owner = pool(
-            types=types, min_instances=least, max_instances=self.chance.randint(2, 6), spot_max_price=Decimal(2)
-        )
-        largest = max(facts.slots for facts in types)
-        self.jobs = [job(self.chance.randint(0, largest), submitted_at=ago(n), queued_at=ago(n)) for n in range(25)]
-        self.world = snapshot(pool=owner, queue=tuple(self.jobs))
-
-    def run(self, *, troubled: int, quiet: int) -> None:
-        for step in range(troubled + quiet):
-            self._tick(trouble=step < troubled)
-
-    def _tick(self, *, trouble: bool) -> None:
-        self.now += self.step
-        self._market(trouble)
-        self._workers(trouble)
-        decided = plan(self.world, self.now)
-        present = counted(view(self.world, self.now), self.world.intentions)
-        assert present + launched(decided) <= max(self.world.pool.max_instances, present)
-        assert not ended(decided) & {each.instance_id for each in self.world.leases}
-        assert not decided.numbers.unfulfilled or decided.reasons
-        refusing = self.chance.choice([None, None, *REFUSALS]) if trouble else None
-        self.world = applied(self.world, decided, self.now, refusing=refusing)
-
-    def _market(self, trouble: bool) -> None:
-        """EC2 announces and carries out ends; terminated instances are gone after a while."""
-        fleet = []
-        for each in self.world.instances:
-            if trouble and each.ends_at is None and self.chance.random() < 0.03:
-                each = replace(each, state=InstanceState.DRAINING, ends_at=self.now + timedelta(seconds=120))
-            over = each.ends_at and each.ends_at <= self.now
-            asked = each.termination_requested_at
-            if (
-                over
-                or (asked and self.now - asked > timedelta(seconds=60))
-                or (trouble and self.chance.random() < 0.01)
-            ):
-                each = replace(each, observed_state="terminated")
-            fleet.append(each)
-        self.world = replace(self.world, instances=tuple(fleet))
-
-    def _workers(self, trouble: bool) -> None:
-        for each in self.world.instances:
-            alive = each.observed_state != "terminated" and each.termination_requested_at is None
-            if not alive or self.now - each.launched_at < timedelta(seconds=60):
-                continue
-            if trouble and self.chance.random() < 0.1:
-                continue  # silent in this step
-            self._call(each.instance_id)
-
-    def _call(self, instance_id: str) -> None:
-        """A worker's call: it finishes or releases jobs, renews its leases, and claims what fits."""
-        (each,) = (i for i in self.world.instances if i.instance_id == instance_id)
-        first = each.reported_at is None
-        state = InstanceState.RUNNING if each.state is InstanceState.LAUNCHING else each.state
-        called = replace(each, state=state, reported_at=each.reported_at or self.now, heartbeat_at=self.now)
-        self._put(replace(called, idle_since=self.now if first else each.idle_since))
-        for held in [each for each in self.world.leases if each.instance_id == instance_id]:
-            if self.chance.random() < 0.2:
-                self.world = finished(self.world, held.job_id, self.now)
-                assert held.job_id not in self.done
-                self.done.add(held.job_id)
-            else:
-                self._renew(held)
-        (each,) = (i for i in self.world.instances if i.instance_id == instance_id)
-        self.world = claimed(self.world, each, self.now)
-        if any(held.instance_id == instance_id for held in self.world.leases):
-            self._put(replace(each, idle_since=None))
-
-    def _put(self, changed: Any) -> None:
-        fleet = tuple(changed if i.instance_id == changed.instance_id else i for i in self.world.instances)
-        self.world = replace(self.world, instances=fleet)
-
-    def _renew(self, held: Lease) -> None:
-        leases = tuple(replace(each, renewed_at=self.now) if each is held else each for each in self.world.leases)
-        self.world = replace(self.world, leases=leases)
-
-
-REFUSALS = ["InsufficientInstanceCapacity", "SpotMaxPriceTooLow", "MaxSpotInstanceCountExceeded", "InternalError"]
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_when_trouble_stops_every_job_finishes_and_the_pool_rests_at_its_minimum(seed: int) -> None:
-    loop = Loop(seed)
-    loop.run(troubled=120, quiet=400)
-    assert loop.done == {each.job_id for each in loop.jobs}
-    assert len(loop.world.instances) == loop.world.pool.min_instances
-    decided = plan(loop.world, loop.now)
-    assert (decided.actions, decided.reasons, decided.due) == ((), (), None)
-
-
-def at(later: timedelta) -> datetime:
-    return NOW + later
-
-
-def test_at_rest_nothing_changes_however_late_it_is() -> None:
-    loop = Loop(1)
-    loop.run(troubled=0, quiet=400)
-    fresh = [replace(i, heartbeat_at=at(timedelta(days=30))) for i in loop.world.instances]
-    assert plan(replace(loop.world, instances=tuple(fresh)), at(timedelta(days=30))).actions == ()
-
-
-@pytest.mark.parametrize("seed", [36, 39, 52, 79])
-def test_what_a_pass_launched_for_mixed_jobs_is_enough_for_the_next_one(seed: int) -> None:
-    """Mixes whose jobs best fit does not place again on the very instances that were launched for them."""
-    mixed = mix(seed)
-    types = tuple(replace(each.facts, on_demand_price=each.price) for each in mixed.candidates)
-    bounds = {"max_instances": 999, "max_aux_containers_per_agent": mixed.aux}
-    world = snapshot(
-        pool=pool(types=types, spot=False, spot_max_price=None, **bounds),
-        queue=tuple(job(each.slots, resources=each.resources) for each in mixed.jobs),
-    )
-    decided = plan(world, NOW)
-    while OwnCode.DEFERRED in {reason.code for reason in decided.reasons}:
-        world = applied(world, decided, NOW)
-        decided = plan(world, NOW)
-    assert launches(decided) != []
-    assert launches(plan(applied(world, decided, NOW), NOW)) == []
-
-
-def launches(decided: Plan) -> list[Launch]:
-    return [action for action in decided.actions if isinstance(action, Launch)]

@@ -7,19 +7,10 @@ from typing import Any
 
 import pytest
 
+from lambdas.domain.actions import Close, Forget, Launch, ParkQueued, Repeat, Retire, ReturnJob, Terminate
 from lambdas.domain.fleet import InstanceState
 from lambdas.domain.observed import reported
-from lambdas.domain.plan import (
-    Close,
-    Forget,
-    Launch,
-    ParkQueued,
-    Repeat,
-    Retire,
-    ReturnJob,
-    Terminate,
-    plan,
-)
+from lambdas.domain.plan import plan
 from lambdas.domain.pools import CapacityType
 from lambdas.domain.settings import Settings
 from lambdas.domain.snapshot import Snapshot

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lambdas.domain.actions import Launch
 from lambdas.domain.cron import last_start, next_start, parse_cron, starts_of
-from lambdas.domain.plan import Launch, plan
+from lambdas.domain.plan import plan
 from lambdas.domain.pools import Pool, Schedule
 from lambdas.domain.schedules import conflict, in_force, is_active
 from tests.domain.build import ago, instance, pool, snapshot

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from lambdas.domain.actions import Keep
 from lambdas.domain.jobs import Resources
-from lambdas.domain.plan import Keep, plan
+from lambdas.domain.plan import plan
 from lambdas.domain.snapshot import Snapshot
 from tests.domain.build import NOW, ago, instance, job, lease, pool, snapshot
 from tests.domain.effects import applied, claimed, finished

@@ -1,12 +1,9 @@
 """The real worker on an instance of the local AWS: booted from user data, to the end of a job and of the instance."""
 
 import contextlib
-import hashlib
-import io
 import json
 import os
 import urllib.request
-import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,27 +11,25 @@ from pathlib import Path
 import psutil
 import pytest
 
+from infra.bundling import build_worker
 from lowtide.hosts import Hosts
 from lowtide.hosts.guests import Guests
 from tests.hosts.test_hosts import until
 from tests.worker.control import Control, Instance, lease
 
-WORKER = Path(__file__).resolve().parents[2] / "worker"
+ROOT = Path(__file__).resolve().parents[2]
 ID = Instance().instance_id
 
 
 def user_data(control: Control) -> bytes:
-    """Boots as the stack's own user data does, from an artefact that is put into S3 here."""
-    held = io.BytesIO()
-    with zipfile.ZipFile(held, "w") as archive:
-        for file in WORKER.glob("*.py"):
-            archive.write(file, f"worker/{file.name}")
-    control.objects["/assets/worker.zip"] = held.getvalue()
+    """Boots as the stack's own user data does, from the stack's own artefact, which is put into S3 here."""
+    artefact = build_worker(ROOT)
+    control.objects["/assets/worker.zip"] = artefact.path.read_bytes()
     config = {
         "region": "us-east-1",
         "stack": "Lowtide",
         "api_url": control.url,
-        "artefact": {"bucket": "assets", "key": "worker.zip", "sha256": hashlib.sha256(held.getvalue()).hexdigest()},
+        "artefact": {"bucket": "assets", "key": "worker.zip", "sha256": artefact.digest},
         "boot_power_off_seconds": 60,
     }
     return f"""#!/bin/bash
@@ -44,7 +39,7 @@ cat > /etc/lowtide/worker.json <<'LOWTIDE-END-OF-FILE'
 {json.dumps(config)}
 LOWTIDE-END-OF-FILE
 cat > /opt/lowtide/boot.py <<'LOWTIDE-END-OF-FILE'
-{(WORKER / "boot.py").read_text().rstrip()}
+{(ROOT / "worker" / "boot.py").read_text().rstrip()}
 LOWTIDE-END-OF-FILE
 exec python3 /opt/lowtide/boot.py /etc/lowtide/worker.json
 """.encode()

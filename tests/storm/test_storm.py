@@ -7,10 +7,11 @@ from typer.testing import CliRunner
 
 from lowtide.cli.app import app
 from lowtide.cli.errors import Failure
-from lowtide.sim import bulk, reach, storm
+from lowtide.sim import reach, storm
 from lowtide.sim.fates import Channel, Fate
-from lowtide.sim.incidents import APART, KINDS, SILENT
-from lowtide.sim.story import Story, Strike
+from lowtide.sim.storm import bulk
+from lowtide.sim.storm.incidents import APART, KINDS, SILENT
+from lowtide.sim.storm.story import Story, Strike
 
 SEEDS = 200
 """As many as the suite has time for; `lowtide simulate laws` plays any number."""

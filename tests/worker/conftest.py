@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.worker.agents import World
 from tests.worker.control import Control
 
 
@@ -12,3 +13,8 @@ def control(monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", made.metadata.endpoint)
     yield made
     made.close()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.worker.stores import MemoryStore
-from worker import checkpoint as subject
-from worker.checkpoint import Checkpoint
+from worker.checkpoint import Checkpoint, uploads
+from worker.checkpoint.checkpoint import REWRITE_AFTER_SECONDS
+from worker.checkpoint.saves import Piece
+from worker.checkpoint.uploads import Uploads
 
 
 class Bench:
@@ -47,8 +49,8 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(subject, "SMALL_BYTES", 64)
-    monkeypatch.setattr(subject, "PIECE_BYTES", 256)
+    monkeypatch.setattr(uploads, "SMALL_BYTES", 64)
+    monkeypatch.setattr(uploads, "PIECE_BYTES", 256)
     return Bench(tmp_path)
 
 
@@ -242,16 +244,16 @@ def test_a_file_that_changes_while_it_is_copied_keeps_its_last_saved_contents(
     bench.write(1, restless=b"a" * 600, calm="1")
     first.save()
     bench.write(1, restless=b"b" * 600, calm="2")
-    stock = first._piece  # pyright: ignore[reportPrivateUsage]
+    stock = Uploads.add
 
-    def disturbed(content: bytes, uploads: object) -> subject.Piece:
+    def disturbed(into: Uploads, piece: Piece, content: bytes) -> None:
         if content.startswith(b"b"):
             time.sleep(0.02)
             with (bench.folder(1) / "restless").open("r+b") as file:
                 file.write(b"b")
-        return stock(content, uploads)  # type: ignore[arg-type]
+        stock(into, piece, content)
 
-    monkeypatch.setattr(first, "_piece", disturbed)
+    monkeypatch.setattr(Uploads, "add", disturbed)
     report = first.save()
     assert report is not None
     assert report.unsettled == ("restless",)
@@ -319,10 +321,10 @@ def test_old_data_is_uploaded_anew_before_the_bucket_deletes_it(bench: Bench) ->
     bench.write(1, model=b"m" * 600, step="1")
     first.save()
     bench.store.puts.clear()
-    bench.now = lambda: time.time() + subject.REWRITE_AFTER_SECONDS + 1
+    bench.now = lambda: time.time() + REWRITE_AFTER_SECONDS + 1
     assert first.save() is not None
     assert len([key for key in bench.store.puts if "/data/" in key]) == 3
-    assert subject.REWRITE_AFTER_SECONDS < 90 * 24 * 3600 / 2
+    assert REWRITE_AFTER_SECONDS < 90 * 24 * 3600 / 2
 
 
 def test_a_save_that_is_not_wanted_any_more_is_not_published(bench: Bench) -> None:

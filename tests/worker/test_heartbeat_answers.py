@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from lambdas.control import worker_calls
+from tests.worker.agents import World
 from tests.worker.control import lease
-from tests.worker.test_agent import World
 from worker import agent
 from worker.leases import Stop
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.worker.agents import START, World
 from tests.worker.bench import READY, Bench, until
 from tests.worker.control import lease
 from tests.worker.stores import MemoryStore
-from tests.worker.test_agent import START, World
-from worker.checkpoint import Checkpoint, Report
+from worker.checkpoint.checkpoint import Checkpoint, Report
 from worker.imds import Notice
 from worker.keeping import Keeper
 from worker.leases import Lease, Stop

@@ -93,7 +93,8 @@ def worker(request: pytest.FixtureRequest, control: Control, tmp_path: Path) -> 
 
 @needs_old
 def test_every_module_imports_on_the_oldest_python() -> None:
-    modules = [f"worker.{file.stem}" for file in (ROOT / "worker").glob("*.py")]
+    files = (file.relative_to(ROOT).with_suffix("") for file in (ROOT / "worker").rglob("*.py"))
+    modules = [".".join(file.parts) for file in files]
     script = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
     subprocess.run([str(OLD), "-W", "error", "-B", "-c", script, *modules], cwd=ROOT, check=True)
 

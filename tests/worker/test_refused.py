@@ -1,6 +1,6 @@
 """What a worker keeps doing although it is refused, or nobody does what it asked for."""
 
-from tests.worker.test_agent import World
+from tests.worker.agents import World
 from worker.api import Refused, Unanswered
 
 

@@ -10,14 +10,14 @@ from datetime import timedelta
 from enum import StrEnum
 from random import Random
 
-from lowtide.sim import arrivals
 from lowtide.sim.fates import Channel, Fate
+from lowtide.sim.storm import arrivals
 
 LASTS = timedelta(minutes=10)
 """The storm; then faults stop."""
 SILENCE = timedelta(minutes=6)
 """How much longer the storm is in a story for law 11; all that while, and a minute at most before, no worker hears
-anything. A worker that runs a job gives up after 3 min there (`incidents.settings`), and may take 2 more to be off."""
+anything. A worker that runs a job gives up after 3 min there (play.py), and may take 2 more to be off."""
 READY = timedelta(minutes=4)
 """When such a story sees to workers that run something, and to one that is idle: they have booted by its silence."""
 CALLS_STRUCK = 2_500
@@ -56,7 +56,7 @@ class Arrival:
     seconds: float
     """How long each takes."""
     shape: int
-    """Which fields it has beside, see incidents.py."""
+    """Which fields it has beside, see users.py."""
 
     def __str__(self) -> str:
         return f"{self.second:5d} s  {self.count} jobs of {self.seconds} s (pool {self.pool}, shape {self.shape})"

@@ -1,8 +1,4 @@
-"""The laws of docs/architecture.md as functions of a world: each answers with the violations it finds.
-
-`Audit` (audit.py) watches while the world goes on; `standing` (standing.py) is true at any instant between two
-invocations; `at_rest`, here, holds once everything has settled (laws 1, 5, 7 and 10).
-"""
+"""The laws that hold once everything has settled: 1, 5, 7 and 10; and 8, of what the whole course shows."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -10,14 +6,11 @@ from datetime import timedelta
 from lambdas.adapters import job_items, keys
 from lambdas.adapters.table import Item
 from lambdas.domain.instants import from_text
-from lowtide.sim.audit import UNKNOWN_MOST, Audit
 from lowtide.sim.calls import Request
 from lowtide.sim.functions import Function
-from lowtide.sim.ledger import Ledger
-from lowtide.sim.standing import Violation, standing
+from lowtide.sim.laws.ledger import Ledger
+from lowtide.sim.laws.standing import Violation, standing
 from lowtide.sim.world import World
-
-__all__ = ["UNKNOWN_MOST", "Audit", "Violation", "at_rest", "standing", "waited_at_most"]
 
 AFTERWARDS = 2
 """Law 10: further ticks that must change nothing."""

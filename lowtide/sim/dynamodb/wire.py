@@ -1,4 +1,5 @@
-"""Attribute values in wire form: how DynamoDB compares them, adds them, and what its functions say of them."""
+"""Attribute values in wire form: how DynamoDB compares, adds, copies and measures them, and
+what its functions say of them."""
 
 from collections.abc import Callable
 from decimal import Context, Decimal
@@ -97,6 +98,34 @@ def present(value: Wire | None) -> Wire:
     if value is None:
         raise Invalid("The provided expression refers to an attribute that does not exist in the item")
     return value
+
+
+def copied(value: Any) -> Any:
+    """A deep copy; numbers in the form DynamoDB gives them back."""
+    if not isinstance(value, dict):
+        return [copied(one) for one in value] if isinstance(value, list) else value
+    if set(value) == {"N"} and isinstance(value["N"], str):
+        return {"N": number_text(Decimal(value["N"]))}
+    return {name: copied(inner) for name, inner in value.items()}
+
+
+def item_bytes(item: WireItem) -> int:
+    """About what DynamoDB counts: names and values in UTF-8, a byte for each level."""
+    return sum([len(name) + _value_bytes(value) for name, value in item.items()])
+
+
+def _value_bytes(value: Any) -> int:
+    """Of a value in wire form: its kind's name is its level's byte."""
+    for kind, held in value.items():
+        if isinstance(held, str):
+            return len(kind) + (len(held) if held.isascii() else len(held.encode()))
+        if isinstance(held, dict):
+            return len(kind) + item_bytes(held)
+        if isinstance(held, list):
+            inner = [len(one) if isinstance(one, str) else _value_bytes(one) for one in held]
+            return len(kind) + len(inner) + sum(inner)
+        return len(kind) + 1
+    return 0
 
 
 def _exists(value: Wire | None) -> bool:

@@ -17,8 +17,8 @@ from lowtide.market.model import Lifecycle
 from lowtide.sim.calls import Request
 from lowtide.sim.functions import Function
 from lowtide.sim.hosts import Host
-from lowtide.sim.ledger import Ledger, Touched
-from lowtide.sim.standing import Violation, arrived, instance_laws, job_id_of, job_laws, pool_laws
+from lowtide.sim.laws.ledger import Ledger, Touched
+from lowtide.sim.laws.standing import Violation, arrived, instance_laws, job_id_of, job_laws, pool_laws
 from lowtide.sim.world import Sent, World
 
 UNKNOWN_MOST = 3

@@ -10,7 +10,7 @@ from lambdas.adapters import items
 from lambdas.domain.fit import used_by, whole
 from lambdas.domain.fleet import facts_of
 from lambdas.domain.jobs import JobState
-from lowtide.sim.ledger import Ledger
+from lowtide.sim.laws.ledger import Ledger
 from lowtide.sim.world import Sent, World
 
 

@@ -1,5 +1,4 @@
-"""A seeded storm over a whole simulated deployment: a story (story.py) is played, held against the laws step by step,
-and at its end faults stop and everything has to come to rest."""
+"""The course of a story: played step by step, held against the laws all the way, and brought to rest at its end."""
 
 import logging
 from collections import Counter
@@ -13,17 +12,22 @@ from random import Random
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.adapters.faults import Fault
+from lambdas.domain.settings import Settings
 from lowtide.market.unkindness import Unkindness
-from lowtide.sim import incidents, laws, story
+from lowtide.sim import laws
 from lowtide.sim.clock import START
-from lowtide.sim.conditions import Held
 from lowtide.sim.hosts import command
-from lowtide.sim.incidents import APART, EVERY, KINDS, Stage
-from lowtide.sim.story import Story, shortened
-from lowtide.sim.strikes import Strikes
+from lowtide.sim.storm import story
+from lowtide.sim.storm.calm import calm
+from lowtide.sim.storm.conditions import Held
+from lowtide.sim.storm.incidents import APART, EVERY, KINDS
+from lowtide.sim.storm.owners import UNREADABLE
+from lowtide.sim.storm.pools import TYPES, pool
+from lowtide.sim.storm.stage import MINUTE, Stage
+from lowtide.sim.storm.story import Story
+from lowtide.sim.storm.strikes import Strikes
+from lowtide.sim.storm.users import arrive
 from lowtide.sim.world import World
-
-__all__ = ["Outcome", "Story", "played", "shortened", "told"]
 
 SETTLES_WITHIN = timedelta(hours=3)
 """Law 7's bound here: the longest cool-downs and leases of what the storm left, one after the other."""
@@ -68,7 +72,7 @@ def _played(told: Story) -> Outcome:
         world = stage.world
         world.run_for(told.lasts)
         standing = laws.standing(world)
-        incidents.calm(stage)
+        calm(stage)
         quiet = world.settle(SETTLES_WITHIN)
         found = [*audit.violations, *standing, *(laws.at_rest(world) if quiet else laws.standing(world))]
     late = [] if quiet else [laws.Violation(law=7, evidence=f"not at rest {SETTLES_WITHIN} after the storm")]
@@ -77,7 +81,7 @@ def _played(told: Story) -> Outcome:
     unforeseen = [
         f"an error that no fault explains: {each}"
         for each in [*errors, *world.functions.errors]
-        if not (stage.repairs and each.startswith(_ITS_OWN_TROUBLE) and each.endswith(incidents.UNREADABLE))
+        if not (stage.repairs and each.startswith(_ITS_OWN_TROUBLE) and each.endswith(UNREADABLE))
     ]
     return Outcome(
         violations=tuple(dict.fromkeys([*map(str, [*late, *found]), *unforeseen])),
@@ -90,10 +94,10 @@ def _played(told: Story) -> Outcome:
 def _begun(told: Story) -> tuple[Stage, laws.Audit]:
     """A deployment with its pools, and everything of the story on its agenda."""
     chance, conditions = Random(f"weather/{told.seed}"), Held()  # noqa: S311 - a simulation, no secret
-    settings = incidents.settings(chance.randrange(2), silent=told.silent)
+    settings = _settings(chance.randrange(2), silent=told.silent)
     world = World(conditions=conditions, unkindness=_weather(chance, told), settings=settings, seed=told.seed)
-    for name in incidents.TYPES:
-        world.apply(incidents.pool(name))
+    for name in TYPES:
+        world.apply(pool(name))
     world.dynamodb.index_delay = timedelta(seconds=chance.choice((0, 0, 2)))
     world.dynamodb.page_bytes = chance.choice((world.dynamodb.page_bytes, 4_000))
     world.ec2.page = chance.choice((world.ec2.page, 2))
@@ -103,7 +107,7 @@ def _begun(told: Story) -> tuple[Stage, laws.Audit]:
     for each in told.incidents:
         world.at(START + timedelta(seconds=each.second), partial(EVERY[each.kind], stage, each))
     for each in told.arrivals:
-        world.at(START + timedelta(seconds=each.second), partial(incidents.arrive, stage, each))
+        world.at(START + timedelta(seconds=each.second), partial(arrive, stage, each))
     for minute in range(1, told.lasts // timedelta(minutes=1)):
         world.at(START + timedelta(minutes=minute, seconds=30), audit.look)
     if told.apart:
@@ -111,6 +115,15 @@ def _begun(told: Story) -> tuple[Stage, laws.Audit]:
             job = {"pool": "other", "command": command(20)}
             world.at(START + number * APART_EVERY, partial(world.send, job))
     return stage, audit
+
+
+def _settings(number: int, *, silent: bool = False) -> Settings:
+    """The product's own, save that idle workers begin to ask less often; or with workers that also power off sooner,
+    since the storm is short, and soonest in a story for law 11."""
+    seldom = Settings(poll_first=timedelta(seconds=8))
+    if silent:
+        return replace(seldom, idle_power_off=2 * MINUTE, running_power_off=3 * MINUTE)
+    return replace(seldom, idle_power_off=3 * MINUTE, running_power_off=5 * MINUTE) if number else seldom
 
 
 def _weather(chance: Random, told: Story) -> Unkindness:

@@ -8,7 +8,7 @@ from botocore.exceptions import ReadTimeoutError
 from lowtide.sim.calls import Killed, Request, Resent, Response, aws_error
 from lowtide.sim.fates import Channel, Fate
 from lowtide.sim.functions import Function
-from lowtide.sim.story import Story, Strike
+from lowtide.sim.storm.story import Story, Strike
 from lowtide.sim.world import World
 
 SLOW = (timedelta(0), timedelta(seconds=1), timedelta(seconds=4), timedelta(seconds=18))

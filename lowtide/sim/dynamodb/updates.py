@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from lowtide.sim.expressions import Parsed, Path, Scope
-from lowtide.sim.wire import Invalid, Wire, WireItem, kind_of, present, total, typed
+from lowtide.sim.dynamodb.expressions import Parsed, Path, Scope
+from lowtide.sim.dynamodb.wire import Invalid, Wire, WireItem, kind_of, present, total, typed
 
 
 def updated(parsed: Parsed, scope: Scope) -> WireItem:

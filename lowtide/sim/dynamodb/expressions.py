@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from lowtide.sim.reserved_words import RESERVED_WORDS
-from lowtide.sim.wire import FUNCTIONS, Invalid, Wire, WireItem, compare, present, size, total, typed
+from lowtide.sim.dynamodb.reserved_words import RESERVED_WORDS
+from lowtide.sim.dynamodb.wire import FUNCTIONS, Invalid, Wire, WireItem, compare, present, size, total, typed
 
 Path = tuple[str | int, ...]
 Operand = Callable[["Scope"], Wire | None]
