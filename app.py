@@ -16,6 +16,7 @@ import aws_cdk as cdk
 from infra.bundling import build_functions, build_worker
 from infra.options import Options
 from infra.stack import LowtideStack
+from lambdas.domain.settings import Settings
 
 ROOT = Path(__file__).resolve().parent
 
@@ -24,6 +25,7 @@ def main() -> None:
     app = cdk.App()
     try:
         options = Options.read(app.node.try_get_context, os.environ)
+        Settings.from_json(options.settings)  # else every function would end in this error, once deployed
         functions = build_functions(ROOT, python=options.python, arch=options.arch)
         worker = build_worker(ROOT)
     except ValueError as error:

@@ -29,6 +29,7 @@ def _quota(capacity_type: CapacityType, family: str, types: str, name: str, code
     return Quota(capacity_type=capacity_type, family=family, types=types, name=name, code=code)
 
 
+_VALUE = re.compile(r"\) is ([0-9]+), of which")
 _SPOT, _ON_DEMAND = CapacityType.SPOT, CapacityType.ON_DEMAND
 _STANDARD = r"(a|c|d|h|i|im|is|m|r|t|z)\d"
 
@@ -73,6 +74,12 @@ def quota_of(instance_type: str, capacity_type: CapacityType) -> Quota | None:
 def named_in(message: str) -> Quota | None:
     """The quota that a message told by `in_numbers` names."""
     return next((quota for quota in QUOTAS if f"({quota.code})" in message), None)
+
+
+def value_in(message: str) -> int | None:
+    """The quota's value in a message told by `in_numbers`; None where it could not be read."""
+    found = _VALUE.search(message)
+    return int(found[1]) if found else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

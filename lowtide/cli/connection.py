@@ -10,6 +10,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from rich.console import Console
+from rich.text import Text
 
 from lambdas import names
 from lambdas.adapters.table import Table
@@ -99,4 +100,4 @@ class Deployment:
 
     def announce(self) -> None:
         """Says on stderr what is about to be changed, before it is."""
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[dim]{self.where()}[/dim]")
+        Console(stderr=True, highlight=False, soft_wrap=True).print(Text(self.where(), style="dim"))

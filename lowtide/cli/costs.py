@@ -26,6 +26,8 @@ from lowtide.cli.output import console, print_json
 
 UNTAGGED = "(none)"
 """How people are shown the jobs without the tag; null for programs, empty in CSV."""
+EMPTY = '""'
+"""And those whose tag has no text."""
 _MONEY = ("spent_usd", "on_demand_usd", "saved_usd", "idle_usd", "interrupted_usd")
 _OF_TAGS = ("spent_usd", "on_demand_usd", "saved_usd", "interrupted_usd")
 """An idle instance is no job's: by tag there is no idle time."""
@@ -141,23 +143,28 @@ def _print_tables(
         console().print(f"No instance ran since {since:%Y-%m-%d %H:%M} UTC.")
         return
     console().print(Text(f"since {since:%Y-%m-%d %H:%M} UTC", style="dim"))
-    console().print(_table("pool", {name: row.spent for name, row in pools.items()}, _MONEY))
+    console().print(_table("pool", [(name, row.spent) for name, row in pools.items()], _MONEY))
     if tags:
         console().print()
-        console().print(_table(str(tag), {v or UNTAGGED: row.spent for v, row in tags.items()}, _OF_TAGS))
+        console().print(_table(str(tag), [(_value(v), row.spent) for v, row in tags.items()], _OF_TAGS))
     elif tags is not None:
         console().print("\nNo job ran in that time.")
     if guessed := _total(pools.values()).estimated:
         console().print(f"\n{several(guessed, 'instance')} at the price limit, the most they can have cost.")
 
 
-def _table(first: str, rows: Mapping[str, Spent], columns: Sequence[str]) -> Table:
+def _value(tag: str | None) -> str:
+    """As people are shown it: a tag without text is another thing than none."""
+    return UNTAGGED if tag is None else tag or EMPTY
+
+
+def _table(first: str, rows: Sequence[tuple[str, Spent]], columns: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", show_footer=len(rows) > 1)
-    total = sum(rows.values(), Spent())
+    total = sum((spent for _, spent in rows), Spent())
     table.add_column(Text(first), "total", max_width=26, overflow="fold")
     for name in columns:
         table.add_column(_TITLES[name], _dollars(getattr(total, name)), justify="right", no_wrap=True)
-    for name, spent in rows.items():
+    for name, spent in rows:
         table.add_row(Text(name), *(_dollars(getattr(spent, column)) for column in columns))
     return table
 

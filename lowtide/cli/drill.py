@@ -40,7 +40,7 @@ def interrupt(
     if pool is not None:
         pool_named(PoolConfig(deployment.table), pool)
     if (market := local_market()) is None:
-        _print_commands(deployment, pool, instance)
+        _print_commands(deployment, pool, instance, as_json=as_json)
         return
     drill = _drill(deployment, market, within, as_json=as_json)
     _report(drill.interrupt(pool, instance), "every job runs again", as_json=as_json)
@@ -84,18 +84,21 @@ def _drill(deployment: Deployment, market: Market, within: str, *, as_json: bool
     )
 
 
-def _print_commands(deployment: Deployment, pool: str | None, instance: str | None) -> None:
-    console().print(
-        "This is not the local AWS, so nothing is done. AWS Fault Injection Service interrupts a spot instance as EC2 "
-        "would, with its two minutes. Put the name of a role that FIS may use in place of FIS_ROLE, then run:\n",
-        markup=False,
-    )
+def _print_commands(deployment: Deployment, pool: str | None, instance: str | None, *, as_json: bool) -> None:
     lines = interruption_commands(
         account=deployment.account,
         region=deployment.region,
         stack=deployment.stack,
         pool=pool,
         instance_id=instance,
+    )
+    if as_json:
+        print_json({"drill": "interrupt", "done": False, "commands": lines})
+        return
+    console().print(
+        "This is not the local AWS, so nothing is done. AWS Fault Injection Service interrupts a spot instance as EC2 "
+        "would, with its two minutes. Put the name of a role that FIS may use in place of FIS_ROLE, then run:\n",
+        markup=False,
     )
     print("\n".join(lines))
 

@@ -4,7 +4,14 @@ Failure     what was asked could not be done: exit 1
 └── Misuse  it was asked wrongly: exit 2
 """
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
+)
 
 FAILED = 1
 MISUSED = 2
@@ -30,8 +37,10 @@ def sentence(error: Exception) -> str:
         return "no AWS Region is set: set AWS_REGION, or the region of your profile"
     if isinstance(error, ClientError):
         return _refused(error)
-    if isinstance(error, BotoCoreError):
+    if isinstance(error, ConnectionError | HTTPClientError):
         return f"AWS could not be reached: {error}. Check the network, and AWS_ENDPOINT_URL if it is set"
+    if isinstance(error, BotoCoreError):
+        return f"AWS was not asked: {str(error).rstrip('.')}. Check your AWS settings: AWS_PROFILE, ~/.aws/config"
     return str(error)
 
 

@@ -11,13 +11,15 @@ from lambdas import names
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.domain.job_record import Attempt, JobRecord, charged
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs import JobState, Resources
+from lambdas.domain.words import several
 from lowtide.cli import deadline_words, job_changes
 from lowtide.cli.connection import Deployment, utc_now
 from lowtide.cli.job_changes import job_of
 from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack
 from lowtide.cli.output import ago, console, print_json, print_rows
 from lowtide.cli.pool_numbers import Seen, reason_object, seen
+from lowtide.cli.remedies import for_stack
 from lowtide.cli.waiting import ENDED, ledger_of, wait_for
 from lowtide.joblogs import JobLogs
 
@@ -68,9 +70,10 @@ def show(job_id: Id, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> N
     for name in outlook:
         del document[name]
     document.update(deadline_words.rows(job, each, now))
+    document["resources"] = job.resources and _in_words(job.resources)
     if waits is not None:
         document["pool_reason"] = f"{waits.reason_class.value}: {waits.message}"
-        document["to_do"] = waits.remedy
+        document["to_do"] = for_stack(waits.remedy, stack)
     for key, value in document.items():
         if value is not None:
             console().print(f"{key.replace('_', ' '):<18} {value}", markup=False)
@@ -172,6 +175,11 @@ def _listed(deployment: Deployment, pool: str | None, state: JobState | None, li
 
 def _first(jobs: Iterator[JobRecord], limit: int) -> Iterator[JobRecord]:
     return (job for _, job in zip(range(limit), jobs, strict=False))
+
+
+def _in_words(resources: Resources) -> str:
+    gpus = f", {several(resources.gpus, 'GPU')}" if resources.gpus else ""
+    return f"{resources.vcpus:f} {'vCPU' if resources.vcpus == 1 else 'vCPUs'}, {resources.memory_mib} MiB{gpus}"
 
 
 def _summary(job: JobRecord) -> dict[str, Any]:

@@ -17,11 +17,11 @@ def instant(option: str, text: str, now: datetime) -> datetime:
         return now - timedelta(days=int(days[1]))
     try:
         return now - parse_duration(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         return from_text(text)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise Misuse(
             f"{option} {text!r} is not a time: write for example 2026-11-23T15:00:00Z, 20m for twenty minutes ago, "
             "or 7d for a week ago"
@@ -34,11 +34,11 @@ def later(option: str, text: str, now: datetime) -> datetime:
         return now + timedelta(days=int(days[1]))
     try:
         return now + parse_duration(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         return from_text(text)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise Misuse(
             f"{option} {text!r} is not a time: write for example 2026-11-24T09:00:00Z, 6h for six hours from now, "
             "or 2d for two days"

@@ -20,7 +20,7 @@ from lowtide.cli.options import DEFAULT_STACK, All, AsJson, Stack, Yes
 from lowtide.cli.output import console, print_json, print_rows
 from lowtide.cli.pool_apply import show_change
 from lowtide.cli.pool_store import pool_named, put
-from lowtide.poolfile.difference import changes
+from lowtide.poolfile.difference import changes, without_secrets
 from lowtide.poolfile.refresh import refreshed
 
 Name = Annotated[str, typer.Argument(help="Pool name.", metavar="NAME")]
@@ -40,7 +40,7 @@ def history(name: Name, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -
     if as_json:
         print_json(
             [
-                {**place, "changes": changed, "pool": pool.to_document()}
+                {**place, "changes": changed, "pool": without_secrets(pool.to_document())}
                 for place, changed, pool in zip(places, told, versions, strict=True)
             ]
         )

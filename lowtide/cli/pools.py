@@ -15,7 +15,7 @@ from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack
 from lowtide.cli.output import console, print_json, print_rows
 from lowtide.cli.pool_apply import read_file, tell
 from lowtide.cli.pool_store import pool_named
-from lowtide.poolfile.difference import SCRIPTS, changes, cost_line
+from lowtide.poolfile.difference import changes, cost_line, without_secrets
 from lowtide.poolfile.resolve import most_per_hour
 from lowtide.poolfile.template import TEMPLATE
 
@@ -100,10 +100,7 @@ def _state(pool: Pool) -> str:
 
 def _document(pool: Pool) -> dict[str, Any]:
     most = most_per_hour(pool)
-    document = pool.to_document()
-    machine = {key: value for key, value in document["machine"].items() if key not in SCRIPTS}
-    hidden = {key: f"{len(text.encode())} bytes" for key in SCRIPTS if (text := getattr(pool.machine, key))}
-    return {**document, "machine": {**machine, **hidden}, "most_usd_per_hour": None if most is None else str(most)}
+    return {**without_secrets(pool.to_document()), "most_usd_per_hour": None if most is None else str(most)}
 
 
 def _limit(pool: Pool) -> str:

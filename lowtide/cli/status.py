@@ -16,6 +16,7 @@ from lowtide.cli.connection import Deployment
 from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack
 from lowtide.cli.output import ago, console, plain, print_json, span
 from lowtide.cli.pool_numbers import Seen, document, missing_for, seen_pools
+from lowtide.cli.remedies import for_stack
 
 WATCH_SECONDS = 2.0
 
@@ -50,11 +51,16 @@ def status_document(deployment: Deployment, pools: list[Seen], now: datetime) ->
 
 
 def _watch(deployment: Deployment, *, as_json: bool) -> None:
-    """A screen that renews itself; with `--json`, one document a line."""
+    """A screen that renews itself, where there is one, else one after the other; with `--json`, one document a line."""
     if as_json:
         while True:
             told = status_document(deployment, seen_pools(deployment.table), deployment.now())
             print(json.dumps(told, default=plain))
+            sys.stdout.flush()
+            time.sleep(WATCH_SECONDS)
+    if not sys.stdout.isatty():
+        while True:
+            console().print(_screen(deployment, seen_pools(deployment.table), deployment.now()), "")
             sys.stdout.flush()
             time.sleep(WATCH_SECONDS)
     with Live(console=console(), auto_refresh=False) as live:
@@ -77,17 +83,17 @@ def _screen(deployment: Deployment, pools: list[Seen], now: datetime) -> Rendera
         oldest = "-" if each.oldest_queued_at is None else ago(each.oldest_queued_at, now)
         numbers = [str(each.counts[name]) for name, _ in _COLUMNS]
         table.add_row(Text(each.pool.name), *numbers, oldest, f"{each.hourly_cost_usd:.2f}")
-    return Group(heading, table, *(line for each in pools for line in _trouble(each, now)))
+    return Group(heading, table, *(line for each in pools for line in _trouble(each, now, deployment.stack)))
 
 
-def _trouble(each: Seen, now: datetime) -> list[Text]:
+def _trouble(each: Seen, now: datetime, stack: str) -> list[Text]:
     """What is missing and the first reason, the one to act on."""
     told = headline(each, now)
     if told is None:
         return []
     lines = [Text(f"\n{each.pool.name}: {told}", style="yellow")]
     if each.reasons:
-        lines.append(Text(f"  {each.reasons[0].remedy}"))
+        lines.append(Text(f"  {for_stack(each.reasons[0].remedy, stack)}"))
     return lines
 
 

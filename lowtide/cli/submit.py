@@ -194,6 +194,6 @@ def _pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
         if not sign or not name:
             raise Misuse(f"{option} {text!r} is not NAME=VALUE: write for example {option} SEED=1")
         if name in pairs:
-            raise Failure(f"{option} names {name} twice: give it once")
+            raise Misuse(f"{option} names {name} twice: give it once")
         pairs[name] = value
     return pairs

@@ -17,6 +17,7 @@ from lambdas.domain.fleet import OfferingMark
 from lambdas.domain.job_record import JobRecord
 from lambdas.domain.jobs import JobState
 from lambdas.domain.pools import Pool
+from lambdas.domain.reasons import ReasonClass
 from lambdas.domain.settings import Settings
 from lambdas.domain.snapshot import Snapshot
 from lowtide.cli import deadline_words, what_if, why_words
@@ -25,10 +26,11 @@ from lowtide.cli.errors import Failure, Misuse
 from lowtide.cli.job_reasons import job_reason, job_remedy
 from lowtide.cli.moments import instant
 from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack
-from lowtide.cli.output import console, print_json
+from lowtide.cli.output import clock_time, console, print_json
 from lowtide.cli.pool_apply import read_file, resolved, tell
 from lowtide.cli.pool_numbers import Seen, document, reason_object, seen, tried
-from lowtide.cli.remedies import Remedy, remedy
+from lowtide.cli.remedies import Remedy, for_stack, remedy
+from lowtide.poolfile.difference import without_secrets
 
 
 def why(
@@ -60,16 +62,17 @@ def why(
 
 def _now(deployment: Deployment, pool: Pool, *, as_json: bool) -> None:
     (each,) = seen(deployment.table, [pool])
+    pools = _sharing(deployment, each)
     marks = tried(deployment.table, pool.name) if each.reasons else []
     now = deployment.now()
     if as_json:
-        print_json(_document(each, marks, now))
+        print_json(_document(each, pools, marks, now, deployment.stack))
         return
     for line in (
         why_words.sentence(each, now),
         *why_words.estimate_lines(why_words.estimate(each, now)),
-        *why_words.reason_lines(each.reasons, now, each),
-        *_offerings(each),
+        *why_words.reason_lines(each.reasons, now, deployment.stack, each, pools),
+        *_offerings(each, now),
         *why_words.tried_lines(marks, now),
         *deadline_words.of_pool(each),
         *_next_look(each, now),
@@ -77,14 +80,23 @@ def _now(deployment: Deployment, pool: Pool, *, as_json: bool) -> None:
         _say(line)
 
 
-def _document(each: Seen, marks: Sequence[OfferingMark], now: datetime) -> dict[str, Any]:
+def _sharing(deployment: Deployment, each: Seen) -> list[Pool]:
+    """Every pool, where the account's quotas matter."""
+    quota = any(reason.reason_class is ReasonClass.QUOTA for reason in each.reasons)
+    return PoolConfig(deployment.table).pools() if quota else []
+
+
+def _document(
+    each: Seen, pools: Sequence[Pool], marks: Sequence[OfferingMark], now: datetime, stack: str
+) -> dict[str, Any]:
     """The pool as in `status --json`, and what only `why` says."""
     found = why_words.estimate(each, now)
-    todo = remedy(each.reasons[0], each) if each.reasons else Remedy()
+    todo = remedy(each.reasons[0], each, now, pools) if each.reasons else Remedy()
     return {
         "sentence": why_words.sentence(each, now),
         **document(each, now),
-        **{"next_look": each.next_look, "edit": todo.edit, "command": todo.command},
+        **{"next_look": each.next_look, "edit": todo.edit},
+        "command": todo.command and for_stack(todo.command, stack),
         "estimate": found
         and {
             **{"likely_seconds": found.likely, "early_seconds": found.early, "late_seconds": found.late},
@@ -92,7 +104,7 @@ def _document(each: Seen, marks: Sequence[OfferingMark], now: datetime) -> dict[
         },
         "deadlines": [document_of(verdict) for verdict in each.verdicts.values()],
         "limits": [
-            {"instance_type": facts.name, "spot_max_price": why_words.limit_of(each, facts.name)}
+            {"instance_type": facts.name, "spot_max_price": why_words.limit_of(each, facts.name, now)}
             for facts in each.pool.types
         ],
         "tried": [
@@ -109,12 +121,12 @@ def _document(each: Seen, marks: Sequence[OfferingMark], now: datetime) -> dict[
 def _next_look(each: Seen, now: datetime) -> list[str]:
     if not each.reasons or each.next_look is None:
         return []
-    at = "now" if each.next_look <= now else f"at {each.next_look:%H:%M:%S} UTC"
+    at = "now" if each.next_look <= now else f"at {clock_time(each.next_look, now)}"
     return ["", f"The pool is looked at again {at}, and whenever something changes."]
 
 
-def _offerings(each: Seen) -> list[str]:
-    return list(why_words.offering_lines(each)) if each.counts["unfulfilled"] else []
+def _offerings(each: Seen, now: datetime) -> list[str]:
+    return list(why_words.offering_lines(each, now)) if each.counts["unfulfilled"] else []
 
 
 def _job(deployment: Deployment, job_id: str, *, as_json: bool) -> None:
@@ -129,14 +141,15 @@ def _job(deployment: Deployment, job_id: str, *, as_json: bool) -> None:
     own, todo = job_reason(job), job_remedy(job)
     if as_json:
         reasons = [own] if own else each.reasons if each and job.state is JobState.QUEUED else ()
+        command = todo.command and for_stack(todo.command, deployment.stack)
         place = {"id": job.job_id, "pool": job.pool, "state": job.state.value, "position": position}
-        told_reasons = {"reasons": [reason_object(reason) for reason in reasons], "command": todo.command}
+        told_reasons = {"reasons": [reason_object(reason) for reason in reasons], "command": command}
         outlook = deadline_words.document(job, each, deployment.now())
         print_json({"sentence": _sentence(job, position, told), **place, **told_reasons, **outlook})
         return
     _say(_sentence(job, position, told))
     if own:
-        for line in why_words.job_reason_lines(own, todo, deployment.now()):
+        for line in why_words.job_reason_lines(own, todo, deployment.now(), deployment.stack):
             _say(line)
     for name, value in deadline_words.rows(job, each, deployment.now()).items():
         _say(f"{name}: {value}")
@@ -144,7 +157,7 @@ def _job(deployment: Deployment, job_id: str, *, as_json: bool) -> None:
         now = deployment.now()
         for line in (
             *why_words.estimate_lines(why_words.estimate(each, now)),
-            *why_words.reason_lines(each.reasons, now, each),
+            *why_words.reason_lines(each.reasons, now, deployment.stack, each, _sharing(deployment, each)),
         ):
             _say(line)
 
@@ -179,7 +192,7 @@ def _then(deployment: Deployment, pool: str, at: str, *, as_json: bool) -> None:
     if as_json:
         print_json(_decision_document(decision))
         return
-    for line in why_words.decision_lines(decision, deployment.now()):
+    for line in why_words.decision_lines(decision, deployment.now(), deployment.stack):
         _say(line)
 
 
@@ -190,8 +203,13 @@ def _decision_document(decision: Decision) -> dict[str, Any]:
         **{"numbers": dict(decision.summary), "actions": [dict(action) for action in decision.actions]},
         "reasons": [reason_object(reason) for reason in decision.reasons],
         "notes": list(decision.notes),
-        "snapshot": None if snapshot is None else document_of(snapshot),
+        "snapshot": None if snapshot is None else _shown(snapshot),
     }
+
+
+def _shown(snapshot: Snapshot) -> dict[str, Any]:
+    document = document_of(snapshot)
+    return {**document, "pool": without_secrets(document["pool"])}
 
 
 def _with_file(deployment: Deployment, pool: str, at: str | None, file: Path, *, as_json: bool) -> None:

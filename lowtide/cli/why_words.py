@@ -7,13 +7,15 @@ from typing import Any
 
 from lambdas.domain.decision import Decision
 from lambdas.domain.fleet import OfferingMark
+from lambdas.domain.pools import Pool
 from lambdas.domain.reasons import Reason
 from lambdas.domain.refusals import ANY
+from lambdas.domain.schedules import in_force
 from lambdas.domain.shortages import Wait, wait
 from lambdas.domain.words import dollars, several
-from lowtide.cli.output import ago, span
+from lowtide.cli.output import ago, clock_time, span
 from lowtide.cli.pool_numbers import Seen, missing_for
-from lowtide.cli.remedies import Remedy, remedy
+from lowtide.cli.remedies import Remedy, for_stack, remedy
 from lowtide.cli.status import headline
 
 _OFFERINGS_TOLD = 12
@@ -49,29 +51,32 @@ def estimate_lines(found: Wait | None) -> Iterator[str]:
     )
 
 
-def reason_lines(reasons: Sequence[Reason], now: datetime, each: Seen | None = None) -> Iterator[str]:
-    """`each`: the pool as it is now, for what is to be typed; None: of the past, or of no pool."""
+def reason_lines(
+    reasons: Sequence[Reason], now: datetime, stack: str, each: Seen | None = None, pools: Sequence[Pool] = ()
+) -> Iterator[str]:
+    """`each`: the pool as it is now, for what is to be typed; None: of the past, or of no pool. `pools`: every one,
+    where they share what is missing."""
     for number, reason in enumerate(reasons, 1):
         yield ""
         yield f"{number}. {reason.reason_class.value}, {reason.code}{_about(reason)}"
         yield f"   {reason.message}"
         yield f"   {_seen(reason, now)}"
-        yield f"   To do: {reason.remedy}"
+        yield f"   To do: {for_stack(reason.remedy, stack)}"
         if each is not None:
-            yield from _typed(remedy(reason, each))
+            yield from _typed(remedy(reason, each, now, pools), stack)
 
 
-def job_reason_lines(reason: Reason, todo: Remedy, now: datetime) -> Iterator[str]:
+def job_reason_lines(reason: Reason, todo: Remedy, now: datetime, stack: str) -> Iterator[str]:
     """Of a job that has failed."""
-    yield from reason_lines([reason], now)
-    yield from _typed(todo)
+    yield from reason_lines([reason], now, stack)
+    yield from _typed(todo, stack)
 
 
-def _typed(found: Remedy) -> Iterator[str]:
+def _typed(found: Remedy, stack: str) -> Iterator[str]:
     if found.edit:
         yield f"   In the pool file: {found.edit}"
     if found.command:
-        yield f"   $ {found.command}"
+        yield f"   $ {for_stack(found.command, stack)}"
 
 
 def tried_lines(marks: Sequence[OfferingMark], now: datetime) -> Iterator[str]:
@@ -81,7 +86,7 @@ def tried_lines(marks: Sequence[OfferingMark], now: datetime) -> Iterator[str]:
     yield ""
     yield "Tried, the latest first:"
     for mark in marks[:_OFFERINGS_TOLD]:
-        again = f"not before {mark.until:%H:%M:%S} UTC" if mark.until > now else "free to be tried again"
+        again = f"not before {clock_time(mark.until, now)}" if mark.until > now else "free to be tried again"
         row = "" if mark.strikes == 1 else f", {mark.strikes} times in a row"
         yield f"   {_place(mark)}: {mark.code} {ago(mark.marked_at, now)} ago{row}; {again}"
     if len(marks) > _OFFERINGS_TOLD:
@@ -104,10 +109,10 @@ def _seen(reason: Reason, now: datetime) -> str:
         return told
     if reason.next_attempt <= now:
         return f"{told}; tried again with the next pass"
-    return f"{told}; next try at {reason.next_attempt:%H:%M:%S} UTC, in {span(reason.next_attempt - now)}"
+    return f"{told}; next try at {clock_time(reason.next_attempt, now)}, in {span(reason.next_attempt - now)}"
 
 
-def offering_lines(each: Seen) -> Iterator[str]:
+def offering_lines(each: Seen, now: datetime) -> Iterator[str]:
     """Limit against market, the nearest first."""
     priced = [row for row in each.market if row["spot_price"] is not None]
     if not each.pool.spot or not priced:
@@ -116,19 +121,20 @@ def offering_lines(each: Seen) -> Iterator[str]:
     yield "Market against limit, the cheapest first:"
     told = sorted(priced, key=lambda row: row["spot_price"])
     for row in told[:_OFFERINGS_TOLD]:
-        yield f"   {_offering(each, row)}"
+        yield f"   {_offering(each, row, now)}"
     if len(told) > _OFFERINGS_TOLD:
         yield f"   and {len(told) - _OFFERINGS_TOLD} more: lowtide status --json"
 
 
-def limit_of(each: Seen, instance_type: str) -> Decimal | None:
-    """USD per hour; None: none is known, or the pool is on-demand."""
-    facts = each.pool.facts(instance_type)
-    return each.pool.price_limit(facts) if facts and each.pool.spot else None
+def limit_of(each: Seen, instance_type: str, now: datetime) -> Decimal | None:
+    """USD per hour, as it holds now, by the pool's schedules too; None: none is known, or the pool is on-demand."""
+    pool = in_force(each.pool, now)
+    facts = pool.facts(instance_type)
+    return pool.price_limit(facts) if facts and pool.spot else None
 
 
-def _offering(each: Seen, row: Mapping[str, Any]) -> str:
-    limit = limit_of(each, row["instance_type"])
+def _offering(each: Seen, row: Mapping[str, Any], now: datetime) -> str:
+    limit = limit_of(each, row["instance_type"], now)
     price: Decimal = row["spot_price"]
     verdict = "" if limit is None else f", limit {dollars(limit)}: " + ("above it" if price > limit else "within it")
     on_demand = row["on_demand_price"]
@@ -136,7 +142,7 @@ def _offering(each: Seen, row: Mapping[str, Any]) -> str:
     return f"{row['instance_type']} in {row['availability_zone']} {dollars(price)}{verdict}{plain}"
 
 
-def decision_lines(decision: Decision, now: datetime) -> Iterator[str]:
+def decision_lines(decision: Decision, now: datetime, stack: str) -> Iterator[str]:
     """A kept decision as it was."""
     summary = decision.summary
     numbers = ", ".join(
@@ -162,7 +168,7 @@ def decision_lines(decision: Decision, now: datetime) -> Iterator[str]:
         yield _action(action)
     if not decision.actions:
         yield "Nothing was done."
-    yield from reason_lines(decision.reasons, decision.at)
+    yield from reason_lines(decision.reasons, decision.at, stack)
     for note in decision.notes:
         yield f"note: {note}"
 

@@ -1,9 +1,10 @@
-"""python -m lowtide.deadlines.tables: makes the tables of Lowtide's own policy anew (under a minute).
+"""python -m lowtide.deadlines.tables: makes the tables of Lowtide's own policy anew (about a minute).
 
 Backward induction over time left, for all models at once and on the lattice that ticks and restarts span, so that no
 value is interpolated. A state is the age class of the running stretch, what is held and the work left. On-demand is
 never lost, so its restart is charged as work at once; a restart on spot is gone through tick by tick, because it may be
-lost before it ends.
+lost before it ends. For several zones the running stretch is that of the one whose spot has lasted longest, and without
+spot that of the one that lost it last (zones.py).
 """
 
 import textwrap
@@ -18,26 +19,30 @@ from numpy.typing import NDArray
 
 from lambdas.domain.deadlines import models
 from lambdas.domain.deadlines.advice import Question, encoded
-from lambdas.domain.deadlines.models import AGES, DOWN, MODELS, UP, Stretches, Tick
+from lambdas.domain.deadlines.models import AGES, DOWN, MODELS, SEVERAL, UP, Tick
+from lowtide.deadlines.zones import MIDDLES, others, rates
 
 Array = NDArray[np.floating]
 """[model, age class, …, work left in units]"""
 
-PLACE = Path(models.__file__).with_name("tables.py")
+PLACES = {1: Path(models.__file__).with_name("tables.py"), SEVERAL: Path(models.__file__).with_name("zone_tables.py")}
+"""By the number of zones."""
+
 NEVER = np.float32(1e5)
 """The cost of what cannot be in time."""
 
-HEAD = '"""The tables of Lowtide\'s own policy. Made by python -m lowtide.deadlines.tables; do not edit."""\n\n'
+MADE = "Made by python -m lowtide.deadlines.tables; do not edit."
+HEADS = {1: "", SEVERAL: " for several zones"}
 
 
-def differences(tick: Tick, restart_hours: float, price_ratio: float) -> Array:
+def differences(tick: Tick, restart_hours: float, price_ratio: float, zones: int = 1) -> Array:
     """[age class, work, slack, question, model], in hours of on-demand per hour of restart."""
     found = np.zeros((len(AGES), len(tick.works), len(tick.slacks), len(Question), len(MODELS)), np.float32)
     wanted: defaultdict[int, list[tuple[int, int, int]]] = defaultdict(list)
     for i, work in enumerate(tick.works):
         for j, slack in enumerate(tick.slacks):
             wanted[round(tick.restart * (work + slack + 1))].append((i, j, round(tick.restart * work)))
-    costs = _Costs(tick, restart_hours, price_ratio)
+    costs = _Costs(tick, restart_hours, price_ratio, zones)
     for left in range(1, max(wanted) + 1):
         compared = costs.step(left)
         for i, j, work in wanted.get(left, ()):
@@ -46,10 +51,9 @@ def differences(tick: Tick, restart_hours: float, price_ratio: float) -> Array:
     return found
 
 
-def _hazards(stretches: Stretches, paces: NDArray[np.float64], middles: NDArray[np.float64], hours: float) -> Array:
+def _hazards(rates: NDArray[np.float64], hours: float) -> Array:
     """[model, age class]: the probability that a stretch ends within a tick of so many hours."""
-    rates = stretches.shape / (middles + stretches.scale) + stretches.floor
-    return (1 - np.exp(-hours * paces[:, None] * rates)).astype(np.float32)
+    return (1 - np.exp(-hours * rates)).astype(np.float32)[:, :, None, None]
 
 
 class _Costs:
@@ -58,14 +62,16 @@ class _Costs:
     What is held with spot: nothing, on-demand, spot by the ticks of restart that are left; without: nothing, on-demand.
     """
 
-    def __init__(self, tick: Tick, restart_hours: float, price_ratio: float) -> None:
-        starts = np.array([*AGES, 2 * AGES[-1]])
-        widths, middles = np.diff(starts), (starts[1:] + starts[:-1]) / 2
+    def __init__(self, tick: Tick, restart_hours: float, price_ratio: float, zones: int) -> None:
         hours = restart_hours * tick.length
-        paces = np.array(MODELS)
-        self._ends_up = _hazards(UP, paces[:, 0], middles, hours)[:, :, None, None]
-        self._ends_down = _hazards(DOWN, paces[:, 1], middles, hours)[:, :, None, None]
-        ageing = np.minimum(1, hours / widths)
+        beside = [others(zones, *paces) for paces in MODELS]
+        come = np.array([each.come for each in beside])
+        self._ends_up = _hazards(np.array([rates(UP, up, MIDDLES) for up, _ in MODELS]), hours)
+        self._ends_down = _hazards(np.array([rates(DOWN, down, MIDDLES) for _, down in MODELS]) + come, hours)
+        self._alone = zones == 1
+        self._none = np.array([each.none for each in beside], np.float32)[:, :, None, None]
+        self._next_best = np.array([each.next_best for each in beside], np.float32)
+        ageing = np.minimum(1, hours / np.diff([*AGES, 2 * AGES[-1]]))
         ageing[-1] = 0
         self._ageing = ageing.astype(np.float32)[None, :, None, None]
         self._tick, self._restart = tick.tick, tick.restart
@@ -86,8 +92,12 @@ class _Costs:
     def step(self, left: int) -> Mapping[Question, Array]:
         """With `left` units before the deadline; says what the choices cost beside each other: [model, age, work]."""
         up, down = self._before.pop(0)
-        lost = np.concatenate([down, np.repeat(down[:, :, :1], self._restarts, axis=2)], axis=2)
-        up, down = self._after(self._ends_up, up, lost), self._after(self._ends_down, down, up[:, :, :2])
+        lost = self._with_spot_lost(down)[:, :1]
+        if not self._alone:
+            lost = self._none * lost + np.einsum(
+                "mab,mbhw->mahw", self._next_best, self._with_spot_lost(up), optimize=True
+            )
+        up, down = self._after(self._ends_up, up, lost), self._after(self._ends_down, down, up[:, :1, :2])
         keep, keep_down = (self._run(costs[:, :, 1], 0, left) + self._tick for costs in (up, down))
         start, start_down = (self._start(costs[:, :, 1], left) + self._tick for costs in (up, down))
         spot = [self._on_spot(up, ticks, left) + self._spot_cost for ticks in range(self._restarts + 1)]
@@ -108,11 +118,15 @@ class _Costs:
             Question.UP_ON_DEMAND_OR_IDLE: start - idle,
         }
 
+    def _with_spot_lost(self, costs: Array) -> Array:
+        """By what was held with spot: who held spot holds nothing."""
+        return np.concatenate([costs[:, :, :2], np.repeat(costs[:, :, :1], self._restarts, axis=2)], axis=2)
+
     def _after(self, ends: Array, stays: Array, other: Array) -> Array:
-        """The mean over what the market does: the stretch ends and the other begins, or it lasts and grows older."""
+        """The mean over what the market does: the stretch ends and another begins, or it lasts and grows older."""
         older = np.concatenate([stays[:, 1:], stays[:, -1:]], axis=1)
         lasts = stays + self._ageing * (older - stays)
-        return lasts + ends * (other[:, :1] - lasts)
+        return lasts + ends * (other - lasts)
 
     def _run(self, costs: Array, restart: int, left: int) -> Array:
         """After a tick of which so many units of restart come first; done within it where the time suffices."""
@@ -141,18 +155,20 @@ class _Costs:
         return self._run(costs[:, :, 2 + max(0, ticks - 1)], restart, left)
 
 
-def packed(price_ratio: float) -> str:
+def packed(price_ratio: float, zones: int) -> str:
     """Every restart and tick, as advice.py reads them."""
     raw = bytearray()
     for restart_hours in models.RESTARTS:
         for tick in models.TICKS:
-            raw += bytes(map(encoded, differences(tick, restart_hours, price_ratio).ravel().tolist()))
+            raw += bytes(map(encoded, differences(tick, restart_hours, price_ratio, zones).ravel().tolist()))
     return "\n".join(textwrap.wrap(b64encode(compress(raw, 9)).decode("ascii"), 116))
 
 
 def main() -> None:
-    tables = (f'    {ratio}: """\\\n{packed(ratio)}\n""",\n' for ratio in models.PRICE_RATIOS)
-    PLACE.write_text(f"{HEAD}PACKED = {{\n{''.join(tables)}}}\n", encoding="utf-8")
+    for zones, place in PLACES.items():
+        head = f'"""The tables of Lowtide\'s own policy{HEADS[zones]}. {MADE}"""'
+        tables = (f'    {ratio}: """\\\n{packed(ratio, zones)}\n""",\n' for ratio in models.PRICE_RATIOS)
+        place.write_text(f"{head}\n\nPACKED = {{\n{''.join(tables)}}}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

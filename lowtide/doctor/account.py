@@ -22,7 +22,7 @@ OWN_KEY = "alias/aws/ebs"
 def bootstrap(place: Place) -> Iterator[Finding]:
     """Deploying needs it; launching does not."""
     deployment = place.deployment
-    remedy = f"npx cdk bootstrap aws://{deployment.account}/{deployment.region}"
+    remedy = f"cdk bootstrap aws://{deployment.account}/{deployment.region}"
     trouble = Finding(
         check="bootstrap",
         status=Status.FAILURE if place.stack is None else Status.WARNING,

@@ -12,6 +12,7 @@ from lambdas.domain.pools import Pool
 from lambdas.domain.reasons import ReasonClass
 from lowtide.cli.connection import Deployment
 from lowtide.cli.errors import Failure, sentence
+from lowtide.cli.remedies import for_stack
 from lowtide.doctor import account, place, pools, quotas, rehearsal
 from lowtide.doctor.findings import Cause, Finding, Status, fine
 from lowtide.doctor.place import Place
@@ -25,6 +26,11 @@ _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOpera
 def examine(deployment: Deployment, file: PoolFile | None) -> Iterator[Finding]:
     """`file`: the pools to be, else those that the stack has. Each check stands alone: one that may not ask, or gets no
     answer, is a warning that says so."""
+    for finding in _found(deployment, file):
+        yield replace(finding, remedy=for_stack(finding.remedy, deployment.stack))
+
+
+def _found(deployment: Deployment, file: PoolFile | None) -> Iterator[Finding]:
     who = _credentials(deployment)
     yield who
     if who.status is not Status.OK:
@@ -68,7 +74,7 @@ def _stack(deployment: Deployment) -> tuple[Place, Finding]:
     try:
         there = Place(deployment=deployment, stack=place.deployed(deployment))
     except Failure as error:
-        return Place(deployment=deployment, stack=None), _no_stack(str(error), "npx cdk deploy")
+        return Place(deployment=deployment, stack=None), _no_stack(str(error), "cdk deploy")
     except LookupError as error:
         return Place(deployment=deployment, stack=None), _no_stack(str(error), "lowtide doctor --stack NAME")
     except (ClientError, BotoCoreError) as error:
@@ -135,11 +141,14 @@ def _of_file(deployment: Deployment, file: PoolFile) -> tuple[list[Pool], list[F
 
 
 def _guarded(check: str, look: Callable[[], Iterable[Finding]]) -> Sequence[Finding]:
-    """What the check finds; a warning where AWS did not let it, or was not there."""
+    """What the check finds; where AWS did not let it go on, or was not there, what it had found and a warning."""
+    found: list[Finding] = []
     try:
-        return list(look())
+        for each in look():
+            found.append(each)
     except (ClientError, BotoCoreError, Fault) as error:
-        return [_unasked(check, error)]
+        found.append(_unasked(check, error))
+    return found
 
 
 def _unasked(check: str, error: Exception) -> Finding:

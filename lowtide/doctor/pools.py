@@ -229,8 +229,8 @@ def profile(place: Place, pool: Pool) -> Iterator[Finding]:
     elif role not in place.stack.roles:
         yield trouble(
             f"role {role} of instance profile {arn} is not among those that the stack may give to instances",
-            "launches are refused for want of iam:PassRole",
-            f"npx cdk deploy -c worker_roles={','.join(sorted({role, *place.stack.roles}))}",
+            "launches are refused for want of iam:PassRole; give the stack's other options, too",
+            f"cdk deploy -c worker_roles={','.join(sorted({role, *place.stack.roles}))}",
             "UnauthorizedOperation",
             reason_class=ReasonClass.PERMISSION,
         )

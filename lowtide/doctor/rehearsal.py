@@ -78,7 +78,7 @@ def _no_answer(pool: Pool, said: Mapping[str, Any]) -> Finding:
         if old
         else f"the function that launches failed: {': '.join(filter(None, (kind, message[:_SHOWN])))}",
         why="whether a launch would work is known only in part",
-        remedy="npx cdk deploy" if old else "read its last error in the control log group, then lowtide doctor",
+        remedy="cdk deploy" if old else "read its last error in the control log group, then lowtide doctor",
         pool=pool.name,
         cause=Cause(reason_class=ReasonClass.CONFIGURATION, code="NoDryRun"),
     )

@@ -1,7 +1,7 @@
 """What applying a pool would change, line by line, and what it can cost."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from datetime import timedelta
 from decimal import Decimal
@@ -38,6 +38,15 @@ def changes(old: Pool | None, new: Pool) -> list[str]:
         for f in fields(Machine)
         if getattr(old.machine, f.name) != getattr(new.machine, f.name)
     ]
+
+
+def without_secrets(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A pool's document as people and programs are shown it: of its scripts, which may hold secrets, the size."""
+    machine = {
+        key: f"{len(value.encode())} bytes" if key in SCRIPTS and value else value
+        for key, value in document["machine"].items()
+    }
+    return {**document, "machine": machine}
 
 
 def _of_machine(pool: Pool, name: str) -> str:

@@ -9,7 +9,7 @@ _TIME_STEPS = (
     *(timedelta(seconds=n) for n in (1, 2, 5, 10, 15, 30)),
     *(timedelta(minutes=n) for n in (1, 2, 5, 10, 15, 30)),
     *(timedelta(hours=n) for n in (1, 2, 3, 6, 12)),
-    *(timedelta(days=n) for n in (1, 2, 7, 14)),
+    *(timedelta(days=n) for n in (1, 2, 7, 14, 28, 56, 112, 224, 448)),
 )
 _EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 """A Monday, so that ticks of a week stand on Mondays."""

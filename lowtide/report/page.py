@@ -7,6 +7,7 @@ which slipped through could still do nothing.
 import base64
 import hashlib
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
@@ -15,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lambdas.domain.instants import from_text
+from lambdas.domain.job_record import Outcome
 from lambdas.domain.words import several
 from lowtide.report.charts import OWNERS, cost_charts, fleet_charts
 
@@ -43,6 +45,7 @@ def page(document: Mapping[str, Any]) -> str:
 def overview(document: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers at the page's head."""
     jobs, pools, cost = document["jobs"], document["pools"], document["cost"]
+    since = from_text(document["since"])
     states = {state: sum(job["state"] == state for job in jobs) for state in _STATES}
     every = [each for pool in pools for each in pool["shortages"]]
     shortages = [each for each in every if each["most_missing"] and each["class"] not in OWNERS]
@@ -53,7 +56,7 @@ def overview(document: Mapping[str, Any]) -> dict[str, Any]:
         "states": {state: count for state, count in states.items() if count},
         "succeeded": states["succeeded"],
         "taken": sum(len(pool["interruptions"]) for pool in pools),
-        "attempts_interrupted": sum(job["interruptions"] for job in jobs),
+        "attempts_interrupted": sum(_was_interrupted(each, since) for job in jobs for each in job["attempts"]),
         "survived": sum(job["state"] == "succeeded" and job["interruptions"] > 0 for job in jobs),
         "shortages": len(shortages),
         "longest": max(shortages, key=lambda each: each["seconds"], default=None),
@@ -61,6 +64,11 @@ def overview(document: Mapping[str, Any]) -> dict[str, Any]:
         "longest_wait": waits[-1] if waits else None,
         "saved_percent": None if saved is None else round(100 * saved),
     }
+
+
+def _was_interrupted(attempt: Mapping[str, Any], since: datetime) -> bool:
+    """In the period: a job that is in it may have been interrupted before, too."""
+    return attempt["outcome"] == Outcome.INTERRUPTED and from_text(attempt["ended_at"]) >= since
 
 
 def asset(name: str) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -168,6 +169,10 @@ def test_a_job_that_began_before_the_period_counts_by_its_attempts(runs: Runs) -
     played(runs)
     late = runs.say("costs", "--since", "3h", "--tag", "team")
     assert {each["value"]: each["spent_usd"] for each in late["tags"]} == {"red": 0.5, "blue": 0.5}
+    assert [each["interrupted_usd"] for each in late["tags"]] == [0, 0], "the interrupted attempt was before"
+    early = runs.say("costs", "--since", "3h30m", "--tag", "team")["tags"]
+    red = next(each for each in early if each["value"] == "red")
+    assert (red["spent_usd"], red["interrupted_usd"]) == (0.75, 0.25), "of that attempt, the half in the period"
 
 
 def test_a_job_that_runs_since_long_before_the_period_counts(runs: Runs) -> None:
@@ -249,3 +254,18 @@ def test_a_job_that_never_ran_cost_nothing(runs: Runs) -> None:
     runs.ledger.accept(spec, runs.clock(), runs.clock())
     found = runs.say("jobs", "show", "a")
     assert (found["cost_usd"], found["on_demand_cost_usd"], found["attempts"]) == (0, 0, [])
+
+
+def test_a_tag_without_text_is_another_row_than_no_tag(runs: Runs) -> None:
+    runs.instance()
+    for job, tags in {"a": {"team": ""}, "b": {}}.items():
+        runs.begin(job, **tags)
+        runs.later(1)
+        runs.end(job)
+    out = runs.deployed.say("costs", "--tag", "team").out
+    by_tag = out[out.index("team") :]
+    assert re.findall(r"^(\S+) +([0-9.]+)", by_tag, re.MULTILINE)[-3:] == [
+        ('""', "0.50"),
+        ("(none)", "0.50"),
+        ("total", "1.00"),
+    ]

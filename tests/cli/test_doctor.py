@@ -162,7 +162,7 @@ def test_a_function_that_knows_no_dry_run_is_a_warning_that_says_to_deploy(
     account.answer = {"errorType": "KeyError", "errorMessage": "'Records'"}
     told = deployed.say("doctor", "--json")
     [finding] = [each for each in json.loads(told.out)["findings"] if each["check"] == "dry-run"]
-    assert (told.code, finding["status"], finding["remedy"]) == (0, "warning", "npx cdk deploy")
+    assert (told.code, finding["status"], finding["remedy"]) == (0, "warning", "cdk deploy")
 
 
 def test_a_function_that_fails_is_a_failure(deployed: Deployed, account: Account) -> None:
@@ -194,3 +194,38 @@ def test_without_a_stack_a_pool_file_is_looked_at_all_the_same(
     told = deployed.say("doctor", "--stack", "Other", "--pools", str(file))
     assert told.code == 0
     assert "new: offerings" in told.out
+
+
+def test_what_a_check_found_before_it_was_refused_is_told_too(
+    deployed: Deployed, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key of the owner's that is enabled, whose grants this person may not list."""
+    deployed.apply(pool())
+
+    def paginator(operation: str) -> Any:
+        if operation == "list_grants":
+            raise aws_error(
+                "ListGrants", "AccessDeniedException", "User: me is not authorized to perform: kms:ListGrants"
+            )
+        return account
+
+    def enabled(KeyId: str) -> dict[str, Any]:
+        return {"KeyMetadata": {"KeyState": "Enabled"}}
+
+    monkeypatch.setattr(account, "get_ebs_default_kms_key_id", lambda: {"KmsKeyId": "key-1"})
+    monkeypatch.setattr(account, "describe_key", enabled, raising=False)
+    monkeypatch.setattr(account, "get_paginator", paginator)
+    found = json.loads(deployed.say("doctor", "--json").out)["findings"]
+    told = [(each["check"], each["status"]) for each in found if each["check"].startswith("volume-key")]
+    assert told == [("volume-key", "ok"), ("volume-key", "warning")]
+
+
+def test_remedies_name_a_stack_that_is_not_the_default_one(deployed: Deployed, account: Account) -> None:
+    deployed.stacks["Night"] = deployed.stacks.pop("Lowtide")
+    account.answer = {"errorType": "KeyError", "errorMessage": "'Records'"}
+    deployed.apply(pool())
+    found = json.loads(deployed.say("doctor", "--stack", "Night", "--json").out)["findings"]
+    assert next(each for each in found if each["check"] == "dry-run")["remedy"] == "cdk deploy -c stack=Night"
+    deployed.stacks.clear()
+    found = json.loads(deployed.say("doctor", "--stack", "Night", "--json").out)["findings"]
+    assert next(each for each in found if each["check"] == "stack")["remedy"] == "cdk deploy -c stack=Night"

@@ -8,6 +8,7 @@ import pytest
 
 from lambdas.adapters import items, keys
 from lambdas.domain.fleet import InstanceState
+from lambdas.domain.instants import to_text
 from lowtide.sim.calls import Request, Response
 from tests.cli.deployment import Deployed
 from tests.domain import build
@@ -146,3 +147,28 @@ def test_a_question_is_asked_before_an_instance_is_ended(one: tuple[Deployed, st
     monkeypatch.setattr("typer.confirm", lambda _: False)
     assert deployed.say("instances", "terminate", instance_id).code == 1
     assert not deployed.ec2.machines[instance_id].ended
+
+
+def test_draining_wakes_a_pool_that_is_at_rest(deployed: Deployed) -> None:
+    deployed.apply(pool(min_instances=1, max_instances=1))
+    deployed.run()
+    (instance_id,) = deployed.instances()
+    deployed.report(instance_id)
+    while not deployed.state()["resting"]:
+        deployed.advance(60)
+        deployed.observe()
+        deployed.run()
+    assert "gpk" not in deployed.state()
+    assert deployed.say("instances", "drain", instance_id).code == 0
+    assert (deployed.state()["gpk"], deployed.state()["gsk"]) == (keys.DUE, to_text(deployed.clock()))
+
+
+def test_each_instance_has_its_own_jobs_and_no_others(deployed: Deployed) -> None:
+    deployed.apply(pool(max_instances=2))
+    deployed.enqueue(2)
+    deployed.run()
+    busy, idle = sorted(deployed.instances())
+    take_job(deployed, busy)
+    rows = {row["instance_id"]: row["jobs"] for row in json.loads(deployed.say("instances", "list", "--json").out)}
+    assert rows == {busy: ["mine"], idle: []}
+    assert "none" in deployed.say("instances", "show", idle).out

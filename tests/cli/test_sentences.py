@@ -7,6 +7,12 @@ from typing import Any
 import boto3
 import pytest
 import typer
+from botocore.exceptions import (
+    EndpointConnectionError,
+    ProfileNotFound,
+    ReadTimeoutError,
+    UnauthorizedSSOTokenError,
+)
 
 from lowtide.cli import ENV_TRACEBACK
 from lowtide.cli.app import app
@@ -82,6 +88,34 @@ def test_without_credentials_the_remedy_is_named(monkeypatch: Any, capsys: Any) 
     assert found.code == 1
     assert is_one_sentence(found)
     assert "aws configure" in found.err
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            ProfileNotFound(profile="nope"),
+            "AWS was not asked: The config profile (nope) could not be found. Check your",
+        ),
+        (UnauthorizedSSOTokenError(), "AWS was not asked: The SSO session associated with this profile has expired"),
+        (
+            EndpointConnectionError(endpoint_url="http://x"),
+            "AWS could not be reached: Could not connect to the endpoint",
+        ),
+        (ReadTimeoutError(endpoint_url="http://x"), "AWS could not be reached: Read timeout"),
+    ],
+)
+def test_what_keeps_from_asking_aws_is_told_apart_from_an_aws_that_does_not_answer(
+    monkeypatch: Any, capsys: Any, error: Exception, words: str
+) -> None:
+    def session(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(boto3, "Session", session)
+    found = said(monkeypatch, capsys, "pools", "list")
+    assert found.code == 1
+    assert is_one_sentence(found)
+    assert words in found.err
 
 
 @pytest.mark.parametrize(

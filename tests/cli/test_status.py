@@ -1,13 +1,18 @@
 """`lowtide status`: the contract's names exactly, and a screen that 80 columns hold."""
 
 import json
+import re
+import sys
+import time
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from lambdas.domain.instants import from_text
 from lowtide.sim.clock import START
-from tests.cli.deployment import Deployed
+from tests.cli.deployment import Deployed, Said
 from tests.passes.world import facts, pool
 
 REASON = {
@@ -159,3 +164,42 @@ def test_a_queue_longer_than_a_pass_reads_is_counted(deployed: Deployed) -> None
     deployed.clock.advance(timedelta(seconds=1))
     (found,) = status(deployed)["pools"]
     assert found["queued_jobs"] == 230
+
+
+# --- watching ---------------------------------------------------------------------------------------------------------
+
+
+def watched(deployed: Deployed, monkeypatch: pytest.MonkeyPatch, *words: str) -> Said:
+    """Three looks; a second passes after each, in which another pool is applied; then Ctrl-C."""
+    looks = iter(["first", "second"])
+
+    def sleep(_: float) -> None:
+        if (name := next(looks, None)) is None:
+            raise KeyboardInterrupt
+        deployed.advance(1)
+        deployed.apply(pool(name))
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    return deployed.say("status", "--watch", *words)
+
+
+def test_watching_as_json_is_a_document_a_line_each_of_its_own_time(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = watched(deployed, monkeypatch, "--json")
+    assert said.code == 130
+    documents = [json.loads(line) for line in said.out.splitlines()]
+    assert [len(each["pools"]) for each in documents] == [0, 1, 2]
+    assert len({each["as_of"] for each in documents}) == 3
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_watching_renews_the_screen_and_a_pipe_gets_each_look(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch, *, terminal: bool
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    said = watched(deployed, monkeypatch)
+    looks = re.findall(r"Lowtide in us-west-2, (\S+) UTC", said.out)
+    assert list(dict.fromkeys(looks)) == ["09:00:00", "09:00:01", "09:00:02"]
+    assert said.out.rindex("second") > said.out.rindex("09:00:02")

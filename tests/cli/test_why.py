@@ -1,6 +1,7 @@
 """`lowtide why`: the sentence first, the past as it was, and the same snapshot decided with another file."""
 
 import json
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,10 +13,16 @@ from lambdas.adapters.ledger import Accepted, Ledger
 from lambdas.domain.instants import to_text
 from lambdas.domain.jobs import JobSpec
 from lambdas.domain.plan import plan
+from lambdas.domain.pools import Schedule
+from lowtide.cli import why_words
+from lowtide.cli.remedies import for_stack
+from lowtide.market.unkindness import Unkindness
 from lowtide.sim.clock import START
+from lowtide.sim.quotas import FakeServiceQuotas
 from tests.cli.deployment import Deployed
 from tests.cli.test_pool_verbs import pool_file
 from tests.cli.test_status import REASON, check, short_of_price
+from tests.domain import build
 from tests.passes.world import pool
 
 
@@ -269,3 +276,120 @@ def test_a_queued_job_shows_its_place_and_what_its_pool_waits_for(deployed: Depl
     check(shown["pool_reason"], REASON)
     assert shown["pool_reason"]["class"] == "price"
     assert "pool reason        price: cheapest offering" in deployed.say("jobs", "show", "mine").out
+
+
+# --- for another stack, and with others beside it ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def night(deployed: Deployed) -> Deployed:
+    """A deployment by another name."""
+    deployed.stacks["Night"] = deployed.stacks.pop("Lowtide")
+    return deployed
+
+
+def test_commands_name_the_stack_where_they_would_go_to_another_without(night: Deployed) -> None:
+    short_of_price(night)
+    night.apply(pool("gpu", paused=True))
+    night.enqueue(1, "gpu")
+    night.run("gpu")
+    assert "   $ lowtide pools apply FILE --stack Night" in night.say("why", "cpu", "--stack", "Night").out.splitlines()
+    said = night.say("why", "gpu", "--stack", "Night").out.splitlines()
+    assert "   To do: `lowtide pools resume gpu --stack Night`." in said
+    assert "   $ lowtide pools resume gpu --stack Night" in said
+    told = json.loads(night.say("why", "gpu", "--stack", "Night", "--json").out)
+    assert told["command"] == "lowtide pools resume gpu --stack Night"
+    assert "`lowtide pools resume gpu --stack Night`" in night.say("status", "--stack", "Night").out
+
+
+def test_where_the_environment_names_the_stack_commands_need_not(
+    night: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOWTIDE_STACK", "Night")
+    short_of_price(night)
+    assert "   $ lowtide pools apply FILE" in night.say("why", "cpu").out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "typed"),
+    [
+        (
+            "`lowtide jobs logs j`. Again: `lowtide jobs retry j`.",
+            "`… logs j --stack N`. Again: `… retry j --stack N`.",
+        ),
+        ("change the file, then lowtide pools validate FILE", "change the file, then lowtide pools validate FILE"),
+        ("lowtide doctor --stack NAME", "lowtide doctor --stack NAME"),
+        ("Deploy the stack again: `cdk deploy`.", "Deploy the stack again: `cdk deploy -c stack=N`."),
+        ("cdk deploy -c worker_roles=a,b", "cdk deploy -c stack=N -c worker_roles=a,b"),
+        ("Raise max_instances, or wait for jobs to end.", "Raise max_instances, or wait for jobs to end."),
+    ],
+)
+def test_what_asks_a_deployment_is_told_which_and_nothing_else(text: str, typed: str) -> None:
+    assert for_stack(text, "N") == typed.replace("…", "lowtide jobs")
+    assert for_stack(text, "Lowtide") == text
+
+
+INCREASE = "aws service-quotas request-service-quota-increase --service-code ec2 --quota-code L-1216C47A"
+
+
+def short_of_quota(deployed: Deployed, value: int) -> str:
+    """What `why` says to type when EC2 refuses a pool of at most 3 instances of 2 vCPUs, beside another of as many."""
+    for name in ("cpu", "other"):
+        deployed.apply(pool(name, spot=False, spot_max_price=None))
+    deployed.apply(pool("spotty"))
+    deployed.quotas = FakeServiceQuotas(lambda: Unkindness(on_demand_quotas={"Standard": value}))
+    deployed.ec2.errors.update({("c7i.large", s): ("VcpuLimitExceeded", "More.") for s in ("subnet-a", "subnet-b")})
+    deployed.enqueue(2)
+    deployed.run()
+    told = json.loads(deployed.say("why", "cpu", "--json").out)
+    assert told["reasons"][0]["class"] == "quota"
+    assert f"   $ {told['command']}" in deployed.say("why", "cpu").out.splitlines()
+    return told["command"]
+
+
+def test_a_quota_is_asked_for_as_all_pools_together_need_it(deployed: Deployed) -> None:
+    assert short_of_quota(deployed, 8) == f"{INCREASE} --desired-value 12"
+
+
+def test_where_others_use_the_quota_more_than_there_is_is_asked_for(deployed: Deployed) -> None:
+    assert short_of_quota(deployed, 64) == f"{INCREASE} --desired-value 68"
+
+
+# --- while a schedule holds -------------------------------------------------------------------------------------------
+
+
+def test_in_a_schedules_window_its_lower_price_is_the_limit_and_has_to_rise_too(deployed: Deployed) -> None:
+    deployed.ec2.prices.update({("c7i.large", f"us-west-2{zone}"): Decimal("0.07") for zone in "ab"})
+    refusal = ("SpotMaxPriceTooLow", "Your Spot request price of 0.05 is lower than the minimum required of 0.07.")
+    deployed.ec2.errors.update({("c7i.large", subnet): refusal for subnet in ("subnet-a", "subnet-b")})
+    hours = Schedule(name="hours", start="0 9 * * *", duration=timedelta(hours=8), spot_max_price=Decimal("0.05"))
+    deployed.apply(pool(spot_max_price=Decimal("0.09"), schedules=(hours,)))
+    deployed.enqueue(1)
+    deployed.run()
+    out = deployed.say("why", "cpu").out
+    assert "c7i.large in us-west-2a $0.07, limit $0.05: above it (on-demand $0.10)" in out
+    assert "   In the pool file: spot_max_price: 0.077, for the pool and in its schedule 'hours'" in out.splitlines()
+    told = json.loads(deployed.say("why", "cpu", "--json").out)
+    assert told["limits"] == [{"instance_type": "c7i.large", "spot_max_price": 0.05}]
+    assert told["spot_max_price"] == 0.09, "the pool's own, as status has it"
+
+
+def test_in_a_schedules_window_its_lower_maximum_is_what_has_to_rise(deployed: Deployed) -> None:
+    hours = Schedule(name="hours", start="0 9 * * *", duration=timedelta(hours=8), max_instances=1)
+    deployed.apply(pool(schedules=(hours,)))
+    deployed.enqueue(4)
+    deployed.run()
+    deployed.run()
+    found = [line for line in deployed.say("why", "cpu").out.splitlines() if "max_instances above" in line]
+    assert found == ["   In the pool file: max_instances above 1 in its schedule 'hours'"]
+
+
+# --- times ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_time_of_another_day_has_its_date() -> None:
+    mark = build.mark(until=build.after(86_400), marked_at=build.NOW)
+    (told,) = list(why_words.tried_lines([mark], build.NOW))[2:]
+    assert told.endswith(f"; not before {build.after(86_400):%Y-%m-%d %H:%M:%S} UTC")
+    (today,) = list(why_words.tried_lines([build.mark(until=build.after(60), marked_at=build.NOW)], build.NOW))[2:]
+    assert today.endswith(f"; not before {build.after(60):%H:%M:%S} UTC")

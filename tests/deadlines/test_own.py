@@ -6,10 +6,11 @@ from zlib import decompress
 
 import pytest
 
-from lambdas.domain.deadlines import models, tables
+from lambdas.domain.deadlines import models, tables, zone_tables
 from lambdas.domain.deadlines.advice import LEVELS, LIMIT, Advice, Question, encoded, states
-from lambdas.domain.deadlines.belief import Belief
+from lambdas.domain.deadlines.belief import Belief, pace
 from lambdas.domain.deadlines.game import IDLE, ON_DEMAND, Situation, Terms
+from lambdas.domain.deadlines.market import Market
 from lambdas.domain.deadlines.own import lowtide
 from lowtide.deadlines.play import play
 from lowtide.deadlines.tables import differences
@@ -26,28 +27,40 @@ def believed(seen: str, gap_hours: float = 0.1) -> Belief:
     return belief
 
 
-def table(ratio: float) -> bytes:
-    return decompress(b64decode(tables.PACKED[ratio]))
+def paces(*beliefs: Belief) -> tuple[float, float]:
+    """Up, down."""
+    return pace(beliefs, True), pace(beliefs, False)
 
 
+PACKED = {1: tables.PACKED, models.SEVERAL: zone_tables.PACKED}
+
+
+def table(zones: int, ratio: float) -> bytes:
+    return decompress(b64decode(PACKED[zones][ratio]))
+
+
+@pytest.mark.parametrize("zones", PACKED)
 @pytest.mark.parametrize("ratio", models.PRICE_RATIOS)
-def test_the_tables_are_what_the_induction_gives(ratio: float) -> None:
+def test_the_tables_are_what_the_induction_gives(zones: int, ratio: float) -> None:
     """To one level in a thousandth of the places: another machine may round a last bit otherwise."""
-    made = bytes(map(encoded, differences(LAST, models.RESTARTS[-1], ratio).ravel().tolist()))
-    kept = table(ratio)[-len(made) :]
+    made = bytes(map(encoded, differences(LAST, models.RESTARTS[-1], ratio, zones).ravel().tolist()))
+    kept = table(zones, ratio)[-len(made) :]
     apart = [abs(one - other) for one, other in zip(made, kept, strict=True)]
     assert max(apart) <= 1
     assert sum(apart) <= len(made) / 1000
 
 
-def test_the_tables_have_a_byte_for_every_question_and_model_at_every_state() -> None:
+@pytest.mark.parametrize("zones", PACKED)
+def test_the_tables_have_a_byte_for_every_question_and_model_at_every_state(zones: int) -> None:
     each = len(models.RESTARTS) * sum(map(states, models.TICKS))
-    assert {len(table(ratio)) for ratio in tables.PACKED} == {each * len(Question) * len(models.MODELS)}
-    assert set(tables.PACKED) == set(models.PRICE_RATIOS)
+    sizes = {len(table(zones, ratio)) for ratio in PACKED[zones]}
+    assert sizes == {each * len(Question) * len(models.MODELS)}
+    assert set(PACKED[zones]) == set(models.PRICE_RATIOS)
 
 
-def test_the_tables_stay_small() -> None:
-    assert sum(map(len, tables.PACKED.values())) < 250_000
+@pytest.mark.parametrize("zones", PACKED)
+def test_the_tables_stay_small(zones: int) -> None:
+    assert sum(map(len, PACKED[zones].values())) < 265_000
 
 
 def test_a_byte_is_nearest_to_what_it_stands_for_where_choices_are_close() -> None:
@@ -58,16 +71,22 @@ def test_a_byte_is_nearest_to_what_it_stands_for_where_choices_are_close() -> No
 
 
 def test_what_ends_as_the_model_says_leaves_the_pace_at_one() -> None:
-    assert Belief(gap_hours=0.1).pace_up == 1
-    assert believed("1" * 300).pace_up < 0.9
-    assert believed("10" * 50).pace_up > 1.2
+    assert paces(Belief(gap_hours=0.1)) == paces() == (1, 1)
+    assert paces(believed("1" * 300))[0] < 0.9
+    assert paces(believed("10" * 50))[0] > 1.2
 
 
 def test_each_side_learns_its_own_pace_and_what_is_long_ago_fades() -> None:
     flapping = "1" * 40 + "01" * 20
-    belief = believed(flapping)
-    assert belief.pace_down > belief.pace_up
-    assert 1 < believed(flapping + "1" * 600).pace_down < belief.pace_down
+    up, down = paces(believed(flapping))
+    assert down > up
+    assert 1 < paces(believed(flapping + "1" * 600))[1] < down
+
+
+def test_zones_teach_one_pace_with_one_prior() -> None:
+    lasting, flapping = believed("1" * 300), believed("10" * 50)
+    assert paces(lasting)[0] < paces(lasting, flapping)[0] < paces(flapping)[0]
+    assert paces(flapping, flapping)[0] > paces(flapping)[0]
 
 
 def test_what_was_seen_by_the_tick_and_at_once_is_the_same() -> None:
@@ -75,7 +94,21 @@ def test_what_was_seen_by_the_tick_and_at_once_is_the_same() -> None:
     for tick in seen:
         belief.see(tick == "1")
     whole = believed(seen)
-    assert (belief.pace_up, belief.pace_down, belief.age_hours) == (whole.pace_up, whole.pace_down, whole.age_hours)
+    assert (paces(belief), belief.age_hours) == (paces(whole), whole.age_hours)
+
+
+def test_told_apart_each_zone_has_its_age_and_an_outage_that_of_the_latest_to_lose_spot() -> None:
+    market = Market({"a": "0011", "b": "1110"}, gap_hours=1.0)
+    market.see({"a"})
+    assert market.age_hours("a") == 2.5
+    market.see(())
+    assert market.age_hours(None) == 0.5
+
+
+def test_not_told_apart_all_zones_are_one_market() -> None:
+    market = Market({"": "0011"}, gap_hours=1.0)
+    market.see({"b"})
+    assert (market.several, market.age_hours("b"), market.age_hours("c")) == (False, 2.5, 2.5)
 
 
 def test_with_much_slack_and_spot_that_comes_and_goes_an_outage_is_waited_through() -> None:
@@ -96,14 +129,33 @@ def test_of_zones_at_close_prices_the_one_whose_spot_has_lasted_is_taken() -> No
         assert lowtide(TERMS, past).choose(now) == chosen
 
 
+def test_spot_that_another_zone_has_only_just_got_is_waited_out_where_slack_is_plenty() -> None:
+    """As one market, the two have had spot for an hour."""
+    terms = Terms(gap_s=300, work_s=6 * 3600, deadline_s=14 * 3600, restart_s=1440, on_demand_price=3.0)
+    now = Situation(tick=0, held=IDLE, work_s=6 * 3600, overhead_s=0, spot_prices={"b": 1.0})
+    turning = "11110000" * 18
+    past = {"a": turning + "1" * 12, "b": turning + "0" * 12}
+    assert lowtide(terms, past).choose(now) == IDLE
+    assert lowtide(terms, {"a": past["b"], "b": past["a"]}).choose(now) == "b"
+    assert lowtide(terms, {"": past["a"]}).choose(now) == "b"
+
+
+def test_slack_that_changes_of_zone_will_need_is_not_spent_on_an_outage() -> None:
+    """Four and a half restarts of slack beside 64 of work, at the first tick without spot."""
+    terms = Terms(gap_s=360, work_s=64 * 1440, deadline_s=round(69.5 * 1440), restart_s=1440, on_demand_price=3.0)
+    now = Situation(tick=0, held=IDLE, work_s=terms.work_s, overhead_s=0, spot_prices={})
+    assert lowtide(terms, {"a": "1" * 10}).choose(now) == IDLE
+    assert lowtide(terms, {"a": "1" * 10, "b": "1" * 10}).choose(now) == ON_DEMAND
+
+
 def test_spot_not_cheaper_than_on_demand_is_no_spot() -> None:
     now = Situation(tick=0, held=IDLE, work_s=6 * 3600, overhead_s=0, spot_prices={"S": 3.0})
     assert lowtide(TERMS, {"S": "1" * 50}).choose(now) != "S"
 
 
-def advised(**state: float) -> Advice:
+def advised(several: bool = False, /, **state: float) -> Advice:
     usual = {"pace_up": 1.0, "pace_down": 1.0, "age_hours": 0.3, "work": 20.0, "slack": 9.0, "tick": 0.25}
-    return Advice(**{**usual, "restart_hours": 0.1, "price_ratio": 0.318, **state})
+    return Advice(**{**usual, "restart_hours": 0.1, "price_ratio": 0.318, **state}, several=several)
 
 
 def test_advice_moves_steadily_between_the_points_of_the_tables() -> None:
@@ -123,6 +175,14 @@ def test_the_last_tick_before_a_restart_less_fits_is_the_one_to_start_on_demand(
 def test_dear_spot_is_waited_for_less_than_cheap_spot() -> None:
     asked, state = Question.DOWN_IDLE_OR_KEEP, {"work": 16.0, "slack": 8.0, "age_hours": 0.6}
     assert advised(**state, price_ratio=0.7).difference(asked) > advised(**state, price_ratio=0.2).difference(asked) > 0
+
+
+def test_where_another_zone_may_take_over_on_demand_is_worth_less_beside_spot() -> None:
+    states = [{"work": 64.0, "slack": slack, "age_hours": age} for slack in (1.5, 2.5, 4.5) for age in (0.0, 0.6, 3.0)]
+    asked = Question.UP_ON_DEMAND_OR_IDLE
+    more = [advised(True, **each).difference(asked) - advised(**each).difference(asked) for each in states]
+    assert min(more) >= 0
+    assert max(more) > 0.5
 
 
 @pytest.mark.parametrize("end", [1e-3, 1e4])

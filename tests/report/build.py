@@ -48,7 +48,10 @@ def pool(name: str = "cpu", **changes: Any) -> dict[str, Any]:
 
 
 def job(job_id: str = "train-1", **changes: Any) -> dict[str, Any]:
-    attempts = [{"n": 1, "instance_id": "i-1", "outcome": "interrupted"}, {"n": 2, "instance_id": "i-2"}]
+    attempts = [
+        {"n": 1, "instance_id": "i-1", "outcome": "interrupted", "ended_at": at(72)},
+        {"n": 2, "instance_id": "i-2", "outcome": "succeeded", "ended_at": at(95)},
+    ]
     return {
         **{"id": job_id, "pool": "cpu", "state": "succeeded", "slots": 1, "submitted_at": at(10)},
         **{"waited_seconds": 2700.0, "ran_seconds": 1500.0, "attempts": attempts, "interruptions": 1},

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lowtide.report.axes import Frame, band, ceiling, line, steps, time_ticks, value_ticks
+from tests.domain.properties import steadily
 
 BEGIN = datetime(2026, 1, 5, 8, tzinfo=UTC)
 FRAME = Frame(since=BEGIN, until=BEGIN + timedelta(hours=10), left=0, right=100, top=0, bottom=50, most=5)
@@ -21,6 +22,7 @@ def test_an_axis_ends_at_a_round_number(most: float, end: float, step: float) ->
     assert ceiling(most) == (pytest.approx(end), pytest.approx(step))
 
 
+@steadily()
 @given(st.floats(1e-4, 1e6))
 def test_an_axis_holds_its_greatest_value_in_three_to_five_steps(most: float) -> None:
     end, step = ceiling(most)
@@ -29,12 +31,20 @@ def test_an_axis_holds_its_greatest_value_in_three_to_five_steps(most: float) ->
     assert len(value_ticks(end, step)) == round(end / step) + 1
 
 
+@steadily()
 @given(st.floats(10, 35 * 86_400), st.integers(3, 12))
 def test_hours_stand_within_the_period_and_fit(seconds: float, most: int) -> None:
     until = BEGIN + timedelta(seconds=seconds)
     ticks = time_ticks(BEGIN, until, most)
     assert len(ticks) <= most + 1
     assert all(BEGIN <= at <= until for at, _ in ticks)
+
+
+@pytest.mark.parametrize("days", [36, 71, 90, 150, 365, 1000])
+@pytest.mark.parametrize("most", [4, 10])
+def test_a_long_period_has_its_days_to_its_end(days: int, most: int) -> None:
+    ticks = [at for at, _ in time_ticks(BEGIN, BEGIN + timedelta(days=days), most)]
+    assert ticks[-1] + (ticks[-1] - ticks[-2]) > BEGIN + timedelta(days=days)
 
 
 def test_hours_are_as_fine_as_their_distance() -> None:

@@ -13,6 +13,7 @@ from lambdas.domain.reasons import Reason, ReasonClass
 from lowtide.report.history import POINTS_MOST, History, thinned
 from lowtide.report.money import BUCKETS, HOW, Meter, reckoned
 from tests.domain.build import NOW, ON_DEMAND, after, ago, instance, pool, price, snapshot
+from tests.domain.properties import steadily
 
 HOUR = timedelta(hours=1)
 
@@ -182,6 +183,7 @@ def test_nothing_priced_is_no_bill() -> None:
     assert reckoned([told(with_instances(3600, instance(), prices=())).meter], NOW, after(3600)) is None
 
 
+@steadily()
 @given(st.lists(st.tuples(st.integers(0, 7200), st.integers(0, 7200)), min_size=1, max_size=20))
 def test_the_points_rise_and_end_at_the_sum(spans: list[tuple[int, int]]) -> None:
     meter = Meter(NOW)

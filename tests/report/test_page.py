@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lowtide.report.page import page, span, usd
-from tests.report.build import document, instance, interruption, job, pool, shortage
+from lowtide.report.page import overview, page, span, usd
+from tests.report.build import at, document, instance, interruption, job, pool, shortage
 from tests.report.parsed import Parsed
 
 
@@ -333,3 +333,11 @@ def test_nothing_is_styled_or_scripted_inline_where_the_policy_would_stop_it() -
 def test_the_page_is_no_larger_than_its_numbers_need() -> None:
     jobs = [job(f"job-{n}") for n in range(1000)]
     assert len(page(document(jobs=jobs))) < 1_000_000
+
+
+def test_only_interruptions_of_the_period_are_counted_at_its_head() -> None:
+    before = {"n": 1, "instance_id": "i-0", "outcome": "interrupted", "ended_at": "2026-01-05T07:59:59.000000Z"}
+    within = {"n": 2, "instance_id": "i-1", "outcome": "interrupted", "ended_at": at(5)}
+    runs = {"n": 3, "instance_id": "i-2", "outcome": None, "ended_at": None}
+    found = overview(document(jobs=[job(state="running", interruptions=2, attempts=[before, within, runs])]))
+    assert found["attempts_interrupted"] == 1

@@ -54,7 +54,8 @@ def states(tick: Tick) -> int:
 
 
 class Advice:
-    """The tables at one state. Work, slack and tick in restarts, all above 0; paces as in belief.py."""
+    """The tables at one state. Work, slack and tick in restarts, all above 0; paces as in belief.py. With several zones
+    the age is that of the zone to be taken, or of the latest to lose its spot."""
 
     def __init__(
         self,
@@ -67,8 +68,9 @@ class Advice:
         tick: float,
         restart_hours: float,
         price_ratio: float,
+        several: bool = False,
     ) -> None:
-        self._table = _table(PRICE_RATIOS[max(0, bisect_right(PRICE_RATIOS, price_ratio) - 1)])
+        self._table = _table(PRICE_RATIOS[max(0, bisect_right(PRICE_RATIOS, price_ratio) - 1)], several)
         self._weights = _of_models(pace_up, pace_down)
         kind = min(TICKS, key=lambda each: abs(log(each.length / tick)))
         beyond = max(work / kind.works[-1], 1.0)
@@ -149,7 +151,10 @@ def _between(grid: Sequence[float], value: float) -> tuple[int, float]:
 
 
 @cache
-def _table(price_ratio: float) -> bytes:
-    from lambdas.domain.deadlines.tables import PACKED  # 0.2 MB that only a job with a deadline needs
-
+def _table(price_ratio: float, several: bool) -> bytes:
+    # Loaded here: 0.25 MB each, that only a job with a deadline needs.
+    if several:
+        from lambdas.domain.deadlines.zone_tables import PACKED
+    else:
+        from lambdas.domain.deadlines.tables import PACKED
     return decompress(b64decode(PACKED[price_ratio]))

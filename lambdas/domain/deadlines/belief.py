@@ -35,7 +35,7 @@ class Belief:
         """So many ticks more."""
         if self._up != up:
             if self._up is not None:
-                self._seen, self._expected = self._counted()
+                self._seen, self._expected = self.counted()
                 self._seen[self._up] += 1
             self._up, self._ticks = up, 0
         self._ticks += ticks
@@ -49,20 +49,7 @@ class Belief:
         """Of the running stretch: the middle of the tick."""
         return (self._ticks - 0.5) * self._gap
 
-    @property
-    def pace_up(self) -> float:
-        """At which stretches with spot end, beside the model's; above 1, sooner."""
-        return self._pace(True)
-
-    @property
-    def pace_down(self) -> float:
-        return self._pace(False)
-
-    def _pace(self, up: bool) -> float:
-        seen, expected = self._counted()
-        return seen[up] / expected[up]
-
-    def _counted(self) -> tuple[list[float], list[float]]:
+    def counted(self) -> tuple[list[float], list[float]]:
         """Ends seen and expected, with the running stretch, which has not ended."""
         if self._up is None:
             return self._seen, self._expected
@@ -71,6 +58,13 @@ class Belief:
         expected = [PRIOR + (each - PRIOR) * kept for each in self._expected]
         expected[self._up] += _faded(UP if self._up else DOWN, (self._ticks - 0.5) * self._gap)
         return seen, expected
+
+
+def pace(rows: Iterable[Belief], up: bool) -> float:
+    """At which stretches of all rows end, beside the model's; above 1, sooner. The prior counts once."""
+    counted = [row.counted() for row in rows]
+    seen, expected = (PRIOR + sum(each[side][up] - PRIOR for each in counted) for side in (0, 1))
+    return seen / expected
 
 
 def _faded(stretches: Stretches, lasted: float) -> float:

@@ -29,6 +29,9 @@ PACES = (0.5, 1.0, 4.0)
 MODELS = ((0.5, 1.0), (1.0, 1.0), (4.0, 1.0), (1.0, 0.5), (1.0, 4.0))
 """Paces (up, down) of which there are tables. What the two do is added: of both at once there are none."""
 
+SEVERAL = 2
+"""Zones of which the tables for several know. Tables for three change nothing more (docs/deadlines.md)."""
+
 AGES = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Where each class of ages begins, in hours."""
 

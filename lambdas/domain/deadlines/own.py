@@ -3,8 +3,8 @@
 For a model of spot availability the tables hold how much more each choice costs than another, played well from there on
 (lowtide/deadlines/tables.py makes them by backward induction over time left, work left, what is held and the age of the
 stretch). In play, what the pool has seen says how much faster or slower than the model its stretches end, and the
-choice that costs least is taken, within the guard. Of several zones, one that has spot is enough: they are one market
-that is up while any of them is.
+choice that costs least is taken, within the guard. Several zones have tables of their own, in which a zone that loses
+its spot may leave another that has some.
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from dataclasses import replace
 from math import ceil
 
 from lambdas.domain.deadlines.advice import Advice, Question
-from lambdas.domain.deadlines.belief import Belief
 from lambdas.domain.deadlines.game import IDLE, ON_DEMAND, Choice, Player, Situation, Terms
 from lambdas.domain.deadlines.guard import guarded
+from lambdas.domain.deadlines.market import Market
 from lambdas.domain.deadlines.models import UP
 
 _SHORTEST_RESTART = 0.05
@@ -25,10 +25,7 @@ class Own:
     def __init__(self, terms: Terms, past: Mapping[str, str]) -> None:
         self._terms = terms
         self._restart_s = max(float(terms.restart_s), _SHORTEST_RESTART * terms.gap_s)
-        self._belief = Belief(gap_hours=terms.gap_s / 3600)
-        self._belief.see_all("1" in ups for ups in zip(*past.values(), strict=True))
-        self._ages = {zone: len(row) - len(row.rstrip("1")) for zone, row in past.items()}
-        """Ticks for which each zone has had spot."""
+        self._market = Market(past, gap_hours=terms.gap_s / 3600)
         self._price_ratio = 0.0
         """Of spot when it was last seen; before, as if it were cheap."""
 
@@ -36,8 +33,7 @@ class Own:
         worth = {zone: usd for zone, usd in now.spot_prices.items() if usd < self._terms.on_demand_price}
         if len(worth) < len(now.spot_prices):
             now = replace(now, spot_prices=worth)
-        self._belief.see(bool(worth))
-        self._ages = {zone: self._ages.get(zone, 0) + 1 for zone in worth}
+        self._market.see(worth)
         if worth:
             self._price_ratio = min(worth.values()) / self._terms.on_demand_price
         return guarded(self._terms, now, self._wanted(now))
@@ -50,19 +46,21 @@ class Own:
         slack = left - work - self._terms.restart_s
         if slack <= 0:
             return ON_DEMAND
+        zone = self._best_zone(now) if now.spot_prices else None
         advice = Advice(
-            pace_up=self._belief.pace_up,
-            pace_down=self._belief.pace_down,
-            age_hours=self._belief.age_hours,
+            pace_up=self._market.pace_up,
+            pace_down=self._market.pace_down,
+            age_hours=self._market.age_hours(zone),
             work=work / self._restart_s,
             slack=slack / self._restart_s,
             tick=self._terms.gap_s / self._restart_s,
             restart_hours=self._restart_s / 3600,
             price_ratio=self._price_ratio,
+            several=self._market.several,
         )
-        if not now.spot_prices:
+        if zone is None:
             return _without_spot(advice, now)
-        return ON_DEMAND if self._better_to_the_end(now) else _with_spot(advice, now, self._best_zone(now))
+        return ON_DEMAND if self._better_to_the_end(now) else _with_spot(advice, now, zone)
 
     def _better_to_the_end(self, now: Situation) -> bool:
         """On on-demand with so little left that spot, were it never lost, would not pay for the restart: what the
@@ -76,9 +74,11 @@ class Own:
     def _best_zone(self, now: Situation) -> Choice:
         """By price, and by the restart that is to be expected in the next hour: what has lasted, lasts."""
 
+        pace = self._market.pace_up
+
         def hourly(zone: str) -> float:
-            age = (self._ages[zone] - 0.5) * self._terms.gap_s / 3600
-            lost = self._belief.pace_up * UP.exposure(age, age + 1)
+            age = self._market.age_hours(zone)
+            lost = pace * UP.exposure(age, age + 1)
             return now.spot_prices[zone] * (1 + lost * self._restart_s / 3600)
 
         return min(now.spot_prices, key=lambda zone: (hourly(zone), zone))
