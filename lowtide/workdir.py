@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pathspec
 from botocore.exceptions import ClientError
@@ -48,23 +48,48 @@ class Archive:
 def pack(directory: Path, *, largest_mib: int = LARGEST_MIB) -> Archive:
     """A .tar.gz of the directory: same content, same bytes (owners, times and order are not content).
 
-    Raises TooLarge above `largest_mib`, NotADirectoryError for anything that is not a directory."""
+    Never more than that is held in memory, whatever lies in the directory. Raises TooLarge above `largest_mib`,
+    NotADirectoryError for anything that is not a directory."""
     if not directory.is_dir():
         raise NotADirectoryError(f"{directory} is not a directory")
-    raw = io.BytesIO()
+    packed = _Bounded(largest_mib * 2**20)
     count = 0
-    with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for path in _files(directory):
-            tar.add(path, arcname=str(path.relative_to(directory)), recursive=False, filter=_plain)
-            count += 1
-    data = gzip.compress(raw.getvalue(), mtime=0)
-    if len(data) > largest_mib * 2**20:
-        size = len(data) / 2**20
+    try:
+        with (
+            gzip.GzipFile(filename="", fileobj=packed, mode="wb", mtime=0) as compressed,
+            tarfile.open(fileobj=compressed, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            for path in _files(directory):
+                tar.add(path, arcname=str(path.relative_to(directory)), recursive=False, filter=_plain)
+                count += 1
+    except _Full as full:
         raise TooLarge(
-            f"{directory} packs to {size:.0f} MiB, above {largest_mib}: name what is not needed in {IGNORE_FILE}, "
+            f"{directory} packs to more than {largest_mib} MiB: name what is not needed in {IGNORE_FILE}, "
             "put large data in S3 and list it in inputs, or raise --workdir-limit"
-        )
+        ) from full
+    data = packed.getvalue()
     return Archive(data=data, sha256=hashlib.sha256(data).hexdigest(), files=count)
+
+
+class _Full(Exception):
+    """More was written than there is room for."""
+
+
+class _Bounded(io.BytesIO):
+    """Memory for at most `most` bytes."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._left = most
+
+    def write(self, data: Any, /) -> int:
+        """Once it is full it takes what its writers still flush, and keeps none of it."""
+        if self._left < 0:
+            return len(data)
+        self._left -= len(data)
+        if self._left < 0:
+            raise _Full
+        return super().write(data)
 
 
 def upload(s3: "S3Client", bucket: str, archive: Archive, now: datetime) -> str:

@@ -18,7 +18,7 @@ from fractions import Fraction
 from typing import Any, Callable
 
 from worker.api import LeaseLost, Refused, Unanswered
-from worker.imds import Notice
+from worker.imds import Notice, instant
 from worker.job import STOP_GRACE_SECONDS
 from worker.leases import Ended, Key, Lease, NeverStarted, Outcome, Stop, Used, used_by
 from worker.log import Log
@@ -28,6 +28,9 @@ from worker.power import Silence
 
 CLAIM_AT_MOST = 10
 """Leases in one answer: a large instance fills up in a few calls instead of one very large transaction."""
+LEASES_MOST = 1000
+"""On one instance: what one heartbeat may name (docs/worker-api.md). Beyond that every heartbeat would be refused, and
+every lease lost."""
 GIVEN_BACK_SECONDS = 10.0
 """From a lease that never started here to the next claim: whatever kept it from starting may pass, and it may well be
 the same job that is given again."""
@@ -68,12 +71,14 @@ class Agent:
         self._terms = UNGREETED
         self._greeted = False
         self._lock = threading.RLock()
-        """Guards the four below, which `watch` changes or reads as well; never held during a call."""
+        """Guards the five below, which `watch` changes or reads as well; never held during a call."""
         self._attempts: dict[Key, Running] = {}
         self._owed: dict[Key, Outcome] = {}
         """Outcomes that no answer has acknowledged yet."""
         self._notice: Notice | None = None
         self._unsent: Notice | None = None
+        self._hearsay = False
+        """The notice is the control plane's word; the metadata's own, which is exact, is still looked for."""
         self._draining = False
         self._ending: str | None = None
         """Why the instance is to be powered off; None while it is not."""
@@ -218,7 +223,8 @@ class Agent:
             self._unsent = None if self._unsent == notice else self._unsent
             self._draining = bool(answer["drain"])
             for lost in answer["stop"]:
-                self._obey(_key(lost), Stop(lost["reason"]))
+                self._obey(_key(lost), _why(lost["reason"]))
+        self._hear(answer.get("notice"))
         self._beat_due.after(self._clock.monotonic(), min(self._terms.heartbeat, answer["next_call_seconds"]))
 
     def _confirm(self, named: list[Key], lost: set[Key], began_at: float) -> None:
@@ -241,7 +247,8 @@ class Agent:
         if not self._may_claim() or self._clock.monotonic() < self._claim_due.at:
             return
         self._request_id = self._request_id or str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
-        body = {"request_id": self._request_id, "most": CLAIM_AT_MOST, **self._room()}
+        most = min(CLAIM_AT_MOST, self._nameable())
+        body = {"request_id": self._request_id, "most": most, **self._room()}
         answer = self._call("/v1/claim", body, self._claim_due)
         if answer is None:
             return
@@ -262,9 +269,16 @@ class Agent:
             return False
         if self._draining:
             return self.idle
+        if self._nameable() <= 0:
+            return False
         used = self._used()
         vcpus = Fraction(used.slots, max(1, self._terms.slots)) + Fraction(used.vcpus) / max(1, self._machine.vcpus)
         return used.aux < self._terms.aux_slots or (self._terms.slots > 0 and vcpus < 1)
+
+    def _nameable(self) -> int:
+        """Leases that a heartbeat has room for beside those that it names already."""
+        with self._lock:
+            return LEASES_MOST - len(self._attempts) - len(self._owed)
 
     def _room(self) -> dict[str, Any]:
         """What it runs, also under leases that are over and that it stops: the control plane sees to it that nothing is
@@ -318,7 +332,7 @@ class Agent:
         return self._notice is not None and self._notice.kind == "interruption"
 
     def _new_notice(self) -> Notice | None:
-        if self._interrupted():
+        if self._interrupted() and not self._hearsay:
             return None
         return self._notices.interruption() or (self._notices.rebalance() if self._notice is None else None)
 
@@ -326,13 +340,29 @@ class Agent:
         """SIGTERM first, then the heartbeat that tells of it, then whatever `turn` finds to do."""
         with self._lock:
             self._notice = self._unsent = notice
-            for attempt in self._attempts.values():
-                attempt.warn(notice, self._seconds_left(notice))
+            self._hearsay = False
+            self._warn(notice)
             self._beat_due.now()
         self._log("notice", kind=notice.kind, ends_at=_text(notice.at))
         if self._greeted:
             self._beat()
         self._wake()
+
+    def _hear(self, told: dict[str, Any] | None) -> None:
+        """EventBridge was quicker than this instance's metadata, which may not answer at all: its word is heeded."""
+        if told is None:
+            return
+        notice = Notice(told["kind"], instant(told["at"]))
+        with self._lock:
+            if self._interrupted():
+                return
+            self._notice, self._hearsay = notice, True
+            self._warn(notice)
+        self._log("notice-heard", kind=notice.kind, ends_at=_text(notice.at))
+
+    def _warn(self, notice: Notice) -> None:
+        for attempt in self._attempts.values():
+            attempt.warn(notice, self._seconds_left(notice))
 
     def _seconds_left(self, notice: Notice) -> float:
         return max(0.0, (notice.at - self._clock.now()).total_seconds())
@@ -382,7 +412,8 @@ class Agent:
         """Until the next turn has something to do, if nothing wakes it before."""
         now = self._clock.monotonic()
         if not self._greeted:
-            return max(0.0, min(self._hello_due.at, self._silence.exhausted_at(running=False)) - now)
+            end = self._silence.exhausted_at(running=False) if self._ending is None else self._off_due.at
+            return max(0.0, min(self._hello_due.at, end) - now)
         with self._lock:
             dues = [self._silence.exhausted_at(running=not self.idle)] if self._ending is None else [now + 60.0]
             if self._ending is not None and not self._attempts:
@@ -398,6 +429,14 @@ class Agent:
 
 def _key(given: dict[str, Any]) -> Key:
     return Key(given["job_id"], int(given["fence"]))
+
+
+def _why(reason: str) -> Stop:
+    """A reason of a newer control plane is heeded like the mildest that there is: with a last save."""
+    try:
+        return Stop(reason)
+    except ValueError:
+        return Stop.INTERRUPTED
 
 
 def _text(instant: datetime) -> str:

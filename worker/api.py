@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.request
 from typing import Any, Callable
@@ -59,7 +60,8 @@ class Api:
             return self._post(path, json.dumps(body).encode())
         except HTTPError as error:
             raise self._meaning(error) from error
-        except (OSError, ValueError, KeyError, IndexError) as error:  # no connection, no credentials, no JSON
+        except (OSError, http.client.HTTPException, ValueError, KeyError, IndexError) as error:
+            # no connection, half an answer, no credentials, no JSON
             raise Unanswered(f"{type(error).__name__}: {error}") from error
 
     def _post(self, path: str, body: bytes) -> dict[str, Any]:

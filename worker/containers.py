@@ -19,7 +19,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Callable
+from typing import IO, Callable, NamedTuple
 
 from worker.inputs import Stopped
 from worker.isolation import DEFAULT_PATH, Account
@@ -29,8 +29,11 @@ from worker.processes import Exit, signal_group
 ENGINES = ("docker", "podman")
 NO_ENGINE = "this instance has no docker or podman; choose an image_id with one, or leave out image"
 ENGINE_FAILED = 125
-"""`run`'s own exit code where there is no container to have one. 126 and 127 are a command that cannot be executed or
-is not there; the job's log then has the engine's words, and so has the attempt's reason."""
+"""`run`'s own exit code where there is no container to have one, and where the engine ended before its container. 126
+and 127 are a command that cannot be executed or is not there; the job's log then has the engine's words, and so has the
+attempt's reason."""
+ENDED = frozenset({"exited", "stopped", "dead"})
+"""Statuses of a container that has an exit code."""
 ASK_SECONDS = 30.0
 """For a short command of the engine; one that takes longer counts as failed."""
 KILL_SECONDS = 10.0
@@ -69,6 +72,17 @@ class Container:
     allotment: Allotment
     devices: tuple[int, ...]
     """GPUs of the instance by index; inside they count from 0."""
+
+
+class State(NamedTuple):
+    """What an engine says of a container."""
+
+    status: str
+    """`created`, `running`, `exited`, …"""
+    out_of_memory: bool
+    """The kernel ended it for its memory."""
+    exit_code: str
+    """0 while it has none."""
 
 
 def container_name(job_id: str, fence: int, place: Path) -> str:
@@ -182,11 +196,12 @@ class Engine:
         """Whether the container was there and running to get it."""
         return self._succeeds("kill", f"--signal={signal_name}", name)
 
-    def state(self, name: str) -> tuple[str, bool] | None:
-        """Its status (`created`, `running`, `exited`, …) and whether the kernel ended it for its memory."""
-        found = self._ask("inspect", "--type=container", "--format={{.State.Status}} {{.State.OOMKilled}}", name)
+    def state(self, name: str) -> State | None:
+        """None: there is no such container, or no answer."""
+        form = "{{.State.Status}} {{.State.OOMKilled}} {{.State.ExitCode}}"
+        found = self._ask("inspect", "--type=container", f"--format={form}", name)
         words = found.stdout.split() if found is not None and found.returncode == 0 else []
-        return (words[0], words[1] == "true") if len(words) == 2 else None
+        return State(words[0], words[1] == "true", words[2]) if len(words) == 3 else None
 
     def remove(self, name: str) -> bool:
         """Ends it if it runs. A container that is not there is removed."""
@@ -268,10 +283,10 @@ class Contained:
         status = self._client.wait()
         found = self._engine.state(self._name)
         self._engine.remove(self._name)
-        ran = found is not None and found[0] not in ("created", "configured", "initialized")
-        if status < 0 or (status == ENGINE_FAILED and not ran):
+        its_own = found is not None and found.status in ENDED and found.exit_code == str(ENGINE_FAILED)
+        if status < 0 or (status == ENGINE_FAILED and not its_own):
             raise EngineFailed(f"its client ended with {status}")
-        return Exit(status, None, out_of_memory=found is not None and found[1])
+        return Exit(status, None, out_of_memory=found is not None and found.out_of_memory)
 
 
 def _moves(image: str) -> bool:

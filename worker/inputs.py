@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import hashlib
+import lzma
 import os
+import re
 import shutil
 import stat
 import tarfile
 import tempfile
 import time
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO, Callable
 from urllib.error import HTTPError
@@ -20,6 +25,25 @@ from worker.leases import Input
 ARCHIVES = (".tar.gz", ".tgz", ".zip")
 TRIES = 6
 """With waits of 1, 2, 4, 8 and 16 s between them: half a minute of S3 failing, then the lease is given back."""
+TRANSIENT = frozenset(
+    {
+        *("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestExpired", "RequestTimeTooSkewed"),
+        *("RequestTimeout", "SlowDown", "OperationAborted", "Throttling", "ThrottlingException"),
+    }
+)
+"""S3's codes that may pass, beside every 5xx and 429. Those of the first line are about credentials or clocks."""
+DISK_ERRORS = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
+        *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR),
+    }
+)
+"""Of the instance's own disk, and of what it is asked to hold: fetching again does not help."""
+UNREADABLE = (
+    *(tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError),
+    *(NotImplementedError, RuntimeError, ValueError),
+)
+"""What the library raises of an archive that is cut off, damaged, encrypted or of a kind that it does not know."""
 CHUNK_BYTES = 1024 * 1024
 
 
@@ -59,10 +83,14 @@ class Fetcher:
             try:
                 found = self._copy(one, into, stopped)
             except HTTPError as error:
-                if error.code in (400, 403, 404):
-                    raise BadInput(f"s3://{one.bucket}/{one.key}: S3 answers {error.code}") from error
+                code = _code(error)
+                if not (error.code >= 500 or error.code == 429 or code in TRANSIENT):
+                    said = f"{error.code} {code}".strip()
+                    raise BadInput(f"s3://{one.bucket}/{one.key}: S3 answers {said}") from error
                 self._wait_or_give_up(one, attempt, error, stopped)
             except OSError as error:
+                if error.errno in DISK_ERRORS:
+                    raise
                 self._wait_or_give_up(one, attempt, error, stopped)
             else:
                 if one.sha256 and found != one.sha256.lower():
@@ -103,6 +131,15 @@ class Fetcher:
         return digest.hexdigest()
 
 
+def _code(error: HTTPError) -> str:
+    """S3's own word, `AccessDenied`; empty where its answer has none."""
+    try:
+        found = re.search(rb"<Code>([A-Za-z]+)</Code>", error.read(4096))
+    except (OSError, ValueError):
+        return ""
+    return "" if found is None else found[1].decode()
+
+
 def inside(root: Path, name: str) -> Path:
     """`root/name` with every link followed. Raises BadInput when that is not in `root`."""
     place = Path(os.path.realpath(root / name))
@@ -125,14 +162,15 @@ def _place(one: Input, held: IO[bytes], target: Path, workdir: Path, *, names_di
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("wb") as written:
             shutil.copyfileobj(held, written)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+    except UNREADABLE as error:
         raise BadInput(f"{name} cannot be unpacked: {error}") from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise BadInput(f"{name} cannot be put at {one.path!r}: {error.strerror}") from error
 
 
 def _untar(held: IO[bytes], target: Path) -> None:
-    with tarfile.open(fileobj=held, mode="r:gz") as archive:
+    """Read to the end of the stream, where its checksum is: the tar in it ends before that."""
+    with gzip.GzipFile(fileobj=held, mode="rb") as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
         for member in archive:
             place = _member_place(target, member.name)
             if member.isdir():
@@ -146,6 +184,8 @@ def _untar(held: IO[bytes], target: Path) -> None:
                 place.symlink_to(member.linkname)
             else:
                 raise BadInput(f"{member.name!r} is neither a file, a directory nor a symbolic link")
+        while stream.read(CHUNK_BYTES):
+            pass
 
 
 def _unzip(held: IO[bytes], target: Path) -> None:

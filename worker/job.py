@@ -46,6 +46,9 @@ CONTAINER = "container"
 """File of an attempt with an image: its container's name, for a worker that finds it left."""
 ENGINE_TRIES = 3
 """Attempts in a row that an instance gives back because its container engine fails; then they fail."""
+TRIES_HERE = 3
+"""Times that an instance gives one job back because its disk or its worker fails; then the attempt fails."""
+DISK_REMEDY = "give the pool a larger root_volume_size, or its jobs less to fetch"
 LAST_WORDS_SECONDS = 60.0
 """For the rest of a job's log to reach CloudWatch when nothing ends the instance."""
 REPORTING_SECONDS = 2.0
@@ -111,6 +114,7 @@ class Attempt:
         self._ends_at = time.monotonic() + seconds_left
         if keeper is not None:
             keeper.hurry()
+            keeper.finish_within(self._seconds_for_the_rest())
         reserve = self._terms.reserve
         wanted = keeper.reserve_seconds() if keeper is not None else reserve.least
         self.stop(Stop.INTERRUPTED, seconds_until_kill(seconds_left, wanted, reserve))
@@ -158,13 +162,18 @@ class Attempt:
         outcome = self._result()
         for timer in self._timers:
             timer.cancel()
-        processes.kill_under(self._place)
+        self._end_its_processes()
         self._rights.end()
         self._keep_what_it_leaves(outcome)
         if self._group is not None:
             self._group.remove()
         self.outcome = replace(outcome, standing=self.standing()) if isinstance(outcome, Ended) else outcome
         self._runner.on_end()
+
+    def _end_its_processes(self) -> None:
+        processes.kill_under(self._place)
+        if self._group is not None:
+            self._group.end()
 
     def _keep_what_it_leaves(self, outcome: Outcome) -> None:
         """The last save, then the last lines. Nothing that goes wrong here changes how the attempt ended."""
@@ -197,11 +206,22 @@ class Attempt:
             return NeverStarted("stopped before it started")
         except EngineFailed as error:
             return self._without_engine(began, f"the container engine failed: {error}")
-        except (inputs.Unavailable, OSError) as error:  # OSError: the disk; never the job's fault
-            return NeverStarted(f"{type(error).__name__}: {error}")
+        except (inputs.Unavailable, OSError) as error:
+            why = f"{type(error).__name__}: {error}"
+            if isinstance(error, OSError) and error.errno in inputs.DISK_ERRORS:
+                return self._given_back(began, f"{why} ({DISK_REMEDY})")
+            return NeverStarted(why)  # S3 or the worker API: passes by itself, and is no one's fault
         except Exception as error:
             self._runner.log("attempt-broken", job_id=self.key.job_id, error=repr(error))
-            return NeverStarted(f"the worker failed: {error!r}")
+            return self._given_back(began, f"the worker failed: {error!r}")
+
+    def _given_back(self, began: datetime, why: str) -> Outcome:
+        """For another try, here or elsewhere; a failure once this instance has tried so often: given back again and
+        again, a job that can never begin would keep its instance, and its owner paying, for ever."""
+        if self._stopped is not None or self._runner.gave_back(self.key.job_id) < TRIES_HERE:
+            return NeverStarted(why)
+        self._runner.began(self.key.job_id)
+        return self._ended(began, Exit(None, None, f"{why}, {TRIES_HERE} times on this instance"))
 
     def _without_engine(self, began: datetime, why: str) -> Outcome:
         """Given back, for another instance to try; a failure once this one's engine has done nothing but fail. The
@@ -221,8 +241,7 @@ class Attempt:
         engine = self._engine()
         checkpoint = self._restore()
         self._runner.fetcher.fetch(self.lease.inputs, self._place / "work", self._is_stopped)
-        for name in ("work", "home", "tmp", "checkpoint", "done", "progress"):
-            self._runner.account.own(self._place / name)
+        self._give_to_the_job()
         self._rights = self._runner.rights.admit(self.lease, self._is_stopped)
         self._keep(checkpoint)
         started = self._runner.now()
@@ -257,9 +276,17 @@ class Attempt:
         return engine
 
     def _make_directories(self) -> None:
+        """Nobody but the worker reaches them before they are the job's: what is being restored belongs to the worker,
+        who may be root, with whatever modes the job once gave it, set-user-id among them."""
         shutil.rmtree(self._place, ignore_errors=True)
+        self._place.mkdir(parents=True, mode=0o700)
         for name in ("work", "home", "tmp", "checkpoint", "done", "notice", "progress"):
-            (self._place / name).mkdir(parents=True, mode=0o755)
+            (self._place / name).mkdir(mode=0o755)
+
+    def _give_to_the_job(self) -> None:
+        for name in ("work", "home", "tmp", "checkpoint", "done", "progress"):
+            self._runner.account.own(self._place / name)
+        self._place.chmod(0o755)
 
     def _open_log(self) -> JobLog:
         lease, runner = self.lease, self._runner
@@ -334,6 +361,7 @@ class Attempt:
             else:
                 self._process = process = engine.run(self._container(), self._joblog.writer)
             self._began_at = time.monotonic()
+            self._runner.began(self.key.job_id)
             self._joblog.close_writer()
             if self.lease.seconds_left is not None:
                 self._later(self.lease.seconds_left, lambda: self.stop(Stop.TIMED_OUT))
@@ -411,11 +439,11 @@ class Attempt:
 
     def _tail(self) -> str | None:
         """The end of its output, once all of it is read: its processes are gone, or soon are."""
-        processes.kill_under(self._place)
+        self._end_its_processes()
         return None if self._joblog is None else self._joblog.tail()
 
     def forget(self) -> None:
-        """Removes the attempt's directory."""
-        shutil.rmtree(self._place, ignore_errors=True)
+        """Removes the attempt's directory, without waiting for it."""
+        self._runner.discard(self._place)
         with contextlib.suppress(OSError):
             self._place.parent.rmdir()  # other fences of the same job may still be there

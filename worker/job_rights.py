@@ -107,9 +107,17 @@ def _secret(name: str, arn: str, lent: Lent) -> str:
         if error.status >= 500 or error.status == 429 or error.code in TRANSIENT:
             raise OSError(f"{arn}: {error.code or error.status}") from error
         raise NoRights(f"secret {name}: {arn}: {error.code or error.status}: {_REMEDIES[service]}") from error
-    if value is None or "\0" in value:
+    if value is None or not _holdable(value):
         raise NoRights(f"secret {name}: {arn} is no text that a variable can hold")
     return value
+
+
+def _holdable(value: str) -> bool:
+    """As a variable's value. Of half a surrogate pair Python would complain with the value in its words."""
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 _REMEDIES = {

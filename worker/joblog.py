@@ -2,9 +2,10 @@
 
 job → pipe → `Spool` (a file) → batches → PutLogEvents, stream `<pool>/<job>/<attempt>`
 
-Nothing is ever thrown away to make room: when the spool is full the pipe is not read, and the job waits in its next
-write until CloudWatch has taken what is there. Order is the order of writing. A batch whose answer was lost is sent
-again, so a line may appear twice. A line without an end is sent after a few seconds, and in parts when it is very long.
+Nothing is ever thrown away to make room: when the spool or its disk is full the pipe is not read, and the job waits in
+its next write until CloudWatch has taken what is there. Order is the order of writing. A batch whose answer was lost is
+sent again, so a line may appear twice. A line without an end is sent after a few seconds, and in parts when it is very
+long.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ SEND_EVERY_SECONDS = 1.0
 UNENDED_LINE_SECONDS = 5.0
 """How long the beginning of a line waits for its end."""
 READ_BYTES = 64 * 1024
-TAIL_BYTES = 2000
-"""How much of its output a failed attempt reports."""
+TAIL_BYTES = 1000
+"""How much of its output a failed attempt reports: what the worker API keeps of a text (docs/worker-api.md)."""
 QUIET_SECONDS = 3.0
 """A pipe that is still open after the job's end, and silent for so long, has nothing to say any more."""
 LONGEST_WAIT_SECONDS = 30.0
+DISK_AGAIN_SECONDS = 1.0
+"""From a write that the disk refused to the next."""
 
 
 class Sends(Protocol):
@@ -63,30 +66,39 @@ class Spool:
         self._closed = False
 
     def write(self, data: bytes) -> None:
-        """Waits for room. After `close` what is written is lost."""
+        """Waits for room, here and on the disk. After `close` what is written is lost."""
         view = memoryview(data)
         while view:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._written - self._taken < self._size)
                 if self._closed:
                     return
-                place = self._written % self._size
-                room = min(self._size - place, self._size - (self._written - self._taken))
-                count = os.pwrite(self._file, view[:room], place)
-                now = self._clock()
-                if not self._times or now - self._times[-1][1] >= 1.0:
-                    self._times.append((self._written, now))
-                self._written += count
-                self._changed.notify_all()
-            view = view[count:]
+                try:
+                    view = view[self._put(view) :]
+                except OSError:  # the disk is full, most likely by the job itself, which waits meanwhile
+                    self._changed.wait(DISK_AGAIN_SECONDS)
 
     def offer(self, data: bytes) -> bool:
-        """Writes all of it if there is room for it now, else nothing."""
-        with self._changed:
+        """Writes all of it if there is room for it now, else, or where the disk fails, not all of it."""
+        view = memoryview(data)
+        with self._changed, contextlib.suppress(OSError):
             if self._closed or self._size - (self._written - self._taken) < len(data):
                 return False
-            self.write(data)
-            return True
+            while view:
+                view = view[self._put(view) :]
+        return not view
+
+    def _put(self, view: memoryview) -> int:
+        """How many of its bytes are in the file now. Raises OSError, nothing having been written."""
+        place = self._written % self._size
+        room = min(self._size - place, self._size - (self._written - self._taken))
+        count = os.pwrite(self._file, view[:room], place)
+        now = self._clock()
+        if not self._times or now - self._times[-1][1] >= 1.0:
+            self._times.append((self._written, now))
+        self._written += count
+        self._changed.notify_all()
+        return count
 
     def peek(self, most: int) -> Chunk:
         """Up to `most` of the oldest bytes, which stay."""
@@ -240,10 +252,10 @@ class JobLog:
             try:
                 sent = self._send_one(final=ended)
                 failures = 0
-            except (aws.Refusal, OSError, ValueError) as error:
+            except Exception as error:  # whatever it was: a log that nobody sends would hold its job up for ever
                 failures += 1
                 if failures in (1, 10, 100):
-                    self._told("log-unsent", stream=self._stream, failures=failures, error=str(error)[:300])
+                    self._told("log-unsent", stream=self._stream, failures=failures, error=_words(error))
                 self._opened = self._opened and not isinstance(error, aws.Refusal)
                 sent = 0
             if ended and (not self._spool.waiting or self._give_up()):
@@ -292,6 +304,11 @@ class JobLog:
         )
         if answer.get("rejectedLogEventsInfo"):
             self._told("log-rejected", stream=self._stream, why=answer["rejectedLogEventsInfo"])
+
+
+def _words(error: Exception) -> str:
+    """For the worker's log: what AWS or the system said; of anything else its kind alone, since it may quote output."""
+    return str(error)[:300] if isinstance(error, (aws.Refusal, OSError)) else type(error).__name__
 
 
 def stream_name(pool: str, job_id: str, attempt: int) -> str:

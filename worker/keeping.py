@@ -14,6 +14,11 @@ MEASURABLE_BYTES = 2**20
 """A smaller save says nothing of the rate: it is requests, not bytes."""
 HURRY_SECONDS = 1.0
 """From one save to the next between a notice and the job's end."""
+GRACE_SECONDS = 0.25
+"""For a save that sees its time is over to say so."""
+LOOK_SECONDS = 0.25
+"""How soon an end that is announced during the last save is heeded."""
+CUT_OFF = "The last changes of the checkpoint could not be saved before the instance ends."
 MARGIN = 1.5
 """The last save gets this times what the last measured one took: its changes may be more, the network busier."""
 
@@ -61,15 +66,23 @@ class Keeper:
         self._abandoned = True
         self._wake.set()
 
+    def finish_within(self, seconds: float | None) -> None:
+        """Nothing is published later than `seconds` from now. None: no end is announced."""
+        if seconds is not None:
+            self._until = time.monotonic() + seconds
+
     def end(self, seconds: float | None) -> None:
-        """The job has ended: one last save, published within `seconds` or not at all. None: as long as it takes."""
-        self._until = None if seconds is None else time.monotonic() + seconds
+        """The job has ended: one last save, published within `seconds`, or what `finish_within` says meanwhile, or not
+        at all. None: as long as it takes. It returns in time even if S3 holds up a call: how the job ended has to be
+        told before the instance ends."""
+        self.finish_within(seconds)
         self._over = True
         self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-        if not self._abandoned:
-            self._save()
+        while self._thread.is_alive() and (self._until is None or time.monotonic() < self._until + GRACE_SECONDS):
+            self._thread.join(LOOK_SECONDS)
+        if self._thread.is_alive():
+            self._say(CUT_OFF)
+            self.abandon()
 
     def reserve_seconds(self) -> float:
         """How long before the announced end the job must be gone, by what the last save took."""
@@ -81,8 +94,10 @@ class Keeper:
         while not self._over and not self._abandoned:
             self._wake.wait(HURRY_SECONDS if self._hurried else self._period)
             if self._over or self._abandoned:
-                return
+                break
             self._wake.clear()
+            self._save()
+        if not self._abandoned:
             self._save()
 
     def _save(self) -> None:
@@ -100,7 +115,7 @@ class Keeper:
                 self.saved = reached if report.files else self.saved
                 self._learn(report)
             elif not self._wanted() and not self._abandoned:
-                self._say("The last changes of the checkpoint could not be saved before the instance ends.")
+                self._say(CUT_OFF)
 
     def _wanted(self) -> bool:
         return not self._abandoned and (self._until is None or time.monotonic() < self._until)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +19,10 @@ from worker.log import Log
 
 WANTED = ("cpu", "memory")
 ROOT = Path("/sys/fs/cgroup")
+KILL = "cgroup.kill"
+KILL_ROUNDS = 20
+"""Where there is no such file: what is killed may have started something just before."""
+KILL_PAUSE_SECONDS = 0.01
 LEAST_SHARE = 0.01
 """As an auxiliary job, which takes nothing, or one that names less: a hundredth of the instance's CPU."""
 WEIGHT = 10_000
@@ -47,6 +53,22 @@ class Group:
             events = dict(line.split() for line in (self._place / "memory.events").read_text().splitlines())
             return int(events.get("oom_kill", 0)) > 0
         return False
+
+    def end(self) -> None:
+        """SIGKILLs what is still in it. A process may have cleared or overwritten its environment, by which all others
+        are found: a daemon that was started with an empty one, a program that sets its own title."""
+        with contextlib.suppress(OSError):
+            if (self._place / KILL).exists():  # Linux 5.14
+                (self._place / KILL).write_text("1", encoding="ascii")
+                return
+            for _ in range(KILL_ROUNDS):
+                found = [int(line) for line in (self._place / "cgroup.procs").read_text(encoding="ascii").split()]
+                if not found:
+                    return
+                for process_id in found:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process_id, signal.SIGKILL)
+                time.sleep(KILL_PAUSE_SECONDS)
 
     def remove(self) -> None:
         """Its processes are gone; a group that is busy stays, and goes with the instance."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from datetime import datetime, timezone
@@ -12,9 +13,12 @@ Log = Callable[..., None]
 
 
 def to_stderr(event: str, **fields: Any) -> None:
+    """A journal that takes nothing (its socket is broken, its disk full) costs the line and nothing else: the thread
+    that looks for notices logs too, and must not end for it."""
     line = json.dumps({"at": to_text(datetime.now(timezone.utc)), "event": event, **fields}, default=str)
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def to_text(instant: datetime) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shutil
+import threading
 from datetime import datetime
 from pathlib import Path
 from typing import Callable
@@ -41,6 +44,7 @@ class Runner:
     ) -> None:
         self.jobs = state / "jobs"
         self.spools = state / "spools"
+        self._gone = state / "gone"
         self.fetcher = fetcher
         self.store = store
         self.logs = logs
@@ -56,6 +60,9 @@ class Runner:
         self.on_end: Callable[[], None] = lambda: None
         """Called, from any thread, when an attempt has an outcome."""
         self._engine_failures = 0
+        self._given_back: dict[str, int] = {}
+        self._discarded = itertools.count()
+        self._gone.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.jobs.mkdir(parents=True, exist_ok=True)
         self.spools.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -69,7 +76,7 @@ class Runner:
         begun = [(place.parent.name[len("job-") :], int(place.name)) for place in self.jobs.glob("job-*/*")]
         self._remove_containers()
         killed = processes.kill_under(self.jobs)
-        shutil.rmtree(self.jobs, ignore_errors=True)
+        self.discard(self.jobs)
         self.jobs.mkdir(parents=True, exist_ok=True)
         if begun or killed:
             self.log("leftovers-cleared", attempts=len(begun), processes=killed)
@@ -81,6 +88,29 @@ class Runner:
         for name in named:
             if engine is None or not engine.remove(name):
                 self.log("container-left", name=name)
+
+    def discard(self, place: Path) -> None:
+        """The directory is not there any more, at once; what it held is removed beside everything else. A million files
+        take minutes, in which a notice has to be heeded and heartbeats go out."""
+        try:
+            place.rename(self._gone / f"{os.getpid()}-{next(self._discarded)}")
+        except FileNotFoundError:
+            return
+        except OSError:
+            shutil.rmtree(place, ignore_errors=True)
+        threading.Thread(target=self._remove_what_is_gone, name="discard", daemon=True).start()
+
+    def _remove_what_is_gone(self) -> None:
+        for place in list(self._gone.iterdir()):
+            shutil.rmtree(place, ignore_errors=True)
+
+    def gave_back(self, job_id: str) -> int:
+        """How often this instance has failed the job before its process began, this time included."""
+        self._given_back[job_id] = self._given_back.get(job_id, 0) + 1
+        return self._given_back[job_id]
+
+    def began(self, job_id: str) -> None:
+        self._given_back.pop(job_id, None)
 
     def engine_failed(self) -> int:
         """How often the engine has failed without a container that ran in between, this time included."""

@@ -11,7 +11,7 @@ from lambdas.adapters.flat import written
 from lambdas.adapters.table import TRANSACTION_LIMIT, Conflict, Table, Unavailable
 from lambdas.adapters.workers import UnknownInstance
 from lambdas.domain.fleet import InstanceState, Lease
-from lambdas.domain.instants import to_text
+from lambdas.domain.instants import from_text, to_text
 from lambdas.domain.work import UNTOLD, Standing
 
 _ATTEMPTS = 5
@@ -45,14 +45,24 @@ class Renewal:
     """(job, fence) that the instance holds and is to stop: the job goes on elsewhere."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What the control plane knows of an instance that its worker may not know yet."""
+
+    draining: bool
+    ends_at: datetime | None
+    """When EC2 ends it, by whoever told of it first; None: nothing is announced."""
+
+
 class Heartbeats:
     def __init__(self, table: Table, *, period: timedelta) -> None:
         self._table = table
         self._period = period
 
-    def beat(self, pool: str, instance_id: str, notice: Notice | None, now: datetime) -> bool:
-        """Notes that the instance lives and what is announced to it; whether it is draining (it is, from the notice of
-        an interruption on). Raises UnknownInstance."""
+    def beat(self, pool: str, instance_id: str, notice: Notice | None, now: datetime) -> Heard:
+        """Notes that the instance lives and what is announced to it: from the notice of an interruption on it drains.
+
+        Raises UnknownInstance."""
         changes, values = _noted(notice)
         try:
             item = self._table.insist(
@@ -67,7 +77,10 @@ class Heartbeats:
             )
         except Conflict as conflict:
             raise UnknownInstance(instance_id) from conflict
-        return item["state"] == InstanceState.DRAINING
+        ends_at = item.get("ends_at")
+        return Heard(
+            draining=item["state"] == InstanceState.DRAINING, ends_at=None if ends_at is None else from_text(ends_at)
+        )
 
     def renew(
         self,

@@ -109,14 +109,22 @@ class Observations:
     def announce_end(self, known: Known, ends_at: datetime, *, why: str, now: datetime) -> Changed | None:
         """Record that EC2 is going to end the instance at `ends_at`: it drains, and `why` replaces any other reason.
 
-        The earliest announcement counts. None: it was known, or the record is forgotten."""
+        The earliest announcement counts. None: EC2 had said so before, or the record is forgotten. What its worker
+        alone had told of is news all the same: whoever counts announcements counts EC2's."""
+        draining = _draining(why, now)
+        drains = "#state = :draining, draining_since = if_not_exists(draining_since, :now), drain_reason = :why"
         return self._update(
             known,
-            "SET ends_at = :ends, #state = :draining, draining_since = if_not_exists(draining_since, :now), "
-            "drain_reason = :why",
+            f"SET ends_at = :ends, {drains}",
             "attribute_exists(pk) AND (attribute_not_exists(ends_at) OR ends_at > :ends)",
             values={":ends": to_text(ends_at)},
-            draining=_draining(why, now),
+            draining=draining,
+        ) or self._update(
+            known,
+            f"SET {drains}",
+            "attribute_exists(ends_at) AND drain_reason <> :why",
+            values={},
+            draining=draining,
         )
 
     def advise_rebalance(self, known: Known, at: datetime) -> Changed | None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Protocol
 
-from lambdas.adapters.heartbeats import Heartbeats
+from lambdas.adapters.heartbeats import Heartbeats, NoticeKind
 from lambdas.adapters.leases import Granted, Leases
 from lambdas.adapters.workers import Seat, Workers
 from lambdas.control.claiming import Claimed, Claims
@@ -93,7 +93,7 @@ class WorkerApi:
 
     def heartbeat(self, instance_id: str, call: Heartbeat) -> Answer:
         pool, now = self.workers.pool_of(instance_id), self.now()
-        draining = self.heartbeats.beat(pool, instance_id, call.notice, now)
+        heard = self.heartbeats.beat(pool, instance_id, call.notice, now)
         renewal = self.heartbeats.renew(pool, instance_id, call.leases, now, call.standings)
         if call.notice is not None:
             self.doorbell.ring(pool, f"{call.notice.kind}:{instance_id}:{to_text(call.notice.at)}")
@@ -102,7 +102,8 @@ class WorkerApi:
             self.doorbell.ring(pool, f"unnamed:{lease.job_id}:{lease.fence}")
         return {
             "stop": [*_stops(renewal.lost, "lease-lost"), *_stops(renewal.moving, "interrupted")],
-            "drain": draining,
+            "drain": heard.draining,
+            "notice": heard.ends_at and {"kind": NoticeKind.INTERRUPTION.value, "at": to_text(heard.ends_at)},
             "next_call_seconds": self.settings.heartbeat.total_seconds(),
         }
 

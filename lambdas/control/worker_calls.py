@@ -16,7 +16,7 @@ from lambdas.domain.work import UNTOLD, Standing
 T = TypeVar("T")
 
 _LONGEST_TEXT = 1_000
-"""Characters kept of a worker's own words."""
+"""Characters kept of a worker's own words: the last ones, since the end of a job's output says why it failed."""
 _LONGEST_RUN = Decimal(10**9)
 """Seconds an attempt may be said to have run: thirty years."""
 _MOST_LEASES = 1_000
@@ -201,7 +201,7 @@ def _text(body: Mapping[str, Any], field: str) -> str:
 def _words(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise BadCall("error or reason", "is not a text")
-    return value[:_LONGEST_TEXT]
+    return value[-_LONGEST_TEXT:]
 
 
 def _count(body: Mapping[str, Any], field: str) -> int:

@@ -44,12 +44,15 @@ class Store:
     def container(self, name: str) -> Path:
         return self.place / "containers" / name
 
-    def record(self, name: str, status: str, *, process: int = 0, out_of_memory: bool = False) -> None:
+    def record(
+        self, name: str, status: str, *, process: int = 0, out_of_memory: bool = False, exit_code: int = 0
+    ) -> None:
         """Whole or not at all; nothing once the container is removed."""
         folder = self.container(name)
         if folder.is_dir():
             fresh = folder / ".state"
-            fresh.write_text(json.dumps({"status": status, "process": process, "out_of_memory": out_of_memory}))
+            told = {"status": status, "process": process, "out_of_memory": out_of_memory, "exit_code": exit_code}
+            fresh.write_text(json.dumps(told))
             fresh.replace(folder / "state")
 
     def state(self, name: str) -> dict[str, str | int | bool] | None:
@@ -106,8 +109,9 @@ def _run(store: Store, options: Options, rest: list[str]) -> int:
     store.record(name, "running", process=process.pid)
     out_of_memory = _ended_for_memory(process, [int(value) for value in options["memory"]])
     _signal_group(process.pid, signal.SIGKILL)
-    store.record(name, "exited", out_of_memory=out_of_memory)
-    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+    code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+    store.record(name, "exited", out_of_memory=out_of_memory, exit_code=code)
+    return code
 
 
 def _started(command: list[str], options: Options) -> subprocess.Popen[bytes]:
@@ -173,8 +177,15 @@ def _inspect(store: Store, options: Options, name: str) -> int:
     state = store.state(name)
     if state is None:
         return _failed(f"No such container: {name}", 1)
-    text = options["format"][-1].replace("{{.State.Status}}", str(state["status"]))
-    sys.stdout.write(text.replace("{{.State.OOMKilled}}", str(state["out_of_memory"]).lower()) + "\n")
+    told = {
+        "{{.State.Status}}": str(state["status"]),
+        "{{.State.OOMKilled}}": str(state["out_of_memory"]).lower(),
+        "{{.State.ExitCode}}": str(state["exit_code"]),
+    }
+    text = options["format"][-1]
+    for field, value in told.items():
+        text = text.replace(field, value)
+    sys.stdout.write(text + "\n")
     return 0
 
 

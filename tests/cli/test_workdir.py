@@ -3,11 +3,14 @@
 import io
 import os
 import tarfile
+import tracemalloc
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from lowtide.workdir import TooLarge, pack
+from lowtide.workdir import STILL_FRESH, TooLarge, pack, upload
 
 
 def names_in(data: bytes) -> list[str]:
@@ -52,5 +55,44 @@ def test_a_directory_above_the_limit_is_refused_with_what_to_do(tmp_path: Path) 
     directory = tmp_path / "a"
     directory.mkdir()
     (directory / "noise").write_bytes(os.urandom(2**20 + 4096))
-    with pytest.raises(TooLarge, match=r"\.lowtideignore"):
+    with pytest.raises(TooLarge, match=r"more than 1 MiB.*\.lowtideignore"):
         pack(directory, largest_mib=1)
+
+
+def test_a_directory_far_above_the_limit_is_never_held_in_memory(tmp_path: Path) -> None:
+    """`--workdir .` in the wrong place must not take the machine's memory before it says so."""
+    directory = tmp_path / "a"
+    directory.mkdir()
+    for n in range(24):
+        (directory / f"noise-{n}").write_bytes(os.urandom(2**20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge):
+            pack(directory, largest_mib=1)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 8 * 2**20
+
+
+class Bucket:
+    """What of S3 an upload asks for: one object that was uploaded at an instant."""
+
+    def __init__(self, uploaded_at: datetime) -> None:
+        self.uploaded_at = uploaded_at
+        self.put: list[str] = []
+
+    def head_object(self, *, Bucket: str, Key: str) -> dict[str, datetime]:
+        return {"LastModified": self.uploaded_at}
+
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> None:
+        self.put.append(Key)
+
+
+@pytest.mark.parametrize(("age", "again"), [(STILL_FRESH, False), (STILL_FRESH + timedelta(seconds=1), True)])
+def test_what_the_bucket_will_delete_before_long_is_uploaded_anew(tmp_path: Path, age: timedelta, again: bool) -> None:
+    """A job that waits for weeks still finds its input."""
+    now = datetime(2026, 11, 23, tzinfo=UTC)
+    archive, bucket = pack(make(tmp_path / "a", train_py="x")), Bucket(now - age)
+    upload(cast(Any, bucket), "b", archive, now)
+    assert bool(bucket.put) is again

@@ -250,6 +250,17 @@ def test_time_of_a_failed_attempt_does_not_count_against_the_next(world: World, 
     assert world.record().used_seconds == Decimal(0)
 
 
+def test_after_a_failure_the_whole_timeout_is_there_again(world: World, instance: str) -> None:
+    running(world, instance, timeout=timedelta(hours=1), max_attempts=2)
+    started = world.clock()
+    world.clock.advance(timedelta(seconds=90))
+    world.finish(instance, exit_code=1, interrupted=True, started_at=to_text(started))
+    (lease,) = world.claim(instance, "r-2")["leases"]
+    world.finish(instance, fence=lease["fence"], exit_code=1)
+    (again,) = world.claim(instance, "r-3")["leases"]
+    assert again["used_seconds"] == 0.0
+
+
 def test_an_attempt_lasted_no_longer_than_its_lease_whatever_its_clock_says(world: World, instance: str) -> None:
     running(world, instance)
     claimed = world.clock()

@@ -7,7 +7,9 @@ import pytest
 
 from lambdas import names
 from lambdas.adapters import items, keys
+from lambdas.adapters.observations import Observations
 from lambdas.domain.fleet import InstanceState, Lease
+from lambdas.domain.instants import to_text
 from lambdas.domain.jobs import JobState
 from tests.ledger.world import World
 
@@ -36,7 +38,7 @@ def test_a_heartbeat_renews_the_leases_it_names(world: World, instance: str) -> 
     later(world)
     answer = world.heartbeat(instance, ("job", 1))
     found = lease(world, instance)
-    assert answer == {"stop": [], "drain": False, "next_call_seconds": 30.0}
+    assert answer == {"stop": [], "drain": False, "notice": None, "next_call_seconds": 30.0}
     assert found is not None
     assert (found.renewed_at, found.missed) == (world.clock(), 0)
 
@@ -116,6 +118,15 @@ def test_an_interruption_notice_drains_the_instance_and_tells_the_pool(world: Wo
         "interruption",
     )
     assert world.dirty() == f"interruption:{instance}:2026-01-05T09:02:00.000000Z"
+
+
+def test_a_heartbeat_is_told_of_an_end_that_eventbridge_told_of_first(world: World, instance: str) -> None:
+    known = Observations(world.table).known(instance)
+    assert known is not None
+    ends_at = world.clock() + timedelta(minutes=2)
+    Observations(world.table).announce_end(known, ends_at, why="EC2 says so", now=world.clock())
+    answer = world.heartbeat(instance, ("job", 1))
+    assert answer["notice"] == {"kind": "interruption", "at": to_text(ends_at)}
 
 
 def test_a_notice_ends_no_lease(world: World, instance: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from lambdas import names
 from lambdas.adapters import keys
 from lambdas.adapters.pulse import outage_end
+from lambdas.control import worker_calls
 from lambdas.domain.jobs import JobState
 from lowtide.sim.calls import FailNext, aws_error
 from tests.ledger.world import ACCOUNT, JOB_ROLE, World, event, pool
@@ -87,6 +88,13 @@ def test_a_result_says_how_the_attempt_ended(world: World) -> None:
     body = world.result(exit_code=None)
     status, answer = world.post(names.API_FINISH, world.instance(), body)
     assert (status, answer["field"]) == (400, "exit_code")
+
+
+def test_of_a_long_error_its_end_is_kept_where_an_output_says_why_it_failed(world: World) -> None:
+    error = "step 1\n" * 1000 + "ValueError: no such column"
+    found = worker_calls.finish(world.result(exit_code=1, error=error)).result.error
+    assert found is not None
+    assert (len(found), found[-26:]) == (1000, "ValueError: no such column")
 
 
 def test_an_unknown_path_is_not_found(world: World) -> None:

@@ -51,6 +51,15 @@ def test_a_warning_that_comes_twice_is_one_interruption_and_one_message(world: W
     assert world.told()[names.METRIC_INTERRUPTIONS,] == [1]
 
 
+def test_a_warning_that_its_worker_told_of_first_is_counted_once(world: World) -> None:
+    """The worker looks every few seconds, and its metadata names the end to the second: it is often first."""
+    world.record("i-1", ends_at=world.clock() + MINUTE, state=InstanceState.DRAINING, drain_reason="interruption")
+    world.hear(warning("i-1", world.clock()))
+    world.hear(warning("i-1", world.clock(), event_id="event-again"))
+    assert world.known("i-1").ends_at == world.clock() + MINUTE
+    assert world.told()[names.METRIC_INTERRUPTIONS,] == [1]
+
+
 def test_a_second_warning_never_puts_the_end_off(world: World) -> None:
     world.record("i-1")
     first = world.clock()

@@ -236,6 +236,18 @@ def test_an_engine_that_fails_gives_the_lease_back_and_fails_it_in_the_end(
     assert found.error.endswith("2 times in a row on this instance: Cannot connect to the daemon")
 
 
+@pytest.mark.parametrize("state", ["running false 0", "exited false 137"])
+def test_an_engine_that_ends_before_its_container_has_failed_and_not_the_job(
+    bench: Bench, engines: Engines, state: str
+) -> None:
+    """dockerd that is restarted: its client ends with 125, and the container runs on or was ended with it."""
+    scripts = {"run": "exit 125", "inspect": f'[ "$2" != --type=container ] || {{ echo {state}; exit 0; }}'}
+    engines.script(
+        "docker", f'case "$1" in {"".join(f"{verb}) {text};; " for verb, text in scripts.items())}esac; STANDIN "$@"'
+    )
+    assert isinstance(bench.run("true", image=IMAGE), NeverStarted)
+
+
 def test_an_attempt_that_is_given_back_saves_nothing_any_more(bench: Bench, engines: Engines) -> None:
     before = set(threading.enumerate())
     engines.script("docker", '[ "$1" != run ] || exit 125; STANDIN "$@"')

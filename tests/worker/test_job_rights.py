@@ -199,11 +199,14 @@ def test_what_does_not_pass_gives_the_job_back(bench: Bench, control: Control) -
     assert SECRET in given_back.reason
 
 
-@pytest.mark.parametrize("answer", [{"SecretBinary": "AAEC"}, {"SecretString": "a\0b"}])
+@pytest.mark.parametrize(
+    "answer", [{"SecretBinary": "AAEC"}, {"SecretString": "hunter2\0b"}, {"SecretString": "hunter2\ud800"}]
+)
 def test_what_no_variable_can_hold_fails_the_attempt(bench: Bench, control: Control, answer: dict[str, Any]) -> None:
     control.values[SECRET] = [(200, answer)]
     found = bench.run("true", job_role=True, secrets={"PASSWORD": SECRET})
     assert "is no text that a variable can hold" in found.error
+    assert "hunter2" not in found.error
 
 
 def test_secrets_in_a_pool_that_lost_its_role_fail_the_attempt(bench: Bench, control: Control) -> None:

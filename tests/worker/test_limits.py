@@ -1,5 +1,6 @@
 """A job's share of the instance. The kernel's tree is a directory here: what is written where is what is shown."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,16 @@ def test_a_job_is_in_its_group_before_its_first_instruction(tmp_path: Path) -> N
     assert bench.outcome(attempt).exit_code == 0, "its standard input is empty, not the worker's"
     in_group, own = bench.file("work/seen").split()
     assert in_group == own
+
+
+def test_an_ended_jobs_group_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's own directory goes by rmdir; here there are files in it."""
+    groups = tmp_path / "groups"
+    groups.mkdir()
+    monkeypatch.setattr(Path, "rmdir", lambda place: shutil.rmtree(place))  # pyright: ignore[reportUnknownLambdaType]
+    bench = Bench(tmp_path / "state", cgroups=groups)
+    bench.run("true")
+    assert list(groups.iterdir()) == []
 
 
 def test_out_of_memory_is_told_apart_from_other_failures(tmp_path: Path) -> None:
