@@ -96,9 +96,18 @@ class Keeper:
             if self._over or self._abandoned:
                 break
             self._wake.clear()
+            self._clear()
             self._save()
         if not self._abandoned:
             self._save()
+
+    def _clear(self) -> None:
+        """What no save needs goes while there is time for it; it keeps no save waiting once the end is announced, and
+        where it fails, the next save comes all the same."""
+        try:
+            self.checkpoint.delete_old(lambda: not (self._hurried or self._over or self._abandoned))
+        except OSError as error:
+            self._told("checkpoint-uncleared", error=str(error)[:300])
 
     def _save(self) -> None:
         reached = self._reached()

@@ -1,5 +1,6 @@
 """Saves of a checkpoint directory: complete or not at all, only what changed, the newest lease wins."""
 
+import gzip
 import os
 import time
 from collections.abc import Callable
@@ -8,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.worker.stores import MemoryStore
-from worker.checkpoint import Checkpoint, uploads
+from worker.checkpoint import Checkpoint, saves, uploads
 from worker.checkpoint.checkpoint import REWRITE_AFTER_SECONDS
-from worker.checkpoint.saves import Piece
+from worker.checkpoint.saves import Damaged, Piece
 from worker.checkpoint.uploads import Uploads
 
 
@@ -148,8 +149,12 @@ def test_a_save_that_dies_at_any_call_leaves_the_one_before(tmp_path: Path, benc
         fresh.write(2, big=os.urandom(1500), small="new", other="x")
         return fresh, second
 
+    def cleared_and_saved(attempt: Checkpoint) -> bool:
+        attempt.delete_old()
+        return attempt.save() is not None
+
     counting, attempt = story(0)
-    calls = crash_points(counting, attempt.save)
+    calls = crash_points(counting, lambda: cleared_and_saved(attempt))
     assert calls >= 8, "deleting, some data, and the save itself"
     for number in range(1, calls + 1):
         fresh, attempt = story(number)
@@ -162,7 +167,7 @@ def test_a_save_that_dies_at_any_call_leaves_the_one_before(tmp_path: Path, benc
 
         fresh.store.before = dies
         try:
-            saved = attempt.save() is not None
+            saved = cleared_and_saved(attempt)
         except (OSError, Killed):
             saved = False
         fresh.store.before = lambda _operation, _key: None
@@ -209,6 +214,7 @@ def test_an_older_attempt_that_is_cut_off_deletes_nothing_that_a_newer_one_needs
     new = bench.attempt(2)
     for step in range(3):
         bench.write(1, step=f"{step}" * 600)
+        old.delete_old()
         old.save()
     bench.write(2, other="2")
     assert new.save() is not None
@@ -226,11 +232,15 @@ def test_what_no_save_needs_is_deleted_once_the_lease_is_confirmed_and_not_befor
         bench.write(2, step=f"{step}" * 500)
         second.save()
         second.confirm(began_before)
+        second.delete_old()
     held = len(bench.store.objects)
-    second.save()
+    second.delete_old()
     assert len(bench.store.objects) == held
     second.confirm(time.monotonic())
-    second.save()
+    left = iter([True, True])
+    second.delete_old(lambda: next(left, False))
+    assert len(bench.store.objects) == held - 2, "it stops when it is not wanted any more"
+    second.delete_old()
     assert len([key for key in bench.store.objects if "/saves/" in key]) == 1
     assert len([key for key in bench.store.objects if "/data/" in key]) == 2, "the two pieces of the newest"
     bench.attempt(3)
@@ -300,6 +310,21 @@ def test_a_save_that_cannot_be_read_back_gives_way_to_the_one_before_and_says_so
     files, wrong = bench.made(2).restore()
     assert (files, len(wrong)) == (1, 1)
     assert bench.read(2) == {"step": b"1" * 300}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        gzip.compress(b"[]"),
+        gzip.compress(b'{"format": 1}'),
+        gzip.compress(b'{"format": 1, "data": [], "pieces": [["a", 1, 7, 0, 0]], "files": []}'),
+        gzip.compress(b'{"format": 1}')[:-9] + b"xxxxxxxxx",
+    ],
+)
+def test_whatever_a_save_holds_that_is_none_it_is_told_as_damaged(body: bytes) -> None:
+    with pytest.raises(Damaged):
+        saves.read(body)
 
 
 def test_a_restore_without_a_bucket_fails_instead_of_beginning_anew(bench: Bench) -> None:

@@ -161,6 +161,38 @@ def test_the_reserve_is_by_what_the_last_save_that_can_be_measured_took(
     assert keeper.reserve_seconds() == expected
 
 
+def test_clearing_the_bucket_keeps_no_save_waiting() -> None:
+    """Neither by what it takes, once the end is announced, nor by its failing."""
+    asked: list[str] = []
+    saved = threading.Event()
+
+    class Slow(Checkpoint):
+        def delete_old(self, wanted: Callable[[], bool] = lambda: True) -> None:
+            asked.append("delete")
+            while wanted():
+                keeper.hurry()
+            raise OSError("S3 is gone")
+
+        def save(self, wanted: Callable[[], bool] = lambda: True) -> Report | None:
+            asked.append("save")
+            saved.set()
+            return None
+
+    keeper = Keeper(
+        Slow(MemoryStore(), pool="cpu", job_id="job-1", fence=1, directory=Path()),
+        period=0.01,
+        reserve=Reserve(10.0, 30.0),
+        reached=lambda: None,
+        say=lambda _text: None,
+        told=lambda *_: None,
+    )
+    keeper.begin()
+    assert saved.wait(10.0)
+    keeper.end(None)
+    assert asked[:2] == ["delete", "save"]
+    assert asked[-1] == "save"
+
+
 @pytest.mark.parametrize("why", [Stop.LEASE_LOST, Stop.CANCELLED])
 def test_a_job_that_was_cancelled_or_lost_saves_nothing_any_more(bench: Bench, why: Stop) -> None:
     script = f"trap 'echo x > $LOWTIDE_CHECKPOINT_DIR/x; exit 0' TERM; {READY}; while :; do sleep 0.02; done"

@@ -103,7 +103,6 @@ class Checkpoint:
         """Publishes the directory as it is. None: nothing has changed since the last save, or it is not `wanted` any
         more, which is asked before each upload and before the save is published."""
         begin = time.monotonic()
-        self._delete_old()
         with Uploads(self._store, f"{self._prefix}data/", self._next_data, self._clock, wanted) as uploads:
             try:
                 found = self._scan(uploads)
@@ -156,8 +155,9 @@ class Checkpoint:
     def _save_key(self, number: int) -> str:
         return f"{self._prefix}saves/{self._fence:08d}-{number:08d}.json.gz"
 
-    def _delete_old(self) -> None:
-        """What the newest save does not need: safe only with the lease confirmed since it was published."""
+    def delete_old(self, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Deletes what the newest save does not need, for as long as it is `wanted`: a thousand objects take half a
+        minute, one by one. Safe only with the lease confirmed since the save was published, else nothing is deleted."""
         if self._published_at is None or self._confirmed_at < self._published_at:
             return
         used = saves.pieces_of(self._tree)
@@ -167,5 +167,7 @@ class Checkpoint:
         ours = f"{self._fence + 1:08d}"
         gone = [key for key in self._store.keys(self._prefix) if key not in keep and key.rsplit("/", 1)[-1] < ours]
         for key in sorted(gone, key=lambda one: "/saves/" not in one):  # saves before the data that they need
+            if not wanted():
+                return
             self._store.delete(key)
         self._published_at = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from typing import Any, NamedTuple
 
 FORMAT = 1
@@ -56,7 +57,7 @@ def read(body: bytes) -> tuple[Tree, dict[Piece, Where]]:
         if given["format"] != FORMAT:
             raise Damaged(f"its format is {given['format']}, this worker reads {FORMAT}")
         return _parsed(given)
-    except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, EOFError, OSError, zlib.error) as error:
         raise Damaged(f"it cannot be read ({error!r})") from error
 
 
