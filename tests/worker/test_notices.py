@@ -184,7 +184,7 @@ def test_clearing_the_bucket_keeps_no_save_waiting() -> None:
         reserve=Reserve(10.0, 30.0),
         reached=lambda: None,
         say=lambda _text: None,
-        told=lambda *_: None,
+        told=lambda *_, **__: None,
     )
     keeper.begin()
     assert saved.wait(10.0)
