@@ -5,6 +5,7 @@ import json
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from lambdas.adapters import keys
 from lambdas.adapters.ledger import Ledger
 from lambdas.domain.instants import from_text
 from lambdas.domain.settings import Settings
+from lowtide.bench.functions import switched_off
 from lowtide.bench.results import Result, middle_and_tail
 from lowtide.bench.stage import Stage, await_that
 from lowtide.local.deploy import RuntimeTarget
@@ -58,8 +60,8 @@ def latency(stage: Stage) -> Result:
         name="latency",
         title="From SendMessage to CreateFleet and to the job's start",
         about=f"{SAMPLES} jobs, one after the other, each of which needs an instance of its own; {BACKLOG_SAMPLES} "
-        f"with {BACKLOG:,} messages queued before them; {STARTED_SAMPLES} until the job has started. The floor of "
-        "the first is as many hops of empty functions: a queue, a function that sends to a FIFO queue, a function "
+        f"with {BACKLOG:,} messages that functions take first; {STARTED_SAMPLES} until the job has started. The floor "
+        "of the first is as many hops of empty functions: a queue, a function that sends to a FIFO queue, a function "
         "that sends to a last queue, with as many messages before it in the first; that of the last adds the boot "
         "of its own instance, from launch to its worker's first call, and two calls of an empty function. What the "
         "local AWS needs for a hop is in every figure. The aim: at most 1.5 times the floor. Ratios travel "
@@ -101,10 +103,9 @@ def _pair(stage: Stage, chain: "Chain", number: int, *, before: int = 0) -> Pair
 def _launch(stage: Stage, number: int, before: int) -> float:
     """Seconds from the message to the market's record of the launch. Jobs before it are of a pool that is paused."""
     url = stage.outputs[names.OUTPUT_JOB_QUEUE_URL]
-    send_many(stage, url, [_body(_CROWD, f"crowd-{number}-{each}") for each in range(before)])
     _, seen = stage.market.history_page(0)
-    began = datetime.now(UTC)
-    stage.world.client("sqs").send_message(QueueUrl=url, MessageBody=_body(_POOL, f"latency-{number}"))
+    crowd = [_body(_CROWD, f"crowd-{number}-{each}") for each in range(before)]
+    began = _sent(stage, url, _body(_POOL, f"latency-{number}"), behind=crowd)
     deadline = time.monotonic() + _GIVE_UP_SECONDS
     while time.monotonic() < deadline:
         if launched := [line for line in stage.market.history(seen) if line.what == "launched"]:
@@ -137,6 +138,15 @@ def _body(pool: str, job_id: str) -> str:
     return json.dumps({"pool": pool, "command": ["true"], "id": job_id})
 
 
+def _sent(stage: Stage, url: str, body: str, *, behind: Sequence[str]) -> datetime:
+    """When its way began: at once, or, behind others, when all are there and functions may take the first of them."""
+    began = datetime.now(UTC)
+    with switched_off(stage) if behind else nullcontext():
+        send_many(stage, url, behind)
+        stage.world.client("sqs").send_message(QueueUrl=url, MessageBody=body)
+    return datetime.now(UTC) if behind else began
+
+
 def send_many(stage: Stage, url: str, bodies: Sequence[str]) -> None:
     sqs = stage.world.client("sqs")
     for first in range(0, len(bodies), 10):
@@ -161,9 +171,7 @@ class Chain:
 
     def hops(self, before: int) -> float:
         """Seconds from a message, with so many before it, until it is in the last queue."""
-        send_many(self._stage, self._first, [_BEFORE] * before)
-        began = time.time()
-        self._sqs.send_message(QueueUrl=self._first, MessageBody=_MARK)
+        began = _sent(self._stage, self._first, _MARK, behind=[_BEFORE] * before).timestamp()
         deadline = time.monotonic() + _GIVE_UP_SECONDS
         while time.monotonic() < deadline:
             answer = self._sqs.receive_message(
