@@ -327,7 +327,7 @@ class Provider(_Determined):
 class PoolEntry(_Strict):
     pool_name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     description: str = Field(default="", max_length=1024)
-    max_aux_containers_per_agent: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 100
+    max_aux_containers_per_agent: Annotated[int, Field(ge=0, le=1_000, strict=True)] = 100
     provider: Provider
 
     @model_validator(mode="before")

@@ -1,5 +1,6 @@
 """The pool file: what is valid stands as it is, what is wrong names path, value and remedy."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,6 +17,7 @@ from lowtide.poolfile.difference import changes, cost_line
 from lowtide.poolfile.load import parse
 from lowtide.poolfile.resolve import Facts, ImageFacts, resolve
 from lowtide.poolfile.template import TEMPLATE
+from worker.agent import LEASES_MOST
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -135,6 +137,15 @@ def test_durations_of_the_fallback_are_too(key: str, value: str) -> None:
     text = pool_of(instance_type="m7i.large", spot=True, on_demand_fallback={key: value})
     (problem,) = parse(text).problems
     assert problem.path == f"resource_pools[0].provider.on_demand_fallback.{key}"
+
+
+def test_an_instance_takes_no_more_auxiliary_jobs_than_its_worker_holds_leases() -> None:
+    file = {"resource_pools": [{"pool_name": "cpu", "provider": {"type": "aws", "instance_type": "m7i.large"}}]}
+    file["resource_pools"][0]["max_aux_containers_per_agent"] = LEASES_MOST
+    assert parse(json.dumps(file)).problems == ()
+    file["resource_pools"][0]["max_aux_containers_per_agent"] = LEASES_MOST + 1
+    (problem,) = parse(json.dumps(file)).problems
+    assert problem.path == "resource_pools[0].max_aux_containers_per_agent"
 
 
 def test_the_file_that_init_writes_is_valid() -> None:
