@@ -50,7 +50,7 @@ def test_the_policy_is_loaded_for_a_deadline_alone_and_nothing_beyond_the_standa
 import sys
 from lambdas.domain.plan.plan import plan
 from tests.domain.build import NOW, job, snapshot
-from tests.domain.test_deadline_cost import crowded
+from tests.domain.plan.test_deadline_cost import crowded
 plan(snapshot(queue=(job(),)), NOW)
 assert not [name for name in sys.modules if name.startswith("lambdas.domain.deadlines")]
 plan(crowded(1), NOW)
