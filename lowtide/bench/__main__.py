@@ -1,5 +1,5 @@
 """python -m lowtide.bench [functions] [decisions] [money] [scale] [packing] [crash_points] [checkpoints] [peers]
-                         [calls] [latency] [claims] [intake] [report]
+                         [calls] [intake] [latency] [claims] [report]
 
 Without a name, all of them; one whose recorded data is not there is left out with a word, and its last figures stay.
 Each benchmark keeps its figures in docs/performance/*.json; `report` makes docs/performance.md of what is kept there.
@@ -33,10 +33,10 @@ REPORT = ROOT / "docs" / "performance.md"
 ON_STAGE: Mapping[str, Callable[[Stage], Result | tuple[Result, ...]]] = {
     "functions": functions.functions,
     "calls": calls.calls,
-    "latency": latency.latency,
     "intake": intake.intake,
+    "latency": latency.latency,
 }
-"""In this order: launches of `latency` are never ended."""
+"""In this order: the instances that `latency` launches are never ended, and ask for much."""
 ALONE: Mapping[str, Callable[[], Result | tuple[Result, ...]]] = {
     "crash_points": crash_points.crash_points,
     "decisions": decisions.decisions,
