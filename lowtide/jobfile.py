@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from lambdas.domain.job_message import parse_message
-from lambdas.domain.jobs import JobSpec, Rejection, content_hash
-from lambdas.domain.pools import Pool
+from lambdas.domain.jobs.job_message import parse_message
+from lambdas.domain.jobs.jobs import JobSpec, Rejection, content_hash
+from lambdas.domain.pools.pools import Pool
 
 Message = dict[str, Any]
 """The body of a message on the job queue, before it is JSON text."""

@@ -15,7 +15,7 @@ from typing import Any
 from lambdas.adapters import keys
 from lambdas.adapters.attributes import Item
 from lambdas.adapters.flat import read, written
-from lambdas.domain.bills import Bill, Counted, Tariff
+from lambdas.domain.buying.bills import Bill, Counted, Tariff
 from lambdas.domain.instants import from_text
 
 COUNTED = tuple(each.name for each in fields(Counted))

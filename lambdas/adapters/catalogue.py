@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lambdas.domain.pools import TypeFacts
+from lambdas.domain.pools.pools import TypeFacts
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client

@@ -13,9 +13,9 @@ from typing import Any
 from lambdas.adapters import items, keys
 from lambdas.adapters.flat import read, written
 from lambdas.adapters.table import Item, Table
-from lambdas.domain.decision import Decision, Mark
+from lambdas.domain.fleet.snapshot import Snapshot
 from lambdas.domain.instants import from_text, to_text
-from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.plan.decision import Decision, Mark
 
 SNAPSHOT_MOST = 300_000
 """Bytes of a kept snapshot. DynamoDB takes 400 KB an item; the outcomes of a pass may take some 30 KB of them."""

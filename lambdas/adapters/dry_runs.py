@@ -17,9 +17,9 @@ from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
 from lambdas import names
 from lambdas.adapters.ec2 import Ec2, LaunchTemplate
-from lambdas.domain.fleet import LaunchRequest, Override
-from lambdas.domain.pools import CapacityType
-from lambdas.domain.refusals import Refusal
+from lambdas.domain.fleet.fleet import LaunchRequest, Override
+from lambdas.domain.pools.pools import CapacityType
+from lambdas.domain.refusals.refusals import Refusal
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client

@@ -21,10 +21,10 @@ from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
 from lambdas import names
 from lambdas.adapters.table import Unavailable
-from lambdas.domain.fleet import LaunchRequest, Override
-from lambdas.domain.pools import CapacityType
-from lambdas.domain.refusals import Refusal
-from lambdas.domain.snapshot import MarketPrice
+from lambdas.domain.fleet.fleet import LaunchRequest, Override
+from lambdas.domain.fleet.snapshot import MarketPrice
+from lambdas.domain.pools.pools import CapacityType
+from lambdas.domain.refusals.refusals import Refusal
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client

@@ -15,7 +15,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from lambdas.adapters.attributes import Item
 from lambdas.domain.instants import from_text, to_text
-from lambdas.domain.jobs import Resources
+from lambdas.domain.jobs.jobs import Resources
 
 _READERS: dict[Any, Callable[[Any], Any]] = {
     **{datetime: from_text, Decimal: Decimal, Resources: Resources.from_document, tuple[str, ...]: tuple},

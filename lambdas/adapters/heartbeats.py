@@ -10,9 +10,9 @@ from lambdas.adapters.attributes import Item
 from lambdas.adapters.flat import written
 from lambdas.adapters.table import TRANSACTION_LIMIT, Conflict, Table, Unavailable
 from lambdas.adapters.workers import UnknownInstance
-from lambdas.domain.fleet import InstanceState, Lease
+from lambdas.domain.fleet.fleet import InstanceState, Lease
 from lambdas.domain.instants import from_text, to_text
-from lambdas.domain.work import UNTOLD, Standing
+from lambdas.domain.jobs.work import UNTOLD, Standing
 
 _ATTEMPTS = 5
 UNNAMED_MOST = 2

@@ -15,9 +15,8 @@ from lambdas.adapters import keys
 from lambdas.adapters.attributes import Item
 from lambdas.adapters.bill_items import tariff_attributes
 from lambdas.adapters.flat import read, stored, written
-from lambdas.domain.bills import Tariff
-from lambdas.domain.fit import Used
-from lambdas.domain.fleet import (
+from lambdas.domain.buying.bills import Tariff
+from lambdas.domain.fleet.fleet import (
     BootFailure,
     Instance,
     Intention,
@@ -26,13 +25,14 @@ from lambdas.domain.fleet import (
     OfferingMark,
     Override,
 )
+from lambdas.domain.fleet.snapshot import Stretch
 from lambdas.domain.instants import from_text, to_text
-from lambdas.domain.jobs import QueuedJob
-from lambdas.domain.pools import CapacityType
+from lambdas.domain.jobs.fit import Used
+from lambdas.domain.jobs.jobs import QueuedJob
+from lambdas.domain.plan.urgency import Verdict
+from lambdas.domain.pools.pools import CapacityType
 from lambdas.domain.reasons import Reason, ReasonClass
-from lambdas.domain.shortages import Alarmed, Past
-from lambdas.domain.snapshot import Stretch
-from lambdas.domain.urgency import Verdict
+from lambdas.domain.refusals.shortages import Alarmed, Past
 
 
 def instance_item(instance: Instance, tariff: Tariff | None = None) -> Item:

@@ -16,10 +16,10 @@ from lambdas.adapters.attributes import Item
 from lambdas.adapters.bill_items import tariff_from
 from lambdas.adapters.flat import read, written
 from lambdas.adapters.table import Table
-from lambdas.domain.bills import attempt_charge, charged_slots, end_of
-from lambdas.domain.fleet import Instance, Lease
-from lambdas.domain.job_record import Attempt, JobRecord
-from lambdas.domain.jobs import JobSpec, JobState, QueuedJob
+from lambdas.domain.buying.bills import attempt_charge, charged_slots, end_of
+from lambdas.domain.fleet.fleet import Instance, Lease
+from lambdas.domain.jobs.job_record import Attempt, JobRecord
+from lambdas.domain.jobs.jobs import JobSpec, JobState, QueuedJob
 
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PARKED})
 """States that nothing follows: such a job is kept for a while, then goes by itself."""

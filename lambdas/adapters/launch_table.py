@@ -11,8 +11,8 @@ from typing import TypeVar
 from lambdas.adapters import items, keys
 from lambdas.adapters.bill_items import bill_item, counted_from, tariff_from
 from lambdas.adapters.table import TRANSACTION_LIMIT, Conflict, Item, Table
-from lambdas.domain.bills import Tariff, bill_of
-from lambdas.domain.fleet import BootFailure, Instance, Intention, OfferingMark
+from lambdas.domain.buying.bills import Tariff, bill_of
+from lambdas.domain.fleet.fleet import BootFailure, Instance, Intention, OfferingMark
 from lambdas.domain.instants import to_text
 
 _T = TypeVar("_T")

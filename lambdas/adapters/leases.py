@@ -14,11 +14,11 @@ from lambdas.adapters import items, job_items, keys
 from lambdas.adapters.attributes import Item
 from lambdas.adapters.bill_items import counted
 from lambdas.adapters.table import Conflict, Fault, Table, Unavailable
-from lambdas.domain.bills import charged_slots, end_of, slot_seconds
-from lambdas.domain.fit import Part, Used
-from lambdas.domain.fleet import Instance, InstanceState, Lease
+from lambdas.domain.buying.bills import charged_slots, end_of, slot_seconds
+from lambdas.domain.fleet.fleet import Instance, InstanceState, Lease
 from lambdas.domain.instants import to_text
-from lambdas.domain.job_record import (
+from lambdas.domain.jobs.fit import Part, Used
+from lambdas.domain.jobs.job_record import (
     Attempt,
     JobRecord,
     Outcome,
@@ -30,8 +30,8 @@ from lambdas.domain.job_record import (
     running_seconds,
     settle,
 )
-from lambdas.domain.jobs import JobSpec, JobState
-from lambdas.domain.work import Standing, kept_after, restoring
+from lambdas.domain.jobs.jobs import JobSpec, JobState
+from lambdas.domain.jobs.work import Standing, kept_after, restoring
 
 _JOB_AND_SPEC = (keys.JOB, keys.SPEC)
 _ATTEMPTS = 5

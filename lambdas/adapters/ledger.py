@@ -15,13 +15,13 @@ from lambdas.adapters.leases import Leases
 from lambdas.adapters.parked import Parked, ParkedMessage
 from lambdas.adapters.pool_config import look_anew_op
 from lambdas.adapters.table import TRANSACTION_LIMIT, Conflict, Table
-from lambdas.domain.actions import ReturnJob
+from lambdas.domain.fleet.actions import ReturnJob
 from lambdas.domain.instants import to_text
-from lambdas.domain.job_body import message_body
-from lambdas.domain.job_record import CANCELLED, Attempt, JobRecord, tried_again
-from lambdas.domain.jobs import JobSpec, JobState, QueuedJob, content_hash
-from lambdas.domain.recurrence import LOOKED_AT, learned, recurs_as
-from lambdas.domain.work import EstimateFrom
+from lambdas.domain.jobs.job_body import message_body
+from lambdas.domain.jobs.job_record import CANCELLED, Attempt, JobRecord, tried_again
+from lambdas.domain.jobs.jobs import JobSpec, JobState, QueuedJob, content_hash
+from lambdas.domain.jobs.recurrence import LOOKED_AT, learned, recurs_as
+from lambdas.domain.jobs.work import EstimateFrom
 
 POSITION_MOST = 1_000
 """How far down a queue a position is counted."""

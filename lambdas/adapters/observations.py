@@ -11,8 +11,8 @@ from typing import Any
 
 from lambdas.adapters import items, keys
 from lambdas.adapters.table import Conflict, Item, Table
-from lambdas.domain import observed
-from lambdas.domain.fleet import Instance, InstanceState, Intention
+from lambdas.domain.fleet import observed
+from lambdas.domain.fleet.fleet import Instance, InstanceState, Intention
 from lambdas.domain.instants import from_text, to_text
 
 _DRAINS = (

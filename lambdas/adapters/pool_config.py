@@ -12,7 +12,7 @@ from datetime import datetime
 from lambdas.adapters import keys
 from lambdas.adapters.table import Conflict, Item, Table
 from lambdas.domain.instants import to_text
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools.pools import Pool
 
 _log = logging.getLogger(__name__)
 

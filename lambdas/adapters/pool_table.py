@@ -20,16 +20,16 @@ from lambdas.adapters.decisions import mark_document, mark_from
 from lambdas.adapters.job_queue import ranked_entries
 from lambdas.adapters.pool_config import pool_from
 from lambdas.adapters.table import Conflict, Item, Table
-from lambdas.domain.bills import Tariff
-from lambdas.domain.decision import Mark
-from lambdas.domain.fit import least_share
-from lambdas.domain.fleet import BootFailure, Instance, Intention, Lease, OfferingMark
+from lambdas.domain.buying.bills import Tariff
+from lambdas.domain.fleet.fleet import BootFailure, Instance, Intention, Lease, OfferingMark
+from lambdas.domain.fleet.snapshot import Stretch
 from lambdas.domain.instants import from_text, to_text
-from lambdas.domain.jobs import QueuedJob, Resources
-from lambdas.domain.pools import Pool
+from lambdas.domain.jobs.fit import least_share
+from lambdas.domain.jobs.jobs import QueuedJob, Resources
+from lambdas.domain.plan.decision import Mark
+from lambdas.domain.pools.pools import Pool
 from lambdas.domain.reasons import Reason
-from lambdas.domain.shortages import Alarmed, Past
-from lambdas.domain.snapshot import Stretch
+from lambdas.domain.refusals.shortages import Alarmed, Past
 
 QUEUE_LOOK = 200
 """Queued jobs that are read even when the pool cannot grow, so that `queued_jobs` is exact up to here. Some 60 KB."""
@@ -52,9 +52,9 @@ class Begun:
     decided: Mark | None
     """Of the last decision that was kept."""
     launch_times: tuple[tuple[str, int], ...] = ()
-    """As the last pass left them (domain/lead.py)."""
+    """As the last pass left them (domain/fleet/lead.py)."""
     availability: tuple[Stretch, ...] = ()
-    """The same (domain/availability.py)."""
+    """The same (domain/buying/availability.py)."""
     alarmed: Alarmed | None = None
     past_shortages: tuple[Past, ...] = ()
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from lambdas.adapters import keys
 from lambdas.adapters.table import Conflict, Item, Table
+from lambdas.domain.buying.turns import Rate, Turns, Waiting, full, next_in_turn, spare, take
 from lambdas.domain.instants import from_text, to_text
 from lambdas.domain.settings import Settings
-from lambdas.domain.turns import Rate, Turns, Waiting, full, next_in_turn, spare, take
 
 _ATTEMPTS = 12
 """Reads and writes before a pool is told to come back: with so many losses in a row, others are taking the tokens."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError
 
 from lambdas.adapters.table import Unavailable
-from lambdas.domain.pools import TypeFacts
+from lambdas.domain.pools.pools import TypeFacts
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient

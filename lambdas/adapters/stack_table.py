@@ -8,9 +8,9 @@ from decimal import Decimal
 from lambdas.adapters import keys
 from lambdas.adapters.pulse import outage_end
 from lambdas.adapters.table import Item, Table
+from lambdas.domain.fleet.snapshot import MarketPrice
 from lambdas.domain.instants import from_text, to_text
 from lambdas.domain.settings import Settings
-from lambdas.domain.snapshot import MarketPrice
 
 _KEYS_A_CALL = 100
 """Keys a BatchGetItem (DynamoDB's limit)."""

@@ -7,10 +7,10 @@ from lambdas.adapters import items, keys
 from lambdas.adapters.attributes import Item
 from lambdas.adapters.pool_config import pool_from
 from lambdas.adapters.table import Conflict, Table, Unavailable
-from lambdas.domain.fit import Used
-from lambdas.domain.fleet import Instance, InstanceState
+from lambdas.domain.fleet.fleet import Instance, InstanceState
 from lambdas.domain.instants import from_text, to_text
-from lambdas.domain.pools import Pool
+from lambdas.domain.jobs.fit import Used
+from lambdas.domain.pools.pools import Pool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

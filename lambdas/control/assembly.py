@@ -25,10 +25,10 @@ from lambdas.control.pass_report import Metrics, Reporter
 from lambdas.control.quota_numbers import QuotaNumbers
 from lambdas.control.reconcile import Doorbell, Ledger, Reconciler
 from lambdas.control.templates import Templates
-from lambdas.domain.plan import Plan
-from lambdas.domain.pools import CapacityType
+from lambdas.domain.fleet.snapshot import Snapshot
+from lambdas.domain.plan.plan import Plan
+from lambdas.domain.pools.pools import CapacityType
 from lambdas.domain.settings import Settings
-from lambdas.domain.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client

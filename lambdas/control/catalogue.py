@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from lambdas.adapters.catalogue import TypeListing
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools.pools import Pool
 
 _log = logging.getLogger(__name__)
 

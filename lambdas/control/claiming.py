@@ -15,11 +15,11 @@ from lambdas.adapters.leases import GRANT_INSTANCE, Granted, Leases
 from lambdas.adapters.table import Conflict, Table
 from lambdas.adapters.workers import Seat
 from lambdas.control.worker_calls import Claim
-from lambdas.domain.fit import Part, Used, free_beside, part_of, whole
-from lambdas.domain.fleet import InstanceState, Lease, facts_of
-from lambdas.domain.jobs import QueuedJob, Resources
-from lambdas.domain.pools import TypeFacts
-from lambdas.domain.terms import market_of
+from lambdas.domain.fleet.fleet import InstanceState, Lease, facts_of
+from lambdas.domain.jobs.fit import Part, Used, free_beside, part_of, whole
+from lambdas.domain.jobs.jobs import QueuedJob, Resources
+from lambdas.domain.jobs.terms import market_of
+from lambdas.domain.pools.pools import TypeFacts
 
 LOOK = 400
 """Queue entries one claim looks at: some 120 KB. A job further down waits until those before it are gone."""

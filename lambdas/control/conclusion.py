@@ -9,15 +9,15 @@ from typing import Any
 from lambdas.adapters.items import reason_document, verdicts_document
 from lambdas.adapters.pool_table import Begun, Conclusion
 from lambdas.control.outcomes import Outcome, Result, soonest
-from lambdas.domain.fleet import Instance
-from lambdas.domain.fleet_view import view
+from lambdas.domain.buying.spending import cost_of, on_demand_cost_of, price_of_limit
+from lambdas.domain.fleet.fleet import Instance
+from lambdas.domain.fleet.fleet_view import view
+from lambdas.domain.fleet.snapshot import Snapshot
 from lambdas.domain.instants import to_text
-from lambdas.domain.plan import Numbers, Plan
-from lambdas.domain.pools import CapacityType
+from lambdas.domain.plan.plan import Numbers, Plan
+from lambdas.domain.pools.pools import CapacityType
 from lambdas.domain.reasons import Reason, ReasonClass, merge_reasons
-from lambdas.domain.shortages import alarm_at, alarmed, remembered
-from lambdas.domain.snapshot import Snapshot
-from lambdas.domain.spending import cost_of, on_demand_cost_of, price_of_limit
+from lambdas.domain.refusals.shortages import alarm_at, alarmed, remembered
 
 _NOT_ABOUT_LAUNCHES = {ReasonClass.LIMIT, ReasonClass.STARTING, ReasonClass.NEVER_FITS, ReasonClass.PAUSED}
 """Reasons that still hold when everything asked for came."""

@@ -20,15 +20,15 @@ from lambdas.adapters.launch_templates import LaunchTemplates
 from lambdas.adapters.pool_table import PoolTable
 from lambdas.adapters.request_bucket import RequestBucket
 from lambdas.adapters.table import Unavailable
-from lambdas.domain.fleet import LaunchRequest, Override
-from lambdas.domain.machine import template_data, template_name
-from lambdas.domain.offerings import offerings
-from lambdas.domain.pools import CapacityType, Pool, TypeFacts
+from lambdas.domain.buying.offerings import offerings
+from lambdas.domain.buying.requests import MOST_OVERRIDES, strategy
+from lambdas.domain.fleet.fleet import LaunchRequest, Override
+from lambdas.domain.fleet.snapshot import Snapshot
+from lambdas.domain.pools.machine import template_data, template_name
+from lambdas.domain.pools.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.reasons import Reason, in_order
-from lambdas.domain.refusals import Refusal, consequences
-from lambdas.domain.requests import MOST_OVERRIDES, strategy
+from lambdas.domain.refusals.refusals import Refusal, consequences
 from lambdas.domain.settings import Settings
-from lambdas.domain.snapshot import Snapshot
 
 BETWEEN_CALLS = timedelta(seconds=1)
 """Half of what grows back at EC2 (two requests a second), which the whole account shares."""

@@ -10,11 +10,11 @@ from datetime import datetime
 from lambdas.adapters.ec2 import Ec2, Ended
 from lambdas.adapters.launch_table import LaunchTable
 from lambdas.control.outcomes import Outcome, Result
-from lambdas.domain.actions import Close, Drain, Forget, Keep, Move, Retire, Terminate
-from lambdas.domain.fleet import BootFailure, Instance, InstanceState
+from lambdas.domain.fleet.actions import Close, Drain, Forget, Keep, Move, Retire, Terminate
+from lambdas.domain.fleet.fleet import BootFailure, Instance, InstanceState
+from lambdas.domain.fleet.snapshot import Snapshot
 from lambdas.domain.reasons import Reason
-from lambdas.domain.refusals import rule_for
-from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.refusals.refusals import rule_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,14 +10,14 @@ from botocore.exceptions import ClientError
 from lambdas.adapters.pool_table import Begun, PoolTable, Records
 from lambdas.adapters.stack_table import Shared, StackTable
 from lambdas.adapters.table import Fault
-from lambdas.domain.bills import charged_slots
-from lambdas.domain.observed import OVER
-from lambdas.domain.pools import CapacityType, Pool, TypeFacts
+from lambdas.domain.buying.bills import charged_slots
+from lambdas.domain.fleet.observed import OVER
+from lambdas.domain.fleet.snapshot import MarketPrice, Snapshot
+from lambdas.domain.pools.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.reasons import Reason, ReasonClass
-from lambdas.domain.refusal_words import explain
-from lambdas.domain.refusals import rule_for
+from lambdas.domain.refusals.refusal_words import explain
+from lambdas.domain.refusals.refusals import rule_for
 from lambdas.domain.settings import Settings
-from lambdas.domain.snapshot import MarketPrice, Snapshot
 
 IMAGES_KEPT = timedelta(days=1)
 """How long resolved images are used: AWS publishes new ones every week or two."""

@@ -16,9 +16,9 @@ from lambdas.adapters.parked import Parked, ParkedMessage
 from lambdas.adapters.pool_config import PoolConfig, PoolsByName
 from lambdas.adapters.queues import LARGEST_MESSAGE, Queue
 from lambdas.domain.instants import to_text
-from lambdas.domain.job_message import parse_message
-from lambdas.domain.jobs import JobSpec, Rejection
-from lambdas.domain.pools import Pool
+from lambdas.domain.jobs.job_message import parse_message
+from lambdas.domain.jobs.jobs import JobSpec, Rejection
+from lambdas.domain.pools.pools import Pool
 
 _ATTRIBUTES_MOST = 1_024
 """Bytes kept for the attributes of a parked message's copy; a body that leaves less room is copied without."""

@@ -20,8 +20,8 @@ from lambdas.adapters.job_items import job_from
 from lambdas.adapters.metrics import Metrics
 from lambdas.control.shortage_news import shortage_news
 from lambdas.domain.instants import to_text
-from lambdas.domain.job_record import JobRecord
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.job_record import JobRecord
+from lambdas.domain.jobs.jobs import JobState
 
 _log = logging.getLogger(__name__)
 

@@ -24,14 +24,14 @@ from lambdas.adapters.request_bucket import RequestBucket
 from lambdas.control.outcomes import Outcome, Result, soonest
 from lambdas.control.quota_numbers import QuotaNumbers
 from lambdas.control.templates import Templates
-from lambdas.domain.actions import Launch, Repeat
-from lambdas.domain.bills import tariff_of
-from lambdas.domain.fleet import Instance, InstanceState, Intention, LaunchRequest
-from lambdas.domain.pools import CapacityType, Pool
+from lambdas.domain.buying.bills import tariff_of
+from lambdas.domain.fleet.actions import Launch, Repeat
+from lambdas.domain.fleet.fleet import Instance, InstanceState, Intention, LaunchRequest
+from lambdas.domain.fleet.snapshot import Snapshot
+from lambdas.domain.pools.pools import CapacityType, Pool
 from lambdas.domain.reasons import Reason, ReasonClass
-from lambdas.domain.refusals import Consequences, Refusal, consequences, rule_for
+from lambdas.domain.refusals.refusals import Consequences, Refusal, consequences, rule_for
 from lambdas.domain.settings import Settings
-from lambdas.domain.snapshot import Snapshot
 
 SPOT_CAME_AS_ON_DEMAND = "SpotCameAsOnDemand"
 NO_TURN = "RequestRateShared"
@@ -111,7 +111,7 @@ class Launcher:
         repeated: bool,
         kept_for: Sequence[str] = (),
     ) -> Outcome:
-        """`kept_for`: where its answer is lost, the next passes keep what comes (domain/in_time.py)."""
+        """`kept_for`: where its answer is lost, the next passes keep what comes (domain/plan/in_time.py)."""
         answer = self._call(intention)
         if isinstance(answer, Lost):
             return self._lost(told, intention, answer)

@@ -9,10 +9,10 @@ from datetime import datetime
 
 from lambdas.adapters.pool_table import PoolTable, Records
 from lambdas.adapters.table import Fault
-from lambdas.domain.bills import Tariff, noted, tariff_of
-from lambdas.domain.observed import OVER
-from lambdas.domain.pools import CapacityType
-from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.buying.bills import Tariff, noted, tariff_of
+from lambdas.domain.fleet.observed import OVER
+from lambdas.domain.fleet.snapshot import Snapshot
+from lambdas.domain.pools.pools import CapacityType
 
 NOTED_A_PASS = 100
 """Instances whose prices one pass notes: half a second. The next pass goes on; a price that came late still counts

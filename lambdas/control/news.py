@@ -12,8 +12,8 @@ from lambdas import names
 from lambdas.adapters.metrics import Metrics
 from lambdas.adapters.observations import Known, Observations
 from lambdas.control.doorbell import Doorbell
-from lambdas.domain import observed
-from lambdas.domain.ec2_events import Ignored, InterruptionWarned, News, RebalanceAdvised, StateChanged, parse
+from lambdas.domain.fleet import observed
+from lambdas.domain.fleet.ec2_events import Ignored, InterruptionWarned, News, RebalanceAdvised, StateChanged, parse
 from lambdas.domain.settings import Settings
 
 _log = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from lambdas.adapters.ec2 import Described, Ended, Page
 from lambdas.adapters.observations import Known, Observations
 from lambdas.adapters.pool_config import Unreadable
 from lambdas.control.doorbell import Doorbell
-from lambdas.domain import observed
-from lambdas.domain.fleet import Instance, InstanceState, Intention
-from lambdas.domain.pools import Pool
+from lambdas.domain.fleet import observed
+from lambdas.domain.fleet.fleet import Instance, InstanceState, Intention
+from lambdas.domain.pools.pools import Pool
 from lambdas.domain.settings import Settings
 
 _log = logging.getLogger(__name__)

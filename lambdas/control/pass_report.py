@@ -13,10 +13,10 @@ from lambdas.adapters.decisions import Decisions
 from lambdas.adapters.pool_table import Conclusion
 from lambdas.adapters.table import Fault
 from lambdas.control.outcomes import Outcome
-from lambdas.domain.decision import Decision, Mark, is_new, mark_of
+from lambdas.domain.fleet.snapshot import Snapshot
 from lambdas.domain.instants import from_text
+from lambdas.domain.plan.decision import Decision, Mark, is_new, mark_of
 from lambdas.domain.settings import Settings
-from lambdas.domain.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
 

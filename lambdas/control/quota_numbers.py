@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from lambdas.domain.fleet import LaunchRequest
-from lambdas.domain.quotas import Counted, Quota, in_numbers, quota_of, vcpus_of
-from lambdas.domain.refusals import Refusal
-from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.fleet.fleet import LaunchRequest
+from lambdas.domain.fleet.snapshot import Snapshot
+from lambdas.domain.refusals.quotas import Counted, Quota, in_numbers, quota_of, vcpus_of
+from lambdas.domain.refusals.refusals import Refusal
 
 VCPU_CODES = frozenset({"MaxSpotInstanceCountExceeded", "VcpuLimitExceeded"})
 

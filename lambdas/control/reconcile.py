@@ -27,10 +27,10 @@ from lambdas.control.metering import note_prices
 from lambdas.control.outcomes import Outcome, Result
 from lambdas.control.pass_report import Made, Reporter, Told
 from lambdas.control.templates import Templates
-from lambdas.domain import actions
-from lambdas.domain.plan import Plan
+from lambdas.domain.fleet import actions
+from lambdas.domain.fleet.snapshot import Snapshot
+from lambdas.domain.plan.plan import Plan
 from lambdas.domain.reasons import ReasonClass
-from lambdas.domain.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
 

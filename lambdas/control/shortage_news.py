@@ -1,7 +1,8 @@
 """What a change of a pool's STATE says of its shortage: it lasts, its first reason is another one, it is over.
 
-A pass writes the shortage that people are told of with everything else that it concludes (domain/shortages.py), so each
-change of it is in the table's stream once, in order, whatever becomes of the pass or of those who tell.
+A pass writes the shortage that people are told of with everything else that it concludes
+(domain/refusals/shortages.py), so each change of it is in the table's stream once, in order, whatever becomes of the
+pass or of those who tell.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from lambdas.adapters.attributes import decode
 from lambdas.adapters.items import alarmed_from, reason_from
 from lambdas.domain.instants import to_text
 from lambdas.domain.reasons import Reason
-from lambdas.domain.shortages import Alarmed
+from lambdas.domain.refusals.shortages import Alarmed
 from lambdas.domain.words import several
 
 _SUBJECT_MOST = 100

@@ -16,7 +16,7 @@ from lambdas.adapters.launch_templates import LaunchTemplates
 from lambdas.adapters.observations import Observations
 from lambdas.adapters.stack_switch import StackSwitch
 from lambdas.control.observe import Fleet
-from lambdas.domain import observed
+from lambdas.domain.fleet import observed
 from lambdas.domain.settings import Settings
 
 _log = logging.getLogger(__name__)

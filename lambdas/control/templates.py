@@ -17,9 +17,9 @@ from lambdas.adapters.launch_table import LaunchTable, Superseded
 from lambdas.adapters.launch_templates import LaunchTemplates
 from lambdas.adapters.table import Fault
 from lambdas.control.outcomes import Outcome, Result
-from lambdas.domain.machine import template_data, template_name
-from lambdas.domain.pools import CapacityType, Pool
-from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.fleet.snapshot import Snapshot
+from lambdas.domain.pools.machine import template_data, template_name
+from lambdas.domain.pools.pools import CapacityType, Pool
 
 UNUSED = "the pool does not use this launch template any more"
 

@@ -11,9 +11,9 @@ from lambdas.adapters.leases import Granted, Leases
 from lambdas.adapters.workers import Seat, Workers
 from lambdas.control.claiming import Claimed, Claims
 from lambdas.control.worker_calls import Claim, Finish, Heartbeat, Hello, Release
-from lambdas.domain.fit import devices
-from lambdas.domain.fleet import InstanceState, facts_of
+from lambdas.domain.fleet.fleet import InstanceState, facts_of
 from lambdas.domain.instants import to_text
+from lambdas.domain.jobs.fit import devices
 from lambdas.domain.settings import Settings
 
 Answer = dict[str, Any]

@@ -8,10 +8,10 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
 from lambdas.adapters.heartbeats import Notice, NoticeKind
-from lambdas.domain.fit import Used
 from lambdas.domain.instants import from_text
-from lambdas.domain.job_record import Result
-from lambdas.domain.work import UNTOLD, Standing
+from lambdas.domain.jobs.fit import Used
+from lambdas.domain.jobs.job_record import Result
+from lambdas.domain.jobs.work import UNTOLD, Standing
 
 T = TypeVar("T")
 

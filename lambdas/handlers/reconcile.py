@@ -17,8 +17,8 @@ from lambdas.adapters.ledger import Ledger
 from lambdas.control.assembly import Deployment, reconciler, rehearsal
 from lambdas.control.dry_run import Rehearsal
 from lambdas.control.passes import Passes
-from lambdas.domain.plan import plan
-from lambdas.domain.pools import CapacityType
+from lambdas.domain.plan.plan import plan
+from lambdas.domain.pools.pools import CapacityType
 from lambdas.handlers.environment import Environment, environment, time_left
 
 

@@ -15,8 +15,8 @@ from lambdas.adapters import keys
 from lambdas.adapters.catalogue import Catalogue
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.table import Table
-from lambdas.domain.job_record import JobRecord
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.job_record import JobRecord
+from lambdas.domain.jobs.jobs import JobState
 from lambdas.names import PRICING_REGION
 from lowtide.backtest.jobs import Job
 from lowtide.backtest.market_files import history

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from lambdas.domain.bills import Charge, Tariff, cost
-from lambdas.domain.fleet import Instance
-from lambdas.domain.pools import CapacityType, Pool
-from lambdas.domain.spending import beside
+from lambdas.domain.buying.bills import Charge, Tariff, cost
+from lambdas.domain.buying.spending import beside
+from lambdas.domain.fleet.fleet import Instance
+from lambdas.domain.pools.pools import CapacityType, Pool
 from lowtide.backtest.control import Told
 
 BUCKETS = 240
@@ -196,7 +196,7 @@ class Accounts:
             self.ended(instance_id, now)
 
     def _tariff(self, stint: Stint, end: datetime) -> Tariff:
-        """Of spot, the price at the beginning of each instance-hour, as AWS charges it (lambdas/domain/bills.py)."""
+        """Of spot, the price at the beginning of each instance-hour, as AWS charges it (domain/buying/bills.py)."""
         steps: list[tuple[int, Decimal]] = []
         if stint.capacity_type is CapacityType.ON_DEMAND:
             steps += [] if stint.on_demand_price is None else [(0, stint.on_demand_price)]

@@ -1,7 +1,7 @@
 """Lowtide's own decisions over a yard: the control plane's pass, on the control plane's pure functions.
 
 `plan()` decides from the same Snapshot that a deployed pass reads; refusals have the consequences and reasons that
-lambdas/domain/refusals.py gives them; numbers, reasons and the age of a shortage are those of
+lambdas/domain/refusals/refusals.py gives them; numbers, reasons and the age of a shortage are those of
 lambdas/control/conclusion.py. What is this module's own is when a pass is made: a deployed pool that is not at rest is
 looked at every minute, here it is looked at when something happened and at those full minutes at which time alone may
 change what a pass decides.
@@ -16,22 +16,22 @@ from typing import Any, Protocol
 from lambdas.adapters.pool_table import Begun
 from lambdas.control.conclusion import concluded, numbers_after
 from lambdas.control.outcomes import Outcome, Result
-from lambdas.domain import actions
-from lambdas.domain.bills import charged_slots
-from lambdas.domain.fleet import InstanceState, LaunchRequest, OfferingMark
-from lambdas.domain.fleet_view import view
-from lambdas.domain.lead import lead
-from lambdas.domain.observed import taken_at
-from lambdas.domain.plan import Numbers, Plan, plan
-from lambdas.domain.pools import CapacityType
+from lambdas.domain.buying.bills import charged_slots
+from lambdas.domain.buying.shops import shop
+from lambdas.domain.fleet import actions
+from lambdas.domain.fleet.fleet import InstanceState, LaunchRequest, OfferingMark
+from lambdas.domain.fleet.fleet_view import view
+from lambdas.domain.fleet.lead import lead
+from lambdas.domain.fleet.observed import taken_at
+from lambdas.domain.fleet.snapshot import MarketPrice, Snapshot
+from lambdas.domain.plan.plan import Numbers, Plan, plan
+from lambdas.domain.plan.renewal import renewal_events
+from lambdas.domain.plan.upkeep import idle_ends, next_events
+from lambdas.domain.pools.pools import CapacityType
+from lambdas.domain.pools.schedules import in_force, next_edge
 from lambdas.domain.reasons import OwnCode, Reason, ReasonClass
-from lambdas.domain.refusals import Refusal, consequences
-from lambdas.domain.renewal import renewal_events
-from lambdas.domain.schedules import in_force, next_edge
+from lambdas.domain.refusals.refusals import Refusal, consequences
 from lambdas.domain.settings import Settings
-from lambdas.domain.shops import shop
-from lambdas.domain.snapshot import MarketPrice, Snapshot
-from lambdas.domain.upkeep import idle_ends, next_events
 from lowtide.backtest.yard import Yard
 from lowtide.market.model import Conditions, Offering
 

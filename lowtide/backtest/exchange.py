@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from lambdas.domain.fleet import LaunchRequest
-from lambdas.domain.pools import CapacityType
-from lambdas.domain.refusals import Refusal
+from lambdas.domain.fleet.fleet import LaunchRequest
+from lambdas.domain.pools.pools import CapacityType
+from lambdas.domain.refusals.refusals import Refusal
 from lowtide.market import fleet, reclaim
 from lowtide.market.fleet import seeded_chance
 from lowtide.market.model import Conditions, Lifecycle, Offering

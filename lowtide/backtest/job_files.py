@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from lambdas.domain.instants import from_text
-from lambdas.domain.job_message import READERS
-from lambdas.domain.job_values import BadValue, nearest
-from lambdas.domain.jobs import Resources
+from lambdas.domain.jobs.job_message import READERS
+from lambdas.domain.jobs.job_values import BadValue, nearest
+from lambdas.domain.jobs.jobs import Resources
 from lowtide.backtest.jobs import Job
 from lowtide.backtest.market_files import UNDATED
 from lowtide.backtest.wrong import WrongField, WrongFile, wrong_at

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from lambdas.domain.fleet import Lease
-from lambdas.domain.jobs import QueuedJob, Resources
-from lambdas.domain.terms import OnDemand
+from lambdas.domain.fleet.fleet import Lease
+from lambdas.domain.jobs.jobs import QueuedJob, Resources
+from lambdas.domain.jobs.terms import OnDemand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from lambdas.domain.pools import CapacityType
+from lambdas.domain.pools.pools import CapacityType
 from lowtide.backtest.accounts import HANDOVER
 from lowtide.backtest.play import Assumptions, Played
 from lowtide.backtest.yard import Progress

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from lambdas.domain.fleet import Instance, InstanceState, LaunchRequest, Override
-from lambdas.domain.pools import CapacityType, TypeFacts
+from lambdas.domain.fleet.fleet import Instance, InstanceState, LaunchRequest, Override
+from lambdas.domain.pools.pools import CapacityType, TypeFacts
 from lambdas.domain.reasons import ReasonClass, rank
-from lambdas.domain.refusals import Refusal, rule_for
+from lambdas.domain.refusals.refusals import Refusal, rule_for
 from lowtide.backtest.control import ANY_IMAGE, Effects, Looked, Told
 from lowtide.backtest.rules import Rule, Seen, Use, View, Wish
 from lowtide.backtest.yard import Yard

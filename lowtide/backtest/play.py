@@ -14,11 +14,11 @@ from decimal import Decimal
 from functools import partial
 from typing import Protocol
 
-from lambdas.domain.fit import fits_some_type
-from lambdas.domain.fleet import Instance, InstanceState, LaunchRequest
-from lambdas.domain.observed import INTERRUPTED, reported
-from lambdas.domain.pools import CapacityType, Pool
-from lambdas.domain.refusals import Refusal
+from lambdas.domain.fleet.fleet import Instance, InstanceState, LaunchRequest
+from lambdas.domain.fleet.observed import INTERRUPTED, reported
+from lambdas.domain.jobs.fit import fits_some_type
+from lambdas.domain.pools.pools import CapacityType, Pool
+from lambdas.domain.refusals.refusals import Refusal
 from lambdas.domain.settings import Settings
 from lowtide.backtest.accounts import BUCKETS, Accounts
 from lowtide.backtest.control import ControlPlane, Looked

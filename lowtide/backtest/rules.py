@@ -13,8 +13,8 @@ from enum import StrEnum
 from math import ceil
 from typing import Any
 
-from lambdas.domain.jobs import QueuedJob
-from lambdas.domain.pools import Pool
+from lambdas.domain.jobs.jobs import QueuedJob
+from lambdas.domain.pools.pools import Pool
 from lowtide.backtest.yard import Terms
 
 LOWTIDE = "lowtide"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from lambdas.domain.pools import Pool, TypeFacts
+from lambdas.domain.pools.pools import Pool, TypeFacts
 from lowtide.backtest.jobs import Job, period
 from lowtide.backtest.market_files import UNDATED
 from lowtide.backtest.recorded import RecordedMarket, Track, market_of

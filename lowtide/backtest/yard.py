@@ -1,7 +1,8 @@
 """One pool's instances, leases and queue while a backtest plays: what the table holds of a pool, in memory.
 
 Facts and their bookkeeping only. What is launched and ended is decided elsewhere (control.py, rules.py), who gets which
-job by the rules of claims: `domain/fit` says what fits, `domain/terms` what may run where, rank says who is first.
+job by the rules of claims: `domain/jobs/fit` says what fits, `domain/jobs/terms` what may run where, rank says who is
+first.
 """
 
 from bisect import insort
@@ -10,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
-from lambdas.domain.bills import charged_slots
-from lambdas.domain.fit import Part, Used, least_share, part_of, used_by, whole
-from lambdas.domain.fleet import Instance, InstanceState, Lease, facts_of
-from lambdas.domain.jobs import QueuedJob
-from lambdas.domain.pools import CapacityType, Pool, TypeFacts
-from lambdas.domain.terms import market_of
+from lambdas.domain.buying.bills import charged_slots
+from lambdas.domain.fleet.fleet import Instance, InstanceState, Lease, facts_of
+from lambdas.domain.jobs.fit import Part, Used, least_share, part_of, used_by, whole
+from lambdas.domain.jobs.jobs import QueuedJob
+from lambdas.domain.jobs.terms import market_of
+from lambdas.domain.pools.pools import CapacityType, Pool, TypeFacts
 from lowtide.backtest.jobs import Job, leased, queued, told
 
 LOOK = 400

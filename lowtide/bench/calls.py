@@ -6,7 +6,7 @@ from collections import Counter
 
 from lambdas import names
 from lambdas.adapters.ledger import Ledger
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from lambdas.domain.settings import Settings
 from lowtide.bench.results import Result
 from lowtide.bench.stage import PACE, Stage, await_that

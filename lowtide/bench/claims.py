@@ -20,9 +20,9 @@ from lambdas.adapters.workers import Workers
 from lambdas.control.claiming import Claims
 from lambdas.control.worker_api import WorkerApi
 from lambdas.control.worker_calls import Claim, Heartbeat
-from lambdas.domain.fleet import Instance, InstanceState
-from lambdas.domain.jobs import JobSpec
-from lambdas.domain.pools import CapacityType, Pool, TypeFacts
+from lambdas.domain.fleet.fleet import Instance, InstanceState
+from lambdas.domain.jobs.jobs import JobSpec
+from lambdas.domain.pools.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.settings import Settings
 from lowtide.bench.results import Result
 from lowtide.bench.stage import INSTANCE_TYPE

@@ -17,7 +17,7 @@ from math import ceil
 from typing import Any
 
 from lambdas import names
-from lambdas.domain.pools import Pool, TypeFacts
+from lambdas.domain.pools.pools import Pool, TypeFacts
 from lambdas.domain.settings import Settings
 from lowtide.market import catalogue
 from lowtide.market.model import Lifecycle, Offering

@@ -11,13 +11,13 @@ from random import Random
 from statistics import median
 
 from lambdas.adapters.pool_table import QUEUE_LOOK
-from lambdas.domain.fleet import Instance, InstanceState, Lease
-from lambdas.domain.jobs import QueuedJob, Resources
-from lambdas.domain.packing import Candidate, Demand
-from lambdas.domain.plan import plan
-from lambdas.domain.pools import CapacityType, Pool, TypeFacts
+from lambdas.domain.fleet.fleet import Instance, InstanceState, Lease
+from lambdas.domain.fleet.packing import Candidate, Demand
+from lambdas.domain.fleet.snapshot import Snapshot
+from lambdas.domain.jobs.jobs import QueuedJob, Resources
+from lambdas.domain.plan.plan import plan
+from lambdas.domain.pools.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.settings import Settings
-from lambdas.domain.snapshot import Snapshot
 from lowtide.bench import peer
 from lowtide.bench.mixes import Mix
 from lowtide.bench.optimum import cut_bound, problem_of, relaxed
@@ -301,7 +301,7 @@ def _compare(mix: Mix) -> _Compared:
 
 
 def _asked(mix: Mix) -> dict[str, object]:
-    """What an instance holds is what Lowtide takes it to hold (lambdas/domain/fit.py)."""
+    """What an instance holds is what Lowtide takes it to hold (lambdas/domain/jobs/fit.py)."""
     jobs = Counter(each.resources for each in mix.jobs if each.resources is not None)
     return {
         "types": [{"name": each.facts.name, "resources": _whole(each.facts)} for each in mix.candidates],

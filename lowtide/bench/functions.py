@@ -19,10 +19,10 @@ from infra.bundling import build_functions, build_worker
 from lambdas import names
 from lambdas.adapters import items, keys
 from lambdas.adapters.attributes import encode
-from lambdas.domain.fleet import Instance, InstanceState
-from lambdas.domain.pools import CapacityType
+from lambdas.domain.fleet.fleet import Instance, InstanceState
+from lambdas.domain.pools.pools import CapacityType
 from lambdas.domain.reasons import ReasonClass
-from lambdas.domain.shortages import Alarmed
+from lambdas.domain.refusals.shortages import Alarmed
 from lowtide.bench.results import ROOT, Result
 from lowtide.bench.runtime_api import RuntimeApi, Started
 from lowtide.bench.stage import INSTANCE_TYPE, Stage

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from random import Random
 
-from lambdas.domain.jobs import Resources
-from lambdas.domain.packing import Candidate, Demand, Packing, pack
-from lambdas.domain.pools import TypeFacts
+from lambdas.domain.fleet.packing import Candidate, Demand, Packing, pack
+from lambdas.domain.jobs.jobs import Resources
+from lambdas.domain.pools.pools import TypeFacts
 
 SEEDS = range(200)
 MOST_JOBS = 2000

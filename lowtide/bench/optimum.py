@@ -1,11 +1,11 @@
 """The least that new instances for a mix can cost: two linear bounds and the exact integer optimum, by HiGHS.
 
-Jobs take what claims say that they take (lambdas/domain/fit.py): of vCPUs, memory and GPUs at once, auxiliary jobs by
-their number. A *pattern* is a type with how many jobs of each size one instance of it takes. The integer programme
-chooses how many instances of each pattern there are, at the least price, so that every job has its place. There are far
-too many patterns to list, so the linear programme starts with few and is given those that would make it cheaper, until
-there are none (Gilmore and Gomory 1961). Its dual prices then say which patterns a solution cheaper than a known one
-can have at all; of these the integer optimum is made.
+Jobs take what claims say that they take (lambdas/domain/jobs/fit.py): of vCPUs, memory and GPUs at once, auxiliary
+jobs by their number. A *pattern* is a type with how many jobs of each size one instance of it takes. The integer
+programme chooses how many instances of each pattern there are, at the least price, so that every job has its place.
+There are far too many patterns to list, so the linear programme starts with few and is given those that would make it
+cheaper, until there are none (Gilmore and Gomory 1961). Its dual prices then say which patterns a solution cheaper than
+a known one can have at all; of these the integer optimum is made.
 
 The pattern that is worth most on a type is found by branch and bound: what is left of each of the three resources
 bounds what more can come in, by a knapsack of that resource alone, counted in so few levels that its table is small.
@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint, linprog, milp
 
-from lambdas.domain.fit import Load, load, whole
-from lambdas.domain.packing import Candidate
+from lambdas.domain.fleet.packing import Candidate
+from lambdas.domain.jobs.fit import Load, load, whole
 from lowtide.bench.mixes import Mix
 
 Vector = NDArray[np.float64]

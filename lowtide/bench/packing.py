@@ -1,7 +1,7 @@
 """How near to the least cost packing comes, on the seeded mixes of mixes.py.
 
 Where 20 instances or more are needed the least is the linear bound over patterns, below them the exact integer optimum.
-What is found is kept in packing_costs.json, which tests/domain/test_packing_cost.py holds against the code.
+What is found is kept in packing_costs.json, which tests/domain/fleet/test_packing_cost.py holds against the code.
 """
 
 import json

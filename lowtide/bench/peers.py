@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.progress import track
 
-from lambdas.domain.pools import Pool, TypeFacts
+from lambdas.domain.pools.pools import Pool, TypeFacts
 from lowtide.backtest.job_files import Drawn, Width, jobs_of
 from lowtide.backtest.jobs import Job
 from lowtide.backtest.market_files import tracks_of

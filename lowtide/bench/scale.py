@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from lambdas.domain.pools import Pool, Schedule
+from lambdas.domain.pools.pools import Pool, Schedule
 from lowtide.bench.counting import Count, Counted, counted, pool, world
 from lowtide.bench.results import Result
 from lowtide.sim.calls import Request

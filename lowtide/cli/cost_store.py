@@ -9,11 +9,11 @@ from lambdas.adapters import bill_items, items, job_items, keys
 from lambdas.adapters.attributes import Item
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.table import Table
-from lambdas.domain.bills import Bill, Spent, bill_of, share_since
-from lambdas.domain.fleet import Lease
+from lambdas.domain.buying.bills import Bill, Spent, bill_of, share_since
+from lambdas.domain.fleet.fleet import Lease
 from lambdas.domain.instants import to_text
-from lambdas.domain.job_record import Attempt, JobRecord, Outcome
-from lambdas.domain.jobs import JobSpec, JobState
+from lambdas.domain.jobs.job_record import Attempt, JobRecord, Outcome
+from lambdas.domain.jobs.jobs import JobSpec, JobState
 
 _AT_ONCE = 25
 """Jobs that one call reads with what was asked of them: a BatchGetItem answers with 16 MB, a job has up to 256 KiB."""

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
-from lambdas.domain.bills import Bill, Spent, spent_on
+from lambdas.domain.buying.bills import Bill, Spent, spent_on
 from lambdas.domain.settings import Settings
 from lambdas.domain.words import several
 from lowtide.cli import cost_store

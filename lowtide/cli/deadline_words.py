@@ -9,16 +9,16 @@ from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.table import Table
 from lambdas.domain.durations import format_duration
-from lambdas.domain.job_record import JobRecord
-from lambdas.domain.jobs import JobSpec, JobState
-from lambdas.domain.lead import slowest
-from lambdas.domain.outlook import chance_on_spot, seen_for
-from lambdas.domain.pools import CapacityType, Pool
-from lambdas.domain.recurrence import recurs_as
+from lambdas.domain.fleet.lead import slowest
+from lambdas.domain.jobs.job_record import JobRecord
+from lambdas.domain.jobs.jobs import JobSpec, JobState
+from lambdas.domain.jobs.recurrence import recurs_as
+from lambdas.domain.jobs.terms import OnDemand
+from lambdas.domain.jobs.work import EstimateFrom
+from lambdas.domain.plan.outlook import chance_on_spot, seen_for
+from lambdas.domain.plan.urgency import RESTORING, Verdict, allows, told
+from lambdas.domain.pools.pools import CapacityType, Pool
 from lambdas.domain.settings import Settings
-from lambdas.domain.terms import OnDemand
-from lambdas.domain.urgency import RESTORING, Verdict, allows, told
-from lambdas.domain.work import EstimateFrom
 from lowtide.cli.output import span
 from lowtide.cli.pool_numbers import Seen, seen
 from lowtide.jobfile import Job

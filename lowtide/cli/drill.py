@@ -7,7 +7,7 @@ import typer
 
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.domain.durations import parse_duration
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools.pools import Pool
 from lowtide.cli.connection import Deployment
 from lowtide.cli.errors import Failure, Misuse
 from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack

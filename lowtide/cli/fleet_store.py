@@ -10,9 +10,9 @@ from lambdas.adapters import items, keys
 from lambdas.adapters.pool_config import look_anew_op
 from lambdas.adapters.table import Conflict, Item, Table
 from lambdas.adapters.workers import UnknownInstance, Workers
-from lambdas.domain.fleet import Instance, Lease
+from lambdas.domain.fleet.fleet import Instance, Lease
 from lambdas.domain.instants import to_text
-from lambdas.domain.pools import CapacityType, Pool
+from lambdas.domain.pools.pools import CapacityType, Pool
 from lowtide.cli.connection import Deployment
 
 _RECORD = 1

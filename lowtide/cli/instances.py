@@ -11,8 +11,8 @@ from lambdas.adapters.ec2 import Ec2
 from lambdas.adapters.launch_table import LaunchTable
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.table import Conflict
-from lambdas.domain.decision import Decision
 from lambdas.domain.instants import to_text
+from lambdas.domain.plan.decision import Decision
 from lambdas.domain.words import dollars, several
 from lowtide.cli import fleet_store
 from lowtide.cli.asking import confirm

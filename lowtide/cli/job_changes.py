@@ -8,8 +8,8 @@ import typer
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.table import Conflict
-from lambdas.domain.job_record import JobRecord
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.job_record import JobRecord
+from lambdas.domain.jobs.jobs import JobState
 from lowtide.cli import changes
 from lowtide.cli.asking import confirm
 from lowtide.cli.connection import Deployment

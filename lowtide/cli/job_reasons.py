@@ -1,7 +1,7 @@
 """Why a job failed, as a reason with what to do, in the shape that a pool's reasons have."""
 
-from lambdas.domain.job_record import JobRecord
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.job_record import JobRecord
+from lambdas.domain.jobs.jobs import JobState
 from lambdas.domain.reasons import Reason, ReasonClass
 from lowtide.cli.remedies import Remedy
 

@@ -10,8 +10,8 @@ import typer
 from lambdas import names
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
-from lambdas.domain.job_record import Attempt, JobRecord, charged
-from lambdas.domain.jobs import JobState, Resources
+from lambdas.domain.jobs.job_record import Attempt, JobRecord, charged
+from lambdas.domain.jobs.jobs import JobState, Resources
 from lambdas.domain.words import several
 from lowtide.cli import deadline_words, job_changes
 from lowtide.cli.connection import Deployment, utc_now

@@ -10,9 +10,9 @@ from lambdas import names
 from lambdas.adapters.parked import Parked, ParkedMessage
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.queues import Queue
-from lambdas.domain.job_message import parse_message
-from lambdas.domain.jobs import Rejection
-from lambdas.domain.pools import Pool
+from lambdas.domain.jobs.job_message import parse_message
+from lambdas.domain.jobs.jobs import Rejection
+from lambdas.domain.pools.pools import Pool
 from lowtide.cli import changes
 from lowtide.cli.asking import confirm
 from lowtide.cli.connection import Deployment

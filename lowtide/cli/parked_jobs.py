@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 from lambdas.adapters.parked import Parked, ParkedMessage
 from lambdas.adapters.table import Table
-from lambdas.domain.job_record import JobRecord
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.job_record import JobRecord
+from lambdas.domain.jobs.jobs import JobState
 
 EVER = datetime.min.replace(tzinfo=UTC)
 

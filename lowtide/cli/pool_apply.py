@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from lambdas.adapters.pool_config import PoolConfig
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools.pools import Pool
 from lambdas.domain.words import several
 from lowtide.cli.asking import confirm
 from lowtide.cli.connection import Deployment

@@ -11,14 +11,14 @@ from lambdas.adapters.attributes import Item
 from lambdas.adapters.items import mark_from, past_from, reason_from, stretch_from, verdicts_from
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.table import Table
-from lambdas.domain.fleet import OfferingMark
+from lambdas.domain.fleet.fleet import OfferingMark
+from lambdas.domain.fleet.lead import LaunchTimes
+from lambdas.domain.fleet.snapshot import Stretch
 from lambdas.domain.instants import from_text
-from lambdas.domain.lead import LaunchTimes
-from lambdas.domain.pools import Pool
+from lambdas.domain.plan.urgency import Verdict
+from lambdas.domain.pools.pools import Pool
 from lambdas.domain.reasons import Reason
-from lambdas.domain.shortages import Past
-from lambdas.domain.snapshot import Stretch
-from lambdas.domain.urgency import Verdict
+from lambdas.domain.refusals.shortages import Past
 
 _COUNTED_MOST = 100_000
 """Queued jobs that are counted of each key shard."""

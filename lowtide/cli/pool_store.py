@@ -4,7 +4,7 @@ from datetime import datetime
 
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.table import Conflict
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools.pools import Pool
 from lowtide.cli.errors import Failure
 
 

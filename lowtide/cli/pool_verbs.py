@@ -11,7 +11,7 @@ from lambdas.adapters import keys
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.pool_table import PoolTable
 from lambdas.adapters.table import Table
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools.pools import Pool
 from lambdas.domain.words import several
 from lowtide.cli.asking import confirm
 from lowtide.cli.connection import Deployment

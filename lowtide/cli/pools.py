@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from lambdas.adapters.pool_config import PoolConfig
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools.pools import Pool
 from lambdas.domain.words import several
 from lowtide.cli import pool_apply, pool_verbs
 from lowtide.cli.connection import Deployment

@@ -8,10 +8,10 @@ from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 
 from lambdas import names
-from lambdas.domain.pools import Pool, Schedule
-from lambdas.domain.quotas import named_in, value_in
+from lambdas.domain.pools.pools import Pool, Schedule
+from lambdas.domain.pools.schedules import in_force, is_active
 from lambdas.domain.reasons import OwnCode, Reason, ReasonClass
-from lambdas.domain.schedules import in_force, is_active
+from lambdas.domain.refusals.quotas import named_in, value_in
 from lowtide.cli.connection import ENV_STACK
 from lowtide.cli.pool_numbers import Seen
 from lowtide.doctor.quotas import need_of

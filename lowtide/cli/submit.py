@@ -18,8 +18,8 @@ from rich.console import Console
 from lambdas import names
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.domain.instants import to_text
-from lambdas.domain.job_record import JobRecord
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.job_record import JobRecord
+from lambdas.domain.jobs.jobs import JobState
 from lowtide import jobfile, sending
 from lowtide.cli import deadline_words
 from lowtide.cli.connection import Deployment, utc_now

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lambdas.adapters.ledger import Ledger
-from lambdas.domain.job_record import JobRecord
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.job_record import JobRecord
+from lambdas.domain.jobs.jobs import JobState
 from lambdas.domain.settings import Settings
 from lowtide.cli.connection import Deployment, utc_now
 from lowtide.cli.errors import Failure

@@ -5,11 +5,11 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-from lambdas.domain.actions import Action, Launch, Repeat, name_of
-from lambdas.domain.decision import Decision
-from lambdas.domain.plan import Plan, plan
-from lambdas.domain.pools import Pool, TypeFacts
-from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.fleet.actions import Action, Launch, Repeat, name_of
+from lambdas.domain.fleet.snapshot import Snapshot
+from lambdas.domain.plan.decision import Decision
+from lambdas.domain.plan.plan import Plan, plan
+from lambdas.domain.pools.pools import Pool, TypeFacts
 from lambdas.domain.words import several
 from lowtide.cli.pool_numbers import reason_object
 

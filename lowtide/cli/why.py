@@ -11,15 +11,15 @@ import typer
 from lambdas.adapters.decisions import Decisions
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
-from lambdas.domain.decision import Decision
 from lambdas.domain.documents import document_of
-from lambdas.domain.fleet import OfferingMark
-from lambdas.domain.job_record import JobRecord
-from lambdas.domain.jobs import JobState
-from lambdas.domain.pools import Pool
+from lambdas.domain.fleet.fleet import OfferingMark
+from lambdas.domain.fleet.snapshot import Snapshot
+from lambdas.domain.jobs.job_record import JobRecord
+from lambdas.domain.jobs.jobs import JobState
+from lambdas.domain.plan.decision import Decision
+from lambdas.domain.pools.pools import Pool
 from lambdas.domain.reasons import ReasonClass
 from lambdas.domain.settings import Settings
-from lambdas.domain.snapshot import Snapshot
 from lowtide.cli import deadline_words, what_if, why_words
 from lowtide.cli.connection import Deployment
 from lowtide.cli.errors import Failure, Misuse

@@ -5,13 +5,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from lambdas.domain.decision import Decision
-from lambdas.domain.fleet import OfferingMark
-from lambdas.domain.pools import Pool
+from lambdas.domain.fleet.fleet import OfferingMark
+from lambdas.domain.plan.decision import Decision
+from lambdas.domain.pools.pools import Pool
+from lambdas.domain.pools.schedules import in_force
 from lambdas.domain.reasons import Reason
-from lambdas.domain.refusals import ANY
-from lambdas.domain.schedules import in_force
-from lambdas.domain.shortages import Wait, wait
+from lambdas.domain.refusals.refusals import ANY
+from lambdas.domain.refusals.shortages import Wait, wait
 from lambdas.domain.words import dollars, several
 from lowtide.cli.output import ago, clock_time, span
 from lowtide.cli.pool_numbers import Seen, missing_for

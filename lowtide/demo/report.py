@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lambdas.domain.job_record import Attempt, JobRecord, Outcome
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.job_record import Attempt, JobRecord, Outcome
+from lambdas.domain.jobs.jobs import JobState
 from lowtide.demo.watch import Moment, Record
 
 INTERRUPTED_AT_LEAST = 3

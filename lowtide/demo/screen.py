@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from lowtide.demo.watch import Moment
 
 _COLUMNS = ("wanted", "running", "starting", "draining", "missing", "queued", "at work")

@@ -9,8 +9,8 @@ from typing import Any
 from lambdas.adapters import keys
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.table import Table
-from lambdas.domain.job_record import JobRecord
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.job_record import JobRecord
+from lambdas.domain.jobs.jobs import JobState
 
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PARKED})
 

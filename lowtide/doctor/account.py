@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from botocore.exceptions import ClientError
 
-from lambdas.domain.pools import CapacityType, Pool
+from lambdas.domain.pools.pools import CapacityType, Pool
 from lambdas.domain.reasons import ReasonClass
 from lowtide.doctor.findings import Cause, Finding, Status, fine
 from lowtide.doctor.place import Place

@@ -8,7 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.table import Fault
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools.pools import Pool
 from lambdas.domain.reasons import ReasonClass
 from lowtide.cli.connection import Deployment
 from lowtide.cli.errors import Failure, sentence

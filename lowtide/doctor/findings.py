@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from lambdas.domain.pools import CapacityType
+from lambdas.domain.pools.pools import CapacityType
 from lambdas.domain.reasons import Reason, ReasonClass
 from lowtide.cli.pool_numbers import reason_object
 

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from lambdas import names
 from lambdas.adapters.ssm import Images
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools.pools import Pool
 from lambdas.domain.reasons import ReasonClass
 from lowtide.doctor.findings import Cause, Finding, Status, fine
 from lowtide.doctor.place import Place

@@ -6,9 +6,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from lambdas.domain.pools import CapacityType, Pool, TypeFacts
-from lambdas.domain.quotas import QUOTAS, Quota, quota_of
+from lambdas.domain.pools.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.reasons import ReasonClass
+from lambdas.domain.refusals.quotas import QUOTAS, Quota, quota_of
 from lowtide.doctor.findings import Cause, Finding, Status, fine
 from lowtide.doctor.place import Place
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from lambdas.adapters.items import reason_from
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools.pools import Pool
 from lambdas.domain.reasons import Reason, ReasonClass
 from lowtide.doctor.findings import Cause, Finding, Status, fine
 from lowtide.doctor.place import Place, Stack

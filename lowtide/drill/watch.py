@@ -16,9 +16,9 @@ from lambdas.adapters import keys
 from lambdas.adapters.items import reason_from
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
-from lambdas.domain.job_record import JobRecord
-from lambdas.domain.jobs import JobState
-from lambdas.domain.pools import CapacityType, Pool
+from lambdas.domain.jobs.job_record import JobRecord
+from lambdas.domain.jobs.jobs import JobState
+from lambdas.domain.pools.pools import CapacityType, Pool
 from lambdas.domain.reasons import Reason, ReasonClass
 from lambdas.domain.settings import Settings
 from lambdas.domain.words import dollars

@@ -6,7 +6,7 @@ The numbers come from whoever installs this (the market), so that a quota asked 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lambdas.domain.quotas import Quota
+from lambdas.domain.refusals.quotas import Quota
 from lowtide.local import added_service
 from lowtide.local.added_service import Refused
 from lowtide.local.replacements import Replacements

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lambdas.domain.quotas import QUOTAS, Quota
+from lambdas.domain.refusals.quotas import QUOTAS, Quota
 
 
 class NoSuchQuota(LookupError):

@@ -7,8 +7,8 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from lambdas.domain.machine import Machine
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools.machine import Machine
+from lambdas.domain.pools.pools import Pool
 from lowtide.poolfile.resolve import most_per_hour
 
 _NOT_THE_OWNERS = {"version", "applied_at", "images", "deleted", "machine"}

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lambdas.adapters.catalogue import Catalogue
-from lambdas.domain.pools import Pool, TypeFacts
+from lambdas.domain.pools.pools import Pool, TypeFacts
 from lambdas.names import PRICING_REGION
 from lowtide.poolfile.facts import zones_of
 

@@ -7,9 +7,9 @@ from datetime import datetime
 from decimal import Decimal
 
 from lambdas.adapters.catalogue import TypeListing
-from lambdas.domain.machine import Machine
-from lambdas.domain.pools import OnDemandFallback, Pool, Schedule, TypeFacts
-from lambdas.domain.schedules import conflict, utc
+from lambdas.domain.pools.machine import Machine
+from lambdas.domain.pools.pools import OnDemandFallback, Pool, Schedule, TypeFacts
+from lambdas.domain.pools.schedules import conflict, utc
 from lowtide.poolfile import schema as asked_for
 from lowtide.poolfile.load import Problem
 from lowtide.poolfile.schema import PoolEntry, Provider

@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from lambdas import names
-from lambdas.domain.cron import next_start, parse_cron
 from lambdas.domain.durations import parse_duration
-from lambdas.domain.schedules import LONGEST, zone_of
+from lambdas.domain.pools.cron import next_start, parse_cron
+from lambdas.domain.pools.schedules import LONGEST, zone_of
 
 PRICE_FLOOR = Decimal("0.001")
 """EC2 refuses a MaxPrice that is not above this (InvalidParameterValue)."""

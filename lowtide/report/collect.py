@@ -31,8 +31,8 @@ from lambdas.adapters.decisions import Decisions
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.table import Table
-from lambdas.domain.job_record import JobRecord, Outcome
-from lambdas.domain.pools import Pool
+from lambdas.domain.jobs.job_record import JobRecord, Outcome
+from lambdas.domain.pools.pools import Pool
 from lambdas.domain.settings import Settings
 from lowtide.cli import why_words
 from lowtide.cli.jobs import ENDED, described

@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from lambdas.domain.decision import Decision
-from lambdas.domain.fleet import Instance
-from lambdas.domain.fleet_view import is_ending, view
-from lambdas.domain.pools import CapacityType, Pool
+from lambdas.domain.fleet.fleet import Instance
+from lambdas.domain.fleet.fleet_view import is_ending, view
+from lambdas.domain.fleet.snapshot import Snapshot
+from lambdas.domain.plan.decision import Decision
+from lambdas.domain.pools.pools import CapacityType, Pool
+from lambdas.domain.pools.schedules import in_force
 from lambdas.domain.reasons import Reason, ReasonClass, identity, rank
-from lambdas.domain.schedules import in_force
-from lambdas.domain.snapshot import Snapshot
 from lowtide.report.money import Meter, Prices
 
 ENDED_STATES = frozenset({"shutting-down", "terminated", "gone"})

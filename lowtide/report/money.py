@@ -7,8 +7,8 @@ from decimal import Decimal
 from itertools import accumulate
 from typing import Any
 
-from lambdas.domain.fleet import Instance
-from lambdas.domain.pools import CapacityType, Pool
+from lambdas.domain.fleet.fleet import Instance
+from lambdas.domain.pools.pools import CapacityType, Pool
 
 BUCKETS = 96
 """Points of the cost chart: a quarter of an hour each over a day."""

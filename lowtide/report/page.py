@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lambdas.domain.instants import from_text
-from lambdas.domain.job_record import Outcome
+from lambdas.domain.jobs.job_record import Outcome
 from lambdas.domain.words import several
 from lowtide.report.charts import OWNERS, cost_charts, fleet_charts
 

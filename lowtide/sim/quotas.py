@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from lambdas.domain.pools import CapacityType
-from lambdas.domain.quotas import Quota
+from lambdas.domain.pools.pools import CapacityType
+from lambdas.domain.refusals.quotas import Quota
 from lowtide.market.quotas import NoSuchQuota, answer
 from lowtide.market.unkindness import Unkindness
 from lowtide.sim.calls import Hook, Request, Response, SimClient, aws_error

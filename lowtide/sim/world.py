@@ -19,7 +19,7 @@ from lambdas.adapters import keys
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.queues import Doorbell
 from lambdas.adapters.table import Item, Table, decode
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools.pools import Pool
 from lambdas.domain.settings import Settings
 from lowtide.market.instances import Instance
 from lowtide.market.market import Market

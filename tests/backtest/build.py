@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from lambdas.domain.pools import Pool, TypeFacts
+from lambdas.domain.pools.pools import Pool, TypeFacts
 from lowtide.backtest.jobs import Job
 from lowtide.backtest.play import Assumptions, Play, Played
 from lowtide.backtest.recorded import RecordedMarket, Steps

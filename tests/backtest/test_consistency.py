@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from lambdas.adapters.ledger import Ledger
-from lambdas.domain.job_record import JobRecord
-from lambdas.domain.pools import Pool
+from lambdas.domain.jobs.job_record import JobRecord
+from lambdas.domain.pools.pools import Pool
 from lambdas.domain.settings import Settings
 from lowtide.backtest.jobs import Job
 from lowtide.backtest.play import Assumptions, Play, Played

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.jobs import Resources
+from lambdas.domain.jobs.jobs import Resources
 from lowtide.backtest import types
 from lowtide.backtest.job_files import Drawn, Width, jobs_of
 from lowtide.backtest.market_files import UNDATED, tracks_of

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.machine import Machine
-from lambdas.domain.pools import CapacityType, OnDemandFallback, Schedule
-from lambdas.domain.spending import beside
+from lambdas.domain.buying.spending import beside
+from lambdas.domain.pools.machine import Machine
+from lambdas.domain.pools.pools import CapacityType, OnDemandFallback, Schedule
 from lowtide.backtest.accounts import Accounts
 from lowtide.backtest.control import ControlPlane
 from lowtide.backtest.outcome import Scenario, document

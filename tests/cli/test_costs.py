@@ -14,11 +14,11 @@ from lambdas.adapters import items, keys
 from lambdas.adapters.launch_table import LaunchTable
 from lambdas.adapters.leases import Leases
 from lambdas.adapters.ledger import Ledger
-from lambdas.domain.bills import Tariff
-from lambdas.domain.fit import Part
+from lambdas.domain.buying.bills import Tariff
 from lambdas.domain.instants import to_text
-from lambdas.domain.job_record import Result
-from lambdas.domain.jobs import JobSpec
+from lambdas.domain.jobs.fit import Part
+from lambdas.domain.jobs.job_record import Result
+from lambdas.domain.jobs.jobs import JobSpec
 from lambdas.domain.settings import Settings
 from tests.cli.deployment import Deployed
 from tests.domain import build

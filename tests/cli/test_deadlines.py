@@ -9,9 +9,9 @@ import pytest
 
 from lambdas.adapters import job_items
 from lambdas.domain.instants import to_text
-from lambdas.domain.job_record import JobRecord
-from lambdas.domain.jobs import JobState
-from lambdas.domain.pools import OnDemandFallback
+from lambdas.domain.jobs.job_record import JobRecord
+from lambdas.domain.jobs.jobs import JobState
+from lambdas.domain.pools.pools import OnDemandFallback
 from tests.cli.deployment import Deployed
 from tests.passes.world import SUBNETS, pool
 

@@ -34,7 +34,7 @@ def test_the_examples_in_the_pools_reference_are_valid() -> None:
 
 
 def test_the_jobs_reference_has_every_field_of_a_message() -> None:
-    from lambdas.domain.job_message import READERS
+    from lambdas.domain.jobs.job_message import READERS
 
     fields = {name for name in rows("jobs.md") if name.islower()}
     assert fields == set(READERS)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.machine import Machine
+from lambdas.domain.pools.machine import Machine
 from lowtide.sim.calls import aws_error
 from tests.cli.deployment import Deployed, FakeCloudFormation
 from tests.cli.test_status import REASON, check

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lambdas.adapters import items, keys
-from lambdas.domain.fleet import InstanceState
+from lambdas.domain.fleet.fleet import InstanceState
 from lambdas.domain.instants import to_text
 from lowtide.sim.calls import Request, Response
 from tests.cli.deployment import Deployed

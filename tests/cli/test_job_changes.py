@@ -2,7 +2,7 @@
 
 import pytest
 
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from tests.cli.deployment import Deployed
 from tests.passes.world import pool
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from tests.cli.deployment import Deployed
 from tests.passes.world import pool
 

@@ -10,7 +10,7 @@ import yaml
 
 from lambdas.adapters import keys
 from lambdas.adapters.pool_table import Conclusion
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools.pools import Pool
 from lowtide.cli import pool_verbs
 from lowtide.sim.calls import Request, Response
 from tests.cli.deployment import Deployed

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambdas.adapters.catalogue import TypeListing
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools.pools import Pool
 from lowtide.poolfile.difference import changes, cost_line
 from lowtide.poolfile.load import parse
 from lowtide.poolfile.resolve import Facts, ImageFacts, resolve

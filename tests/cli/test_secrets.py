@@ -2,7 +2,7 @@
 
 import pytest
 
-from lambdas.domain.machine import Machine
+from lambdas.domain.pools.machine import Machine
 from tests.cli.deployment import Deployed
 from tests.passes.world import pool
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.jobs import JobSpec, JobState
+from lambdas.domain.jobs.jobs import JobSpec, JobState
 from lowtide.jobfile import Job
 from lowtide.sending import BYTES_A_CALL, NotTaken, batches, send
 from tests.cli.deployment import Deployed

@@ -11,9 +11,9 @@ from lambdas.adapters import keys
 from lambdas.adapters.decisions import Decisions
 from lambdas.adapters.ledger import Accepted, Ledger
 from lambdas.domain.instants import to_text
-from lambdas.domain.jobs import JobSpec
-from lambdas.domain.plan import plan
-from lambdas.domain.pools import Schedule
+from lambdas.domain.jobs.jobs import JobSpec
+from lambdas.domain.plan.plan import plan
+from lambdas.domain.pools.pools import Schedule
 from lowtide.cli import why_words
 from lowtide.cli.remedies import for_stack
 from lowtide.market.unkindness import Unkindness

@@ -5,7 +5,7 @@ from typing import Any
 
 from lambdas.adapters.decisions import Decisions
 from lambdas.adapters.table import Table
-from lambdas.domain.decision import Decision
+from lambdas.domain.plan.decision import Decision
 from tests.domain.build import NOW, instance, job, lease, snapshot
 
 

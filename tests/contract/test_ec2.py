@@ -16,8 +16,8 @@ from lambdas import names
 from lambdas.adapters.dry_runs import DryRuns
 from lambdas.adapters.ec2 import Answer, Ec2, LaunchTemplate, Page
 from lambdas.adapters.launch_templates import LaunchTemplates
-from lambdas.domain.fleet import LaunchRequest, Override
-from lambdas.domain.pools import CapacityType
+from lambdas.domain.fleet.fleet import LaunchRequest, Override
+from lambdas.domain.pools.pools import CapacityType
 from lowtide.local import ec2
 from lowtide.local.ec2.images import public_images
 from lowtide.local.world import World

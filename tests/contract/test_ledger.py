@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lambdas.control.worker_calls import Claim
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from tests.ledger.world import World
 
 WORKERS = 24

@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from lambdas.adapters import keys
-from lambdas.domain.machine import Machine
-from lambdas.domain.pools import Pool, TypeFacts
+from lambdas.domain.pools.machine import Machine
+from lambdas.domain.pools.pools import Pool, TypeFacts
 from lambdas.domain.settings import Settings
 from lowtide.market import catalogue
 from lowtide.market.unkindness import Unkindness

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.job_message import parse_message
-from lambdas.domain.jobs import JobSpec
-from lambdas.domain.pools import Pool, TypeFacts
+from lambdas.domain.jobs.job_message import parse_message
+from lambdas.domain.jobs.jobs import JobSpec
+from lambdas.domain.pools.pools import Pool, TypeFacts
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").glob("*.md") if p.name != "worker-api.md")]

@@ -8,7 +8,7 @@ import pytest
 from lambdas import names
 from lambdas.control.shortage_news import Turn
 from lambdas.domain.reasons import ReasonClass
-from lambdas.domain.shortages import LEAST_GROUND, OWNERS_OWN, PAST_KEPT
+from lambdas.domain.refusals.shortages import LEAST_GROUND, OWNERS_OWN, PAST_KEPT
 
 RUNBOOK = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
 _REASONS = RUNBOOK.partition("\n## What the reasons mean\n")[2].partition("\n## ")[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra import options
-from lambdas.domain.refusal_table import RULES, UNKNOWN
+from lambdas.domain.refusals.refusal_table import RULES, UNKNOWN
 from lambdas.domain.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

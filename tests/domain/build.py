@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from lambdas.domain.fleet import Instance, InstanceState, Intention, LaunchRequest, Lease, OfferingMark, Override
-from lambdas.domain.jobs import QueuedJob
-from lambdas.domain.pools import CapacityType, Pool, TypeFacts
+from lambdas.domain.fleet.fleet import Instance, InstanceState, Intention, LaunchRequest, Lease, OfferingMark, Override
+from lambdas.domain.fleet.snapshot import MarketPrice, Snapshot
+from lambdas.domain.jobs.jobs import QueuedJob
+from lambdas.domain.pools.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.settings import Settings
-from lambdas.domain.snapshot import MarketPrice, Snapshot
 
 NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
 SPOT = CapacityType.SPOT

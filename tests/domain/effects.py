@@ -4,15 +4,15 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import count, zip_longest
 
-from lambdas.domain import actions
-from lambdas.domain.fit import Part, Used, part_of, used_by, whole
-from lambdas.domain.fleet import Instance, InstanceState, LaunchRequest, Lease, facts_of
-from lambdas.domain.jobs import QueuedJob
-from lambdas.domain.plan import Plan
-from lambdas.domain.pools import TypeFacts
-from lambdas.domain.refusals import Refusal, consequences
-from lambdas.domain.snapshot import Snapshot
-from lambdas.domain.terms import market_of
+from lambdas.domain.fleet import actions
+from lambdas.domain.fleet.fleet import Instance, InstanceState, LaunchRequest, Lease, facts_of
+from lambdas.domain.fleet.snapshot import Snapshot
+from lambdas.domain.jobs.fit import Part, Used, part_of, used_by, whole
+from lambdas.domain.jobs.jobs import QueuedJob
+from lambdas.domain.jobs.terms import market_of
+from lambdas.domain.plan.plan import Plan
+from lambdas.domain.pools.pools import TypeFacts
+from lambdas.domain.refusals.refusals import Refusal, consequences
 
 _numbers = count(1)
 

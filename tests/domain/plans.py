@@ -2,10 +2,10 @@
 
 from typing import Any, TypeVar
 
-from lambdas.domain.actions import Launch, Retire, Terminate
-from lambdas.domain.fleet import Instance, InstanceState, OfferingMark
-from lambdas.domain.plan import Plan, plan
-from lambdas.domain.snapshot import MarketPrice
+from lambdas.domain.fleet.actions import Launch, Retire, Terminate
+from lambdas.domain.fleet.fleet import Instance, InstanceState, OfferingMark
+from lambdas.domain.fleet.snapshot import MarketPrice
+from lambdas.domain.plan.plan import Plan, plan
 from tests.domain.build import (
     NOW,
     ZONES,

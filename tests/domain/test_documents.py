@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 
 from lambdas.domain.documents import document_of, reader
-from lambdas.domain.plan import plan
-from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.fleet.snapshot import Snapshot
+from lambdas.domain.plan.plan import plan
 from tests.domain.build import NOW, instance, job, snapshot
 from tests.domain.properties import steadily
 from tests.domain.worlds import worlds

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from lambdas.domain.pools import OnDemandFallback, Pool, Schedule
+from lambdas.domain.pools.pools import OnDemandFallback, Pool, Schedule
 from lambdas.domain.settings import Settings
 from tests.domain.build import NOW, kind, pool
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from lambdas.domain.fleet import InstanceState
-from lambdas.domain.jobs import QueuedJob
-from lambdas.domain.pools import OnDemandFallback
-from lambdas.domain.snapshot import Snapshot, Stretch
-from lambdas.domain.terms import OnDemand
+from lambdas.domain.fleet.fleet import InstanceState
+from lambdas.domain.fleet.snapshot import Snapshot, Stretch
+from lambdas.domain.jobs.jobs import QueuedJob
+from lambdas.domain.jobs.terms import OnDemand
+from lambdas.domain.pools.pools import OnDemandFallback
 from tests.domain.build import (
     ON_DEMAND,
     SPOT,

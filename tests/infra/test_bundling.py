@@ -135,7 +135,7 @@ def test_the_bundle_brings_the_time_zones_that_schedules_name() -> None:
 import sys, zoneinfo
 sys.path.insert(0, {str(built.path)!r})
 zoneinfo.reset_tzpath(to=[])
-from lambdas.domain.schedules import zone_of
+from lambdas.domain.pools.schedules import zone_of
 print(zone_of("Europe/Berlin"))
 """
     done = subprocess.run([RUNTIME, "-I", "-c", program], capture_output=True, text=True, check=False, env={})

@@ -9,8 +9,8 @@ import pytest
 from lambdas import names
 from lambdas.adapters import keys
 from lambdas.adapters.table import Conflict
-from lambdas.domain.job_record import Outcome
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.job_record import Outcome
+from lambdas.domain.jobs.jobs import JobState
 from lowtide.sim.calls import FailNext, aws_error
 from tests.ledger.world import World
 

@@ -12,9 +12,9 @@ from lambdas.adapters import keys
 from lambdas.adapters.faults import Conflict
 from lambdas.adapters.leases import GRANT_INSTANCE
 from lambdas.control.worker_calls import Claim
-from lambdas.domain.fit import Part, Used, part_of
-from lambdas.domain.jobs import JobState, Resources
-from lambdas.domain.pools import CapacityType, OnDemandFallback
+from lambdas.domain.jobs.fit import Part, Used, part_of
+from lambdas.domain.jobs.jobs import JobState, Resources
+from lambdas.domain.pools.pools import CapacityType, OnDemandFallback
 from tests.ledger.world import GPU, World, pool
 
 

@@ -9,10 +9,10 @@ import pytest
 from lambdas import names
 from lambdas.adapters import keys
 from lambdas.adapters.bill_items import COUNTED, tariff_attributes
-from lambdas.domain.actions import ReturnJob
-from lambdas.domain.bills import Tariff
+from lambdas.domain.buying.bills import Tariff
+from lambdas.domain.fleet.actions import ReturnJob
 from lambdas.domain.instants import to_text
-from lambdas.domain.job_record import Attempt
+from lambdas.domain.jobs.job_record import Attempt
 from tests.ledger.world import World
 
 HOUR = timedelta(hours=1)

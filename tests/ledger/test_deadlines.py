@@ -9,9 +9,9 @@ import pytest
 from lambdas import names
 from lambdas.adapters import items, keys
 from lambdas.adapters.launch_table import LaunchTable, Superseded
-from lambdas.domain.fleet import Lease
+from lambdas.domain.fleet.fleet import Lease
 from lambdas.domain.instants import to_text
-from lambdas.domain.work import EstimateFrom
+from lambdas.domain.jobs.work import EstimateFrom
 from tests.ledger.world import World
 
 HOUR = timedelta(hours=1)

@@ -8,10 +8,10 @@ import pytest
 
 from lambdas import names
 from lambdas.adapters import keys
-from lambdas.domain.actions import ReturnJob
+from lambdas.domain.fleet.actions import ReturnJob
 from lambdas.domain.instants import to_text
-from lambdas.domain.job_record import Outcome
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.job_record import Outcome
+from lambdas.domain.jobs.jobs import JobState
 from tests.ledger.world import World
 
 

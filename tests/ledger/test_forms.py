@@ -7,14 +7,14 @@ import pytest
 
 from lambdas.adapters import bill_items, items, job_items
 from lambdas.adapters.attributes import decode, encode
-from lambdas.domain.bills import Bill, Tariff
-from lambdas.domain.fleet import Instance, InstanceState, Lease, OfferingMark
+from lambdas.domain.buying.bills import Bill, Tariff
+from lambdas.domain.fleet.fleet import Instance, InstanceState, Lease, OfferingMark
 from lambdas.domain.instants import to_text
-from lambdas.domain.job_body import message_body
-from lambdas.domain.job_message import parse_message
-from lambdas.domain.job_record import Attempt, JobRecord, Outcome
-from lambdas.domain.jobs import Input, JobSpec, JobState, QueuedJob, Resources
-from lambdas.domain.pools import CapacityType
+from lambdas.domain.jobs.job_body import message_body
+from lambdas.domain.jobs.job_message import parse_message
+from lambdas.domain.jobs.job_record import Attempt, JobRecord, Outcome
+from lambdas.domain.jobs.jobs import Input, JobSpec, JobState, QueuedJob, Resources
+from lambdas.domain.pools.pools import CapacityType
 from lambdas.domain.reasons import Reason, ReasonClass
 from lowtide.sim.clock import START
 from tests.ledger.world import pool

@@ -8,9 +8,9 @@ import pytest
 from lambdas import names
 from lambdas.adapters import items, keys
 from lambdas.adapters.observations import Observations
-from lambdas.domain.fleet import InstanceState, Lease
+from lambdas.domain.fleet.fleet import InstanceState, Lease
 from lambdas.domain.instants import to_text
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from tests.ledger.world import World
 
 NOTICE = {"kind": "interruption", "at": "2026-01-05T09:02:00Z"}

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from lambdas.adapters import keys
 from lambdas.control.intake import Message
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from lowtide.sim.calls import FailNext, Recorder, aws_error
 from tests.ledger.world import World, pool
 

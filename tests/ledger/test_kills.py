@@ -9,7 +9,7 @@ import pytest
 
 from lambdas import names
 from lambdas.adapters import keys
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from lowtide.sim.calls import KillAt, Killed, Recorder
 from tests.ledger.world import World
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from lambdas.domain.instants import to_text
-from lambdas.domain.job_record import POISON_INSTANCES, JobRecord, Outcome
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.job_record import POISON_INSTANCES, JobRecord, Outcome
+from lambdas.domain.jobs.jobs import JobState
 from tests.ledger.world import World
 
 AT_ONCE, LATER = timedelta(seconds=59), timedelta(seconds=61)

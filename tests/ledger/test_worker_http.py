@@ -11,7 +11,7 @@ from lambdas import names
 from lambdas.adapters import keys
 from lambdas.adapters.pulse import outage_end
 from lambdas.control import worker_calls
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from lowtide.sim.calls import FailNext, aws_error
 from tests.ledger.world import ACCOUNT, JOB_ROLE, World, event, pool
 

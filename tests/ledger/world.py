@@ -29,11 +29,11 @@ from lambdas.control.intake import Intake, Message, Taken
 from lambdas.control.job_credentials import JobCredentials
 from lambdas.control.worker_api import WorkerApi
 from lambdas.control.worker_http import WorkerHttp
-from lambdas.domain.fleet import Instance, InstanceState
+from lambdas.domain.fleet.fleet import Instance, InstanceState
 from lambdas.domain.instants import to_text
-from lambdas.domain.job_record import JobRecord
-from lambdas.domain.jobs import JobSpec
-from lambdas.domain.pools import CapacityType, Pool, TypeFacts
+from lambdas.domain.jobs.job_record import JobRecord
+from lambdas.domain.jobs.jobs import JobSpec
+from lambdas.domain.pools.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.settings import Settings
 from lowtide.sim.clock import VirtualClock
 from lowtide.sim.dynamodb import SCHEMA, FakeDynamoDB

@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 from lambdas.adapters.ec2 import LaunchTemplate
 from lambdas.adapters.launch_templates import LaunchTemplates
-from lambdas.domain.machine import Machine, template_data
+from lambdas.domain.pools.machine import Machine, template_data
 from tests.market.ec2_calls import allow, arn, ids, launching, on_demand_request, visible
 
 MINE = {"StringEquals": {"ec2:ResourceTag/lowtide:stack": "T"}}

@@ -24,9 +24,9 @@ from lambdas.control.news import Newsroom, take_in
 from lambdas.control.observe import Eyes, Seen
 from lambdas.control.teardown import Closing
 from lambdas.control.tick import Works, tick
-from lambdas.domain.fleet import Instance, InstanceState, Intention, LaunchRequest, Override
+from lambdas.domain.fleet.fleet import Instance, InstanceState, Intention, LaunchRequest, Override
 from lambdas.domain.instants import to_text
-from lambdas.domain.pools import CapacityType, Pool, TypeFacts
+from lambdas.domain.pools.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.settings import Settings
 from lowtide.sim.calls import Hook
 from lowtide.sim.clock import VirtualClock

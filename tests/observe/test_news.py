@@ -7,8 +7,8 @@ import pytest
 
 from lambdas import names
 from lambdas.adapters import keys
-from lambdas.domain.ec2_events import Ignored, parse
-from lambdas.domain.fleet import InstanceState
+from lambdas.domain.fleet.ec2_events import Ignored, parse
+from lambdas.domain.fleet.fleet import InstanceState
 from lowtide.sim.calls import FailNext, KillAt, Killed, Recorder, aws_error
 from lowtide.sim.clock import START
 from tests.observe.conftest import MINUTE, World, rebalance, state_change, warning

@@ -7,8 +7,8 @@ import pytest
 
 from lambdas import names
 from lambdas.adapters import keys
-from lambdas.domain.fleet import InstanceState
-from lambdas.domain.observed import is_gone
+from lambdas.domain.fleet.fleet import InstanceState
+from lambdas.domain.fleet.observed import is_gone
 from lowtide.sim.clock import START
 from tests.observe.conftest import MINUTE, World, warning
 from tests.observe.scripted_ec2 import tags

@@ -9,9 +9,9 @@ import pytest
 from lambdas.adapters import keys
 from lambdas.adapters.bill_items import bill_from
 from lambdas.adapters.launch_table import LaunchTable
-from lambdas.domain.bills import Bill
+from lambdas.domain.buying.bills import Bill
 from lambdas.domain.instants import to_text
-from lambdas.domain.pools import CapacityType
+from lambdas.domain.pools.pools import CapacityType
 from lowtide.sim.calls import KillAt, Killed
 from tests.passes.world import World, pool
 

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from lambdas.adapters import keys
 from lambdas.control.catalogue import RESERVE, Refresher, refresh
-from lambdas.domain.pools import Pool, TypeFacts
+from lambdas.domain.pools.pools import Pool, TypeFacts
 from lowtide.market import catalogue as market
 from lowtide.sim.calls import FailNext, aws_error
 from lowtide.sim.functions import Function

@@ -8,7 +8,7 @@ import pytest
 
 from lambdas.adapters import keys, pool_table
 from lambdas.domain.instants import from_text, to_text
-from lambdas.domain.pools import OnDemandFallback, Pool
+from lambdas.domain.pools.pools import OnDemandFallback, Pool
 from lowtide.market.model import Lifecycle
 from lowtide.sim import laws
 from lowtide.sim.hosts import command

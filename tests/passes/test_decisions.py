@@ -11,10 +11,10 @@ import pytest
 from lambdas.adapters import decisions as stored
 from lambdas.adapters import keys
 from lambdas.adapters.decisions import Decisions, packed_snapshot, unpacked_snapshot
-from lambdas.domain.decision import Decision
-from lambdas.domain.plan import Plan, plan
+from lambdas.domain.fleet.snapshot import Snapshot
+from lambdas.domain.plan.decision import Decision
+from lambdas.domain.plan.plan import Plan, plan
 from lambdas.domain.settings import Settings
-from lambdas.domain.snapshot import Snapshot
 from lowtide.sim.calls import FailNext, aws_error
 from tests.domain import build
 from tests.passes.world import World, facts, pool

@@ -9,9 +9,9 @@ import pytest
 from lambdas.adapters import keys
 from lambdas.adapters.request_bucket import RequestBucket
 from lambdas.control.dry_run import covering
-from lambdas.domain.fleet import Override
-from lambdas.domain.machine import Machine
-from lambdas.domain.pools import OnDemandFallback, Pool
+from lambdas.domain.fleet.fleet import Override
+from lambdas.domain.pools.machine import Machine
+from lambdas.domain.pools.pools import OnDemandFallback, Pool
 from lowtide.sim.calls import FailNext, Recorder, aws_error
 from tests.passes.world import SUBNETS, World, facts, pool
 

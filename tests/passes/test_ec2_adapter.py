@@ -7,8 +7,8 @@ from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, Re
 
 from lambdas.adapters.ec2 import ONE_ATTEMPT, Answer, Ec2, LaunchTemplate, Lost
 from lambdas.adapters.table import Unavailable
-from lambdas.domain.fleet import LaunchRequest, Override
-from lambdas.domain.pools import CapacityType
+from lambdas.domain.fleet.fleet import LaunchRequest, Override
+from lambdas.domain.pools.pools import CapacityType
 from lowtide.sim.calls import FailNext, aws_error
 from lowtide.sim.clock import START, VirtualClock
 from tests.passes.ec2_script import ScriptedEc2

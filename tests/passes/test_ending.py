@@ -6,11 +6,11 @@ from lambdas.adapters import items, keys
 from lambdas.adapters.decisions import Decisions
 from lambdas.adapters.launch_table import LaunchTable, Superseded
 from lambdas.adapters.pool_table import PoolTable
-from lambdas.domain.actions import ReturnJob, Terminate
-from lambdas.domain.fleet import Lease
+from lambdas.domain.fleet.actions import ReturnJob, Terminate
+from lambdas.domain.fleet.fleet import Lease
+from lambdas.domain.fleet.snapshot import Snapshot
 from lambdas.domain.instants import to_text
-from lambdas.domain.plan import Plan, plan
-from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.plan.plan import Plan, plan
 from lowtide.sim.calls import FailNext, Recorder, aws_error
 from tests.passes.world import World, changed, pool
 

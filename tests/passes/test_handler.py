@@ -2,7 +2,7 @@ import json
 
 from lambdas import names
 from lambdas.adapters.ec2 import LaunchTemplate
-from lambdas.domain.pools import CapacityType
+from lambdas.domain.pools.pools import CapacityType
 from lambdas.handlers.environment import Environment
 from lambdas.handlers.reconcile import deployment_of
 

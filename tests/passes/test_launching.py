@@ -8,11 +8,11 @@ from lambdas import names
 from lambdas.adapters import keys
 from lambdas.adapters.launch_table import LaunchTable
 from lambdas.adapters.pool_table import PoolTable
-from lambdas.domain.fleet import Instance, InstanceState, Intention, LaunchRequest, Override
+from lambdas.domain.fleet.fleet import Instance, InstanceState, Intention, LaunchRequest, Override
+from lambdas.domain.fleet.snapshot import Snapshot
 from lambdas.domain.instants import from_text
-from lambdas.domain.plan import Plan, plan
-from lambdas.domain.pools import CapacityType
-from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.plan.plan import Plan, plan
+from lambdas.domain.pools.pools import CapacityType
 from lowtide.sim.calls import FailNext, aws_error
 from lowtide.sim.clock import START
 from tests.passes.world import World, facts, pool

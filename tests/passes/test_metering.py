@@ -7,7 +7,7 @@ from typing import Any
 from lambdas.adapters import keys
 from lambdas.adapters.bill_items import tariff_from
 from lambdas.control.metering import NOTED_A_PASS
-from lambdas.domain.bills import Tariff
+from lambdas.domain.buying.bills import Tariff
 from lowtide.sim.calls import Recorder, Request, Response, aws_error
 from tests.passes.world import World, pool
 

@@ -7,7 +7,7 @@ import pytest
 
 from lambdas.adapters import keys
 from lambdas.domain.reasons import ReasonClass
-from lambdas.domain.refusal_table import RULES, Rule, Scope
+from lambdas.domain.refusals.refusal_table import RULES, Rule, Scope
 from lowtide.sim.calls import Request, Response, aws_error
 from tests.domain.build import kind
 from tests.passes.world import World, pool

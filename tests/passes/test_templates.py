@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from lambdas.adapters import keys
-from lambdas.domain.machine import Machine
+from lambdas.domain.pools.machine import Machine
 from lowtide.sim.calls import FailNext, KillAt, Killed, Recorder, aws_error
 from tests.passes.world import World, pool
 

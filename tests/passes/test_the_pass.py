@@ -9,9 +9,9 @@ import pytest
 from lambdas import names
 from lambdas.adapters import keys
 from lambdas.adapters.queues import Doorbell
+from lambdas.domain.fleet.snapshot import Snapshot
 from lambdas.domain.instants import from_text
-from lambdas.domain.plan import Plan, plan
-from lambdas.domain.snapshot import Snapshot
+from lambdas.domain.plan.plan import Plan, plan
 from tests.passes.world import World, changed, facts, pool
 
 PLENTY = timedelta(seconds=100)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from lambdas.adapters import keys
 from lambdas.adapters.request_bucket import RequestBucket
+from lambdas.domain.buying.turns import Rate, full, take
 from lambdas.domain.settings import Settings
-from lambdas.domain.turns import Rate, full, take
 from lowtide.sim.clock import START
 from tests.passes.world import World, pool
 

@@ -17,14 +17,14 @@ from lambdas.adapters.table import Conflict, Item, Table
 from lambdas.control.assembly import Deployment, reconciler, rehearsal
 from lambdas.control.passes import Passes
 from lambdas.control.reconcile import Reconciler
-from lambdas.domain.actions import ReturnJob
-from lambdas.domain.fleet import Instance, InstanceState
+from lambdas.domain.fleet.actions import ReturnJob
+from lambdas.domain.fleet.fleet import Instance, InstanceState
+from lambdas.domain.fleet.snapshot import Snapshot
 from lambdas.domain.instants import from_text, to_text
-from lambdas.domain.jobs import QueuedJob
-from lambdas.domain.plan import Plan, plan
-from lambdas.domain.pools import CapacityType, Pool, TypeFacts
+from lambdas.domain.jobs.jobs import QueuedJob
+from lambdas.domain.plan.plan import Plan, plan
+from lambdas.domain.pools.pools import CapacityType, Pool, TypeFacts
 from lambdas.domain.settings import Settings
-from lambdas.domain.snapshot import Snapshot
 from lowtide.market.unkindness import Unkindness
 from lowtide.sim.clock import VirtualClock
 from lowtide.sim.dynamodb import SCHEMA, FakeDynamoDB

@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 
 from lambdas.adapters import keys
-from lambdas.domain.pools import Pool
-from lambdas.domain.refusal_table import RULES
-from lambdas.domain.refusals import rule_for
+from lambdas.domain.pools.pools import Pool
+from lambdas.domain.refusals.refusal_table import RULES
+from lambdas.domain.refusals.refusals import rule_for
 from lowtide.sim import laws
 from lowtide.sim.calls import Request, Response, aws_error
 from lowtide.sim.functions import Function

@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from lambdas.adapters import items, keys
-from lambdas.domain.fleet import Lease
-from lambdas.domain.jobs import JobState
+from lambdas.domain.fleet.fleet import Lease
+from lambdas.domain.jobs.jobs import JobState
 from lowtide.sim.world import World
 from tests.crash import deployed
 from tests.crash.deployed import MINUTE, SECOND, SETTINGS, cpu

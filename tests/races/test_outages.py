@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from lambdas.adapters import job_items, keys
-from lambdas.domain.job_record import Attempt, JobRecord
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.job_record import Attempt, JobRecord
+from lambdas.domain.jobs.jobs import JobState
 from lowtide.sim import laws
 from lowtide.sim.calls import Request, Response, aws_error
 from lowtide.sim.functions import Function

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lambdas.domain.pools import Pool
+from lambdas.domain.pools.pools import Pool
 from lowtide.sim import laws
 from lowtide.sim.calls import Request, Response
 from lowtide.sim.functions import TIMEOUTS, Context, Function

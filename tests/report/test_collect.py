@@ -12,8 +12,8 @@ from lambdas.adapters import items, job_items, keys
 from lambdas.adapters.decisions import Decisions
 from lambdas.adapters.ledger import Accepted, Ledger
 from lambdas.domain.instants import to_text
-from lambdas.domain.job_record import Attempt, Outcome
-from lambdas.domain.jobs import JobSpec, JobState
+from lambdas.domain.jobs.job_record import Attempt, Outcome
+from lambdas.domain.jobs.jobs import JobSpec, JobState
 from lowtide.demo.course import course
 from lowtide.market import catalogue
 from lowtide.market.instances import Happening

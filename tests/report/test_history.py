@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdas.domain.decision import Decision
-from lambdas.domain.fleet import InstanceState
+from lambdas.domain.fleet.fleet import InstanceState
+from lambdas.domain.plan.decision import Decision
 from lambdas.domain.reasons import Reason, ReasonClass
 from lowtide.report.history import POINTS_MOST, History, thinned
 from lowtide.report.money import BUCKETS, HOW, Meter, reckoned

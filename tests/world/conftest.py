@@ -27,9 +27,9 @@ from lambdas.adapters.parked import Parked, ParkedMessage
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.pool_table import PoolTable
 from lambdas.adapters.table import Table
-from lambdas.domain.fleet import Instance
-from lambdas.domain.job_record import JobRecord
-from lambdas.domain.jobs import JobState
+from lambdas.domain.fleet.fleet import Instance
+from lambdas.domain.jobs.job_record import JobRecord
+from lambdas.domain.jobs.jobs import JobState
 from lambdas.domain.settings import Settings
 from lowtide.local.complete import LocalAws
 from lowtide.market.instances import Happening

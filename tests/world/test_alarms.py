@@ -7,7 +7,7 @@ import pytest
 
 from lambdas import names
 from lambdas.adapters.parked import Parked
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from lowtide.market.fleet import Refused, Request
 from lowtide.market.market import Answer, Market
 from tests.world.conftest import SCARCE_TYPE, Stack, scarce, steady, until

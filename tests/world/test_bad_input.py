@@ -11,7 +11,7 @@ import pytest
 
 from lambdas import names
 from lambdas.adapters.queues import Doorbell
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from tests.world.conftest import Stack, scarce, steady, until
 
 LARGE = json.dumps({"pool": "steady", "command": ["true"], "env": {"FILLER": "x" * 300 * 1024}})

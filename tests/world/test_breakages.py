@@ -23,8 +23,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from lambdas import names
-from lambdas.domain.job_record import POISON_INSTANCES
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.job_record import POISON_INSTANCES
+from lambdas.domain.jobs.jobs import JobState
 from lowtide.local import spot_role
 from lowtide.local.contract import upstream
 from lowtide.local.world import utc_now

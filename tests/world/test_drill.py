@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from tests.world.conftest import SPOT_TYPE, Stack, spot, until
 from tests.world.test_interruptions import SECOND_TIME_LUCKY
 

@@ -8,7 +8,7 @@ import pytest
 
 from lambdas import names
 from lambdas.domain.instants import from_text
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from lowtide.joblogs import JobLogs
 from tests.world.conftest import PACE, Stack, spot, until
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from lambdas import names
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from tests.world.conftest import JOB_ROLE, Stack, steady, until
 
 pytestmark = pytest.mark.long

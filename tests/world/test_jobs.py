@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from tests.world.conftest import STEADY_TYPE, Stack
 
 SHOWN = {

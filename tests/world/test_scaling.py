@@ -2,7 +2,7 @@
 
 import pytest
 
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from tests.world.conftest import Stack, steady, until
 
 

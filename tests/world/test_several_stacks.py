@@ -21,7 +21,7 @@ import pytest
 
 from lambdas import names
 from lambdas.adapters.table import Table
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from lowtide.local.deploy import SOURCES, Deployment, stack_context
 from tests.world.conftest import PACE, Stack, steady, until
 

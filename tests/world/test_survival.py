@@ -12,8 +12,8 @@ import pytest
 
 from lambdas import names
 from lambdas.adapters.ledger import Ledger
-from lambdas.domain.job_record import Attempt, JobRecord, Outcome
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.job_record import Attempt, JobRecord, Outcome
+from lambdas.domain.jobs.jobs import JobState
 from lambdas.domain.settings import Settings
 from lowtide.joblogs import JobLogs
 from lowtide.market.fleet import Refused

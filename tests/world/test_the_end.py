@@ -5,7 +5,7 @@ import time
 import psutil
 
 from lambdas import names
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from lowtide.local.deploy import stack_context
 from tests.world.conftest import PACE, Stack, until
 

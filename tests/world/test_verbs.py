@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from lambdas import names
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.jobs import JobState
 from tests.world.conftest import Stack, steady, until
 
 

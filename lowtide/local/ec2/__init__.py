@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lambdas.domain.pools import CapacityType
+from lambdas.domain.pools.pools import CapacityType
 from lowtide.local import contract, quotas, spot_role
 from lowtide.local.contract import upstream
 from lowtide.local.ec2 import ground, images

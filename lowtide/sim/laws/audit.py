@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from lambdas import names
-from lambdas.domain.fleet import Lease
-from lambdas.domain.job_record import JobRecord
-from lambdas.domain.jobs import JobState
-from lambdas.domain.pools import CapacityType, Pool
-from lambdas.domain.terms import Market
+from lambdas.domain.fleet.fleet import Lease
+from lambdas.domain.jobs.job_record import JobRecord
+from lambdas.domain.jobs.jobs import JobState
+from lambdas.domain.jobs.terms import Market
+from lambdas.domain.pools.pools import CapacityType, Pool
 from lowtide.market.instances import Instance, State
 from lowtide.market.model import Lifecycle
 from lowtide.sim.calls import Request

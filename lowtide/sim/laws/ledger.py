@@ -14,9 +14,9 @@ from lambdas.adapters import items, job_items, keys
 from lambdas.adapters.attributes import decode
 from lambdas.adapters.pool_config import Unreadable, pool_from
 from lambdas.adapters.table import Item
-from lambdas.domain.fleet import Intention, Lease
-from lambdas.domain.job_record import Attempt, JobRecord
-from lambdas.domain.pools import Pool
+from lambdas.domain.fleet.fleet import Intention, Lease
+from lambdas.domain.jobs.job_record import Attempt, JobRecord
+from lambdas.domain.pools.pools import Pool
 from lowtide.sim.world import World
 
 

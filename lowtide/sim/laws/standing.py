@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lambdas.adapters import items
-from lambdas.domain.fit import used_by, whole
-from lambdas.domain.fleet import facts_of
-from lambdas.domain.jobs import JobState
+from lambdas.domain.fleet.fleet import facts_of
+from lambdas.domain.jobs.fit import used_by, whole
+from lambdas.domain.jobs.jobs import JobState
 from lowtide.sim.laws.ledger import Ledger
 from lowtide.sim.world import Sent, World
 

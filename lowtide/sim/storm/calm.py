@@ -3,8 +3,8 @@
 from decimal import Decimal
 
 from lambdas.adapters.ledger import Ledger
-from lambdas.domain.jobs import JobState
-from lambdas.domain.terms import OnDemand
+from lambdas.domain.jobs.jobs import JobState
+from lambdas.domain.jobs.terms import OnDemand
 from lowtide.sim.fates import usual
 from lowtide.sim.storm.pools import TYPES, pool
 from lowtide.sim.storm.stage import Stage

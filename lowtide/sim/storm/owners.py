@@ -8,9 +8,9 @@ from typing import Any
 from lambdas.adapters import items, keys
 from lambdas.adapters.faults import Conflict
 from lambdas.adapters.pool_config import Unreadable
-from lambdas.domain.fleet import Instance
-from lambdas.domain.machine import Machine
-from lambdas.domain.pools import OnDemandFallback, Schedule
+from lambdas.domain.fleet.fleet import Instance
+from lambdas.domain.pools.machine import Machine
+from lambdas.domain.pools.pools import OnDemandFallback, Schedule
 from lowtide.cli import fleet_store
 from lowtide.sim.storm.pools import LIMITS, TYPES, pool
 from lowtide.sim.storm.stage import MINUTE, Stage

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from lambdas.domain.pools import Pool, TypeFacts
+from lambdas.domain.pools.pools import Pool, TypeFacts
 from lowtide.market import catalogue
 from lowtide.sim.storm.stage import MINUTE
 

@@ -8,8 +8,8 @@ from typing import Any
 from lambdas.adapters.faults import Conflict
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.parked import Parked
-from lambdas.domain.job_record import JobRecord
-from lambdas.domain.jobs import JobState
+from lambdas.domain.jobs.job_record import JobRecord
+from lambdas.domain.jobs.jobs import JobState
 from lowtide.sim.clock import START
 from lowtide.sim.hosts import command
 from lowtide.sim.storm.pools import LIMITS

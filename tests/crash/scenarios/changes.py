@@ -4,7 +4,7 @@ import contextlib
 from dataclasses import replace
 
 from lambdas import names
-from lambdas.domain.machine import Machine
+from lambdas.domain.pools.machine import Machine
 from lowtide.sim.functions import BUCKET, Crashed, Function
 from lowtide.sim.world import World
 from tests.crash.deployed import OWN_TEMPLATE, passes, running, send, taken_in, world

@@ -4,7 +4,7 @@ from lambdas.adapters import job_items, keys
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_table import QUEUE_LOOK
 from lambdas.domain.instants import to_text
-from lambdas.domain.pools import OnDemandFallback
+from lambdas.domain.pools.pools import OnDemandFallback
 from lowtide.sim.functions import Function
 from lowtide.sim.hosts import command
 from lowtide.sim.world import World

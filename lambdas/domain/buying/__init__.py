@@ -1,0 +1,1 @@
+"""What a pool may buy now, in which requests, who may ask when, and what it costs."""
