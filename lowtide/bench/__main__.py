@@ -36,7 +36,7 @@ ON_STAGE: Mapping[str, Callable[[Stage], Result | tuple[Result, ...]]] = {
     "intake": intake.intake,
     "latency": latency.latency,
 }
-"""In this order: the instances that `latency` launches are never ended, and ask for much."""
+"""Each in a local AWS of its own: what one leaves behind (jobs, instances) would be in the next one's figures."""
 ALONE: Mapping[str, Callable[[], Result | tuple[Result, ...]]] = {
     "crash_points": crash_points.crash_points,
     "decisions": decisions.decisions,
@@ -61,11 +61,10 @@ def main(wanted: list[str]) -> None:
             if wanted:
                 sys.exit(f"{name}: {absent}.")
             console.print(f"{name} is left out: {absent}.")
-    if on_stage := [name for name in ON_STAGE if name in chosen]:
-        console.print("Deploying Lowtide into a calm local AWS…")
+    for name in filter(chosen.__contains__, ON_STAGE):
+        console.print(f"{name}: deploying Lowtide into a calm local AWS…")
         with Stage(seed=SEED) as stage:
-            for name in on_stage:
-                _keep(ON_STAGE[name](stage), console)
+            _keep(ON_STAGE[name](stage), console)
     if "report" in chosen:
         REPORT.write_text(report(kept()), encoding="utf-8")
         console.print(f"{REPORT.relative_to(ROOT)} is made anew.")
