@@ -37,8 +37,9 @@ def test_every_option_that_is_told_is_one_that_the_app_reads() -> None:
     assert [(where, name) for where, name in named if name not in OPTIONS] == []
 
 
-@pytest.mark.parametrize("rule", [*{rule for rules in RULES.values() for rule in rules}, UNKNOWN], ids=str)
-def test_the_settings_in_a_remedy_are_settings(rule: object) -> None:
-    for text in re.findall(r"-c settings='(.*?)'", str(getattr(rule, "remedy", ""))):
-        Settings.from_json(text)
-        assert json.loads(text).keys() <= {each.name for each in fields(Settings)}
+@pytest.mark.parametrize("code", [*sorted(RULES), ""])
+def test_the_settings_in_a_remedy_are_settings(code: str) -> None:
+    for rule in RULES.get(code, (UNKNOWN,)):
+        for text in re.findall(r"-c settings='(.*?)'", rule.remedy):
+            Settings.from_json(text)
+            assert json.loads(text).keys() <= {each.name for each in fields(Settings)}
