@@ -321,6 +321,7 @@ def test_a_save_that_cannot_be_read_back_gives_way_to_the_one_before_and_says_so
         gzip.compress(b'{"format": 1, "data": [], "pieces": [["a", 1, 7, 0, 0]], "files": []}'),
         gzip.compress(b'{"format": 1}')[:-9] + b"xxxxxxxxx",
     ],
+    ids=["nothing", "a list", "half a save", "a piece of no object", "a broken end"],
 )
 def test_whatever_a_save_holds_that_is_none_it_is_told_as_damaged(body: bytes) -> None:
     with pytest.raises(Damaged):
