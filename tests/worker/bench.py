@@ -27,7 +27,7 @@ STREAM = "cpu/job-1/1"
 """Of the log of `lease()`'s first attempt."""
 
 
-def until(condition: Callable[[], Any], seconds: float = 15.0) -> None:
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "the condition never came true"

@@ -109,7 +109,7 @@ class Control:
         self.metadata.close()
 
     def wait(
-        self, path: str, wanted: Callable[[dict[str, Any]], bool] = lambda body: True, seconds: float = 15.0
+        self, path: str, wanted: Callable[[dict[str, Any]], bool] = lambda body: True, seconds: float = 60.0
     ) -> Any:
         """The first call to `path` that is `wanted`, waited for."""
         end = time.monotonic() + seconds
