@@ -61,7 +61,7 @@ def test_a_file_with_two_pools_of_one_name_changes_nothing(stack: Stack) -> None
     file = stack.pool_file(steady(max_instances=9), steady(max_instances=8))
     refused = stack.lowtide("pools", "apply", file, "--yes")
     assert refused.returncode == 1
-    assert "steady" in refused.stdout
+    assert "steady" in refused.stderr
     assert "nothing was changed" in refused.stderr
     assert stack.lowtide("pools", "list", "--json").stdout == before
 
@@ -71,7 +71,7 @@ def test_a_file_with_one_wrong_pool_changes_none_of_them(stack: Stack) -> None:
     file = stack.pool_file(steady(max_instances=9), scarce(max_instances=-1))
     refused = stack.lowtide("pools", "apply", file, "--yes")
     assert refused.returncode == 1
-    assert "resource_pools[1].provider.max_instances" in refused.stdout
+    assert "resource_pools[1].provider.max_instances" in refused.stderr
     assert stack.lowtide("pools", "list", "--json").stdout == before
 
 
