@@ -41,7 +41,7 @@ DISK_ERRORS = frozenset(
 """Of the instance's own disk, and of what it is asked to hold: fetching again does not help."""
 UNREADABLE = (
     *(tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError),
-    *(NotImplementedError, RuntimeError, ValueError),
+    *(RuntimeError, ValueError),
 )
 """What the library raises of an archive that is cut off, damaged, encrypted or of a kind that it does not know."""
 CHUNK_BYTES = 1024 * 1024

@@ -355,7 +355,7 @@ def test_a_process_without_an_environment_is_found_by_its_group(tmp_path: Path, 
         (group / "cgroup.procs").write_text(f"{lost.pid}\n")
         if kernel == "with cgroup.kill":
             (group / "cgroup.kill").write_text("")
-        next(bench.state.glob("jobs/*/*/work/..")).joinpath("work/go").touch()
+        (next(bench.state.glob("jobs/*/*")) / "work" / "go").touch()
         bench.outcome(attempt)
         if kernel == "with cgroup.kill":
             assert (group / "cgroup.kill").read_text() == "1"
