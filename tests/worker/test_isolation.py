@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lambdas.domain.jobs.job_values import RESERVED_ENV
 from tests.worker.bench import Bench
 from tests.worker.control import Control, lease
 from tests.worker.test_process import Worker
@@ -15,6 +16,7 @@ from worker.environment import job_environment
 from worker.isolation import Account, block_metadata
 from worker.leases import Lease
 
+ROOT = Path(__file__).resolve().parents[2]
 JOBS = Account(991, 991, ())
 IPTABLES = "OUTPUT -d 169.254.169.254 -m owner --uid-owner 991 -j REJECT"
 IP_RULE = "to 169.254.169.254 uidrange 991-991 prohibit"
@@ -94,6 +96,26 @@ def test_what_the_worker_gives_goes_before_what_the_job_asked_for(tmp_path: Path
     given = Lease.parse(lease(env={"PASSWORD": "wrong", "LOWTIDE_JOB_ID": "other", "SEED": "1"}))
     found = job_environment(given, tmp_path, {"PASSWORD": "right"}, gpus=0, devices=())
     assert (found["PASSWORD"], found["LOWTIDE_JOB_ID"], found["SEED"]) == ("right", "job-1", "1")
+
+
+def set_over(tmp_path: Path, *, gpus: int = 0, image: str | None = None) -> set[str]:
+    """The variables that a job has otherwise than its message says."""
+    probe = Lease.parse(lease(image=image))
+    everything = job_environment(probe, tmp_path, {}, gpus=gpus, devices=())
+    asked = dict.fromkeys(everything, "the job's own")
+    found = job_environment(Lease.parse(lease(image=image, env=asked)), tmp_path, {}, gpus=gpus, devices=())
+    return {name for name, value in found.items() if value != asked[name]}
+
+
+@pytest.mark.parametrize("image", [None, "ubuntu:24.04"])
+def test_no_message_may_set_what_the_worker_sets_for_every_job(tmp_path: Path, image: str | None) -> None:
+    assert set_over(tmp_path, image=image) == RESERVED_ENV
+
+
+def test_what_the_worker_sets_where_there_are_gpus_is_told(tmp_path: Path) -> None:
+    on_gpus = set_over(tmp_path, gpus=2) | set_over(tmp_path, gpus=2, image="ubuntu:24.04")
+    told = (ROOT / "docs" / "jobs.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(on_gpus) if f"`{name}`" not in told] == []
 
 
 @pytest.fixture

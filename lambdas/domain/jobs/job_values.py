@@ -26,9 +26,18 @@ MOST_TAGS = 50
 """As many as AWS allows on a resource; keys to 128 and values to 256 characters, as there."""
 MOST_INPUTS = 100
 RESERVED_ENV = frozenset(
-    {"LOWTIDE_JOB_ID", "LOWTIDE_POOL", "LOWTIDE_ATTEMPT", "LOWTIDE_CHECKPOINT_DIR", "LOWTIDE_DONE_FILE"}
+    {
+        "LOWTIDE_JOB_ID",
+        "LOWTIDE_POOL",
+        "LOWTIDE_ATTEMPT",
+        "LOWTIDE_CHECKPOINT_DIR",
+        "LOWTIDE_DONE_FILE",
+        "LOWTIDE_NOTICE_FILE",
+        "LOWTIDE_PROGRESS_FILE",
+    }
 )
-"""What the worker sets for every job (contract section 4)."""
+"""What the worker sets for every job (worker/environment.py), over whatever its message says: a message that sets one
+is no job. What it sets on some instances alone (CUDA_VISIBLE_DEVICES) holds as the message has it on the others."""
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lambdas.domain.jobs.job_body import message_body
 from lambdas.domain.jobs.job_message import LARGEST_BODY, READERS, parse_message
+from lambdas.domain.jobs.job_values import RESERVED_ENV
 from lambdas.domain.jobs.jobs import Input, JobSpec, Rejection, Resources
 from lambdas.domain.pools.pools import OnDemandFallback, Pool
 from tests.domain.build import kind, pool
@@ -166,7 +167,8 @@ BAD = [
         for value in ([], "", "  ", [""], ["a", 1], {"a": 1}, None, "a\0b", ["a", "b\0"], "x" * 131_072)
     ],
     *[("timeout", value) for value in ("0s", "-5m", "5", 90, "1d", "9000h")],
-    *[("env", value) for value in ([], {"A": 1}, {"1A": "x"}, {"A=B": "x"}, {"": "x"}, {"LOWTIDE_JOB_ID": "x"})],
+    *[("env", value) for value in ([], {"A": 1}, {"1A": "x"}, {"A=B": "x"}, {"": "x"})],
+    *[("env", {name: "x"}) for name in sorted(RESERVED_ENV)],
     *[("env", value) for value in ({"A": "x\0"}, {"A": "x" * 131_072})],
     *[("tags", value) for value in ("x", {"a": 1}, {"": "x"}, {"k" * 129: "v"}, {"k": "v" * 257})],
     ("tags", {str(n): "v" for n in range(51)}),
