@@ -89,21 +89,40 @@ class Observations:
 
     # --- one instance ---
 
-    def record_state(self, known: Known, state: str, *, at: datetime, now: datetime) -> Changed | None:
+    def record_state(
+        self, known: Known, state: str, *, at: datetime, now: datetime, reason: str | None = None
+    ) -> Changed | None:
         """Record EC2's state as seen at `at` (an observation's start, an event's time); a lost instance drains too.
+        `reason`: EC2's code for an end, kept once it is known; None: it is not.
 
         None: the record knows better (newer, or an end where this is none), or is forgotten."""
         lost = state in observed.LOST
         kept = sorted(observed.kept_against(state))
         stated = {f":kept{n}": word for n, word in enumerate(kept)}
+        told = "" if reason is None else ", state_reason = :reason"
         newer = "" if state in observed.ENDING else " AND (attribute_not_exists(observed_at) OR observed_at < :at)"
         return self._update(
             known,
-            f"SET observed_state = :observed, observed_at = :at{', ' + _DRAINS if lost else ''}",
+            f"SET observed_state = :observed, observed_at = :at{', ' + _DRAINS if lost else ''}{told}",
             "attribute_exists(pk) AND (attribute_not_exists(observed_state) OR NOT observed_state IN "
             f"({', '.join(stated)})){newer}",
-            values={":observed": state, ":at": to_text(at), **stated},
+            values={
+                **{":observed": state, ":at": to_text(at), **stated},
+                **({} if reason is None else {":reason": reason}),
+            },
             draining=_draining(observed.reported(state), now) if lost else None,
+        )
+
+    def record_reason(self, known: Known, reason: str) -> Changed | None:
+        """Record EC2's code for an end that an event, which has none, told of first. None: it was known, the end was
+        asked for here, or the record is forgotten."""
+        return self._update(
+            known,
+            "SET state_reason = :reason",
+            "attribute_exists(pk) AND attribute_not_exists(state_reason) AND "
+            "attribute_not_exists(termination_requested_at)",
+            values={":reason": reason},
+            draining=None,
         )
 
     def announce_end(self, known: Known, ends_at: datetime, *, why: str, now: datetime) -> Changed | None:

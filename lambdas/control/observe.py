@@ -156,7 +156,7 @@ class _Look:
         for instance in listed:
             known = self.fleet.get(instance.instance_id)
             if known is not None:
-                self._record(known, instance.state)
+                self._record(known, instance.state, _end_reason(instance))
             elif instance.state not in observed.ENDING and not self._adopt(instance):
                 orphans.append(instance.instance_id)
             if self._to_ring and time_left() < RESERVE:
@@ -186,15 +186,26 @@ class _Look:
         self._to_ring.update(self.eyes.observations.count_clean(started_at=self.started_at, before=before))
         self.ring(self.take_changed(), "end")
 
-    def _record(self, known: Known, state: str) -> None:
+    def _record(self, known: Known, state: str, reason: str | None = None) -> None:
         if not observed.changes(known.observed_state, state):
+            self._correct(known, state, reason)
             return
-        written = self.eyes.observations.record_state(known, state, at=self.started_at, now=self.eyes.now())
+        written = self.eyes.observations.record_state(
+            known, state, at=self.started_at, now=self.eyes.now(), reason=reason
+        )
         if written is None:
             return
         self._note(known.pool)
         if observed.was_interrupted(written.instance, was_draining=written.was_draining):
             self.interrupted.append(known.pool)
+
+    def _correct(self, known: Known, state: str, reason: str | None) -> None:
+        """An end that an event told of first is nobody's yet, and taken for EC2's. That it was not lets the pass buy
+        there again, and forget the record: so this is asked for once or twice, not in every look."""
+        if reason is None or not observed.names_reason(known.observed_state, state, reason):
+            return
+        if self.eyes.observations.record_reason(known, reason) is not None:
+            self._note(known.pool)
 
     def _adopt(self, found: Described) -> bool:
         """Record an instance of ours that nobody recorded; False: its pool does not exist.
@@ -294,7 +305,13 @@ def _adopted(
         ends_at=ends_at,
         observed_state=found.state,
         observed_at=started_at,
+        state_reason=_end_reason(found),
     )
+
+
+def _end_reason(found: Described) -> str | None:
+    """EC2's code for why it ended; one that lives may have a reason for something else."""
+    return found.state_reason if found.state in observed.ENDING else None
 
 
 def _why_drained(found: Described, *, useful: bool, warned: bool) -> str | None:

@@ -157,7 +157,8 @@ def _summary(held: Held) -> dict[str, Any]:
         **{"instance_type": instance.instance_type, "availability_zone": instance.zone},
         **{"lifecycle": instance.capacity_type.value, "slots": instance.slots, "launched_at": instance.launched_at},
         **{"idle_since": instance.idle_since, "ends_at": instance.ends_at, "drain_reason": instance.drain_reason},
-        **{"price_limit_usd_per_hour": instance.price_limit, "decision": instance.decision},
+        **{"state_reason": instance.state_reason, "price_limit_usd_per_hour": instance.price_limit},
+        "decision": instance.decision,
         "jobs": [lease.job_id for lease in held.leases],
     }
 
@@ -192,6 +193,7 @@ def _show(document: dict[str, Any], now: datetime) -> None:
         "idle since": document["idle_since"] and to_text(document["idle_since"]),
         "ends at": document["ends_at"] and to_text(document["ends_at"]),
         "draining": document["drain_reason"],
+        "EC2's reason": document["state_reason"],
         "connect": document["connect"],
     }
     if by:

@@ -31,6 +31,7 @@ from lambdas.adapters.decisions import Decisions
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.adapters.table import Table
+from lambdas.domain.fleet import observed
 from lambdas.domain.jobs.job_record import JobRecord, Outcome
 from lambdas.domain.pools.pools import Pool
 from lambdas.domain.settings import Settings
@@ -150,12 +151,21 @@ def _instance(each: SeenInstance, spent: Mapping[str, Decimal], until: datetime)
     }
 
 
+_ELSEWHERE = {
+    observed.FROM_WITHIN: "powered off from within",
+    observed.BY_REQUEST: "ended by a request to EC2 that was not Lowtide's",
+}
+"""EC2's state reason of an end that nobody here asked for -> what a report says."""
+
+
 def _end(each: SeenInstance) -> str:
     """How it ended, or what it does."""
     if each.taken_at:
         return "taken back by EC2, with notice" if each.noticed else "taken back by EC2, without notice"
     if each.ended_at is None:
         return each.instance.state.value
+    if each.instance.termination_requested_at is None and (told := _ELSEWHERE.get(each.instance.state_reason or "")):
+        return told
     why = each.instance.drain_reason
     return f"ended by Lowtide: {why}" if why else "ended by Lowtide"
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from lambdas.domain.fleet.fleet import Instance
 from lambdas.domain.fleet.fleet_view import is_ending, view
+from lambdas.domain.fleet.observed import NOT_EC2S_WILL, taken_at
 from lambdas.domain.fleet.snapshot import Snapshot
 from lambdas.domain.plan.decision import Decision
 from lambdas.domain.pools.pools import CapacityType, Pool
@@ -134,8 +135,10 @@ def _was_taken(instance: Instance) -> bool:
     """EC2 announced its end, or it ended although nobody here asked for it."""
     if instance.capacity_type is not CapacityType.SPOT:
         return False
-    if instance.ends_at is not None:
+    if instance.ends_at is not None or taken_at(instance) is not None:
         return True
+    if instance.state_reason in NOT_EC2S_WILL:
+        return False
     by_us = instance.termination_requested_at is not None or instance.draining_since is not None
     return not by_us and (is_ending(instance) or instance.observed_state in ENDED_STATES)
 

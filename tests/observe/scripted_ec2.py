@@ -23,6 +23,7 @@ class Machine:
     zone: str = "us-east-1a"
     listed: bool = True
     """False: Describe does not show it (yet), and Terminate does not know it."""
+    state_reason: str | None = None
     ends_after: int = 0
     """Describe calls that still show it shutting down after it was asked to end."""
 
@@ -111,6 +112,7 @@ def _shown(machine: Machine) -> dict[str, Any]:
         "LaunchTime": machine.launched_at,
         "Tags": [{"Key": key, "Value": value} for key, value in machine.tags.items()],
         **({"InstanceLifecycle": machine.lifecycle} if machine.lifecycle else {}),
+        **({"StateReason": {"Code": machine.state_reason}} if machine.state_reason else {}),
     }
 
 

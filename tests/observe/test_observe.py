@@ -7,6 +7,7 @@ import pytest
 
 from lambdas import names
 from lambdas.adapters import keys
+from lambdas.domain.fleet import observed
 from lambdas.domain.fleet.fleet import InstanceState
 from lambdas.domain.fleet.observed import is_gone
 from lowtide.sim.clock import START
@@ -345,6 +346,40 @@ def test_an_end_that_was_no_surprise_is_not_counted(world: World, known: dict[st
     world.run("i-1", state="terminated")
     world.tick()
     assert not sum(world.told()[names.METRIC_INTERRUPTIONS,])
+
+
+@pytest.mark.parametrize(
+    ("reason", "taken"),
+    [
+        ("Client.InstanceInitiatedShutdown", False),
+        ("Client.UserInitiatedShutdown", False),
+        ("Server.SpotInstanceTermination", True),
+        ("Server.SpotInstanceShutdown", True),
+        ("Server.NobodyKnows", True),
+        (None, True),
+    ],
+)
+def test_only_an_end_that_somebody_else_wanted_is_no_interruption(
+    world: World, reason: str | None, *, taken: bool
+) -> None:
+    world.record("i-1", observed_state="running")
+    world.run("i-1", state="terminated", state_reason=reason)
+    world.tick()
+    assert sum(world.told()[names.METRIC_INTERRUPTIONS,]) == taken
+    assert (observed.taken_at(world.known("i-1")) is not None) == taken
+
+
+def test_an_end_that_an_event_told_of_first_is_not_ec2s_once_describe_says_whose_it_was(world: World) -> None:
+    world.record("i-1", observed_state="running")
+    world.hear(state_change("i-1", "terminated", world.clock()))
+    assert observed.taken_at(world.known("i-1")) is not None
+    world.run("i-1", state="terminated", state_reason="Client.InstanceInitiatedShutdown")
+    seen = world.tick()
+    assert seen is not None
+    assert (seen.changed, observed.taken_at(world.known("i-1"))) == (1, None)
+    again = world.tick()
+    assert again is not None
+    assert again.changed == 0
 
 
 def test_instances_beyond_one_page_are_all_seen(world: World) -> None:

@@ -138,6 +138,16 @@ def test_an_instance_that_ended_unasked_was_taken_without_notice() -> None:
     assert (seen.taken_at, seen.noticed, seen.ended_at) == (after(50), False, after(50))
 
 
+def test_an_unannounced_end_is_told_apart_by_ec2s_reason() -> None:
+    lost = {
+        **{"state": InstanceState.DRAINING, "drain_reason": "EC2 reports it terminated", "draining_since": after(50)},
+        **{"observed_state": "terminated", "observed_at": after(50)},
+    }
+    for reason, taken_at in ((None, after(50)), ("Client.InstanceInitiatedShutdown", None)):
+        seen = told(with_instances(60, instance(state_reason=reason, **lost))).instances["i-1"]
+        assert seen.taken_at == taken_at
+
+
 def test_what_lowtide_ended_was_not_taken() -> None:
     for ours in (
         instance(observed_state="terminated", termination_requested_at=after(40)),

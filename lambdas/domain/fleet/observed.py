@@ -23,6 +23,13 @@ OVER = frozenset({TERMINATED, GONE})
 LOST = frozenset({STOPPING, STOPPED, SHUTTING_DOWN, TERMINATED, GONE})
 """States in which an instance takes no job. A stopped one too: nobody here would start it again."""
 
+FROM_WITHIN = "Client.InstanceInitiatedShutdown"
+BY_REQUEST = "Client.UserInitiatedShutdown"
+NOT_EC2S_WILL = frozenset({FROM_WITHIN, BY_REQUEST})
+"""EC2's state reasons of an end that somebody else wanted: the guest powered itself off, or a caller of EC2 ended it.
+EC2's own are `Server.SpotInstanceTermination` and `Server.SpotInstanceShutdown`. What is missing or unknown counts as
+EC2's: taken for a loss of capacity, an end costs another zone's price; overlooked, it costs the next instance too."""
+
 INTERRUPTED = "EC2 announced that it takes the spot instance back"
 """Why such an instance drains, as people read it."""
 
@@ -64,9 +71,11 @@ def was_interrupted(instance: Instance, *, was_draining: bool) -> bool:
     """Whether a record that was just made to say so ends by EC2's will, without a warning that reached us.
 
     Nobody here had asked for its end: it was taking jobs, no termination was requested. A worker that powers off by
-    itself is drained first, except where it had lost its control plane; that is counted as an interruption too."""
+    itself is drained first, except where it had lost its control plane, or a user powered its machine off: EC2's state
+    reason tells these apart where it is known. An event's news has none, and counts."""
     return (
         instance.observed_state in ENDING
+        and instance.state_reason not in NOT_EC2S_WILL
         and instance.capacity_type is CapacityType.SPOT
         and not was_draining
         and instance.ends_at is None
@@ -79,11 +88,19 @@ def reported(state: str) -> str:
     return f"{_REPORTED} {state}"
 
 
+def names_reason(recorded: str | None, state: str, reason: str | None) -> bool:
+    """Whether a look that sees `state` may know better than the record that the end was not EC2's will: an event had
+    recorded it first, without a reason."""
+    return recorded in ENDING and state in ENDING and reason in NOT_EC2S_WILL
+
+
 def taken_at(instance: Instance) -> datetime | None:
     """When EC2 ends, or was first seen to have ended, a spot instance by its own will; None: it does not, or the end
-    was asked for here."""
+    was asked for here, elsewhere, or by the guest."""
     if instance.ends_at is not None:
         return instance.ends_at
+    if instance.state_reason in NOT_EC2S_WILL:
+        return None
     unasked = (instance.drain_reason or "").startswith(_REPORTED) and instance.termination_requested_at is None
     took = instance.capacity_type is CapacityType.SPOT and instance.observed_state in ENDING | OVER
     return instance.observed_at if unasked and took else None

@@ -91,6 +91,8 @@ def test_an_instance_that_was_taken_without_a_word_is_remembered_as_long() -> No
     for asked_for in (
         {"termination_requested_at": ago(40)},
         {"drain_reason": "idle"},
+        {"state_reason": "Client.InstanceInitiatedShutdown"},
+        {"state_reason": "Client.UserInitiatedShutdown"},
         {"capacity_type": CapacityType.ON_DEMAND},
         {"observed_at": NOW - Settings().interrupted_cooldown},
     ):
