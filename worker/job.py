@@ -212,8 +212,9 @@ class Attempt:
                 return self._given_back(began, f"{why} ({DISK_REMEDY})")
             return NeverStarted(why)  # S3 or the worker API: passes by itself, and is no one's fault
         except Exception as error:
-            self._runner.log("attempt-broken", job_id=self.key.job_id, error=repr(error))
-            return self._given_back(began, f"the worker failed: {error!r}")
+            told = _without_values(error)
+            self._runner.log("attempt-broken", job_id=self.key.job_id, error=told)
+            return self._given_back(began, f"the worker failed: {told}")
 
     def _given_back(self, began: datetime, why: str) -> Outcome:
         """For another try, here or elsewhere; a failure once this instance has tried so often: given back again and
@@ -447,3 +448,11 @@ class Attempt:
         self._runner.discard(self._place)
         with contextlib.suppress(OSError):
             self._place.parent.rmdir()  # other fences of the same job may still be there
+
+
+def _without_values(error: Exception) -> str:
+    """An error of the worker's that nobody expected, for reasons and logs. One about an encoding quotes the whole text
+    that it is about, which may be a variable or a secret of the job's: of it only what was wrong is said."""
+    if isinstance(error, (UnicodeEncodeError, UnicodeDecodeError)):
+        return f"{type(error).__name__}: {error.reason}"
+    return repr(error)

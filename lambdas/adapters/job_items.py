@@ -18,7 +18,8 @@ from lambdas.adapters.flat import read, written
 from lambdas.adapters.table import Table
 from lambdas.domain.buying.bills import attempt_charge, charged_slots, end_of
 from lambdas.domain.fleet.fleet import Instance, Lease
-from lambdas.domain.jobs.job_record import Attempt, JobRecord
+from lambdas.domain.instants import from_text, to_text
+from lambdas.domain.jobs.job_record import Attempt, JobRecord, Release
 from lambdas.domain.jobs.jobs import JobSpec, JobState, QueuedJob
 
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PARKED})
@@ -62,6 +63,30 @@ def attempt_from(item: Mapping[str, Any]) -> Attempt:
         **{"ended_at": None, "outcome": None},
     }
     return Attempt(**given | read(Attempt, item))
+
+
+def release_op(table: Table, lease: Lease, n: int, reason: str, now: datetime, kept: timedelta) -> Item:
+    """The operation that notes a lease given back. One item for each attempt, however often that is: a job that waits
+    for S3 is given back every few seconds. Kept as long as an attempt."""
+    return table.update_op(
+        keys.job(lease.job_id),
+        keys.release(n),
+        "SET n = :n, instance_id = :instance, released_at = :now, why = :why, expires_at = :expires ADD times :one",
+        values={
+            **{":n": n, ":instance": lease.instance_id, ":now": to_text(now), ":why": reason},
+            **{":expires": expiry(now, kept * 2), ":one": 1},
+        },
+    )
+
+
+def release_from(item: Mapping[str, Any]) -> Release:
+    return Release(
+        n=int(item["n"]),
+        times=int(item["times"]),
+        instance_id=item["instance_id"],
+        at=from_text(item["released_at"]),
+        reason=item["why"],
+    )
 
 
 def attempt_of(lease: Lease, n: int, instance: Instance | None) -> Attempt:

@@ -64,6 +64,7 @@ LEASE_PREFIX = "LEASE#"
 INTENT_PREFIX = "INTENT#"
 MARK_PREFIX = "MARK#"
 ATTEMPT_PREFIX = "ATTEMPT#"
+RELEASE_PREFIX = "RELEASE#"
 TEMPLATE_PREFIX = "TEMPLATE#"
 BOOT_PREFIX = "BOOT#"
 
@@ -164,6 +165,11 @@ def job_change(changed_at: datetime, job_id: str) -> str:
 
 def attempt(number: int) -> str:
     return f"{ATTEMPT_PREFIX}{number:04d}"
+
+
+def release(number: int) -> str:
+    """Beside the attempt of that number, which a lease given back never was."""
+    return f"{RELEASE_PREFIX}{number:04d}"
 
 
 def bill(ended_at: datetime, instance_id: str) -> str:

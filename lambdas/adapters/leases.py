@@ -180,8 +180,9 @@ class Leases:
 
         return self._end_by_holder(pool, instance_id, job_id, fence, decide, now)
 
-    def release(self, pool: str, instance_id: str, job_id: str, fence: int, now: datetime) -> JobState:
-        """The job waits again as if it had never been claimed, save that its fence stays.
+    def release(self, pool: str, instance_id: str, job_id: str, fence: int, reason: str, now: datetime) -> JobState:
+        """The job waits again as if it had never been claimed, save that its fence stays and the worker's reason is
+        kept.
 
         Raises LeaseLost, NotYours."""
 
@@ -190,7 +191,7 @@ class Leases:
             job = replace(job_items.requeued(held.job, now), attempts=held.job.attempts - 1, started_at=begun)
             return job, None
 
-        return self._end_by_holder(pool, instance_id, job_id, fence, decide, now)
+        return self._end_by_holder(pool, instance_id, job_id, fence, decide, now, reason)
 
     def _end_by_holder(
         self,
@@ -200,14 +201,16 @@ class Leases:
         fence: int,
         decide: Callable[[Held], tuple[JobRecord, Attempt | None]],
         now: datetime,
+        given_back: str | None = None,
     ) -> JobState:
+        """`given_back`: why it is a release; None: it is the end of an attempt."""
         for _ in range(_ATTEMPTS):
             held = self._held(pool, instance_id, job_id, fence)
             if isinstance(held, JobState):
                 return held
             job, attempt = decide(held)
             job = replace(job, settled_fence=fence, settled_state=job.state)
-            if self._end(held, job, attempt, now):
+            if self._end(held, job, attempt, now, given_back):
                 return job.state
         raise Unavailable(f"the leases of {instance_id} keep changing")
 
@@ -267,7 +270,9 @@ class Leases:
                 return True
         raise Unavailable(f"the leases of {job.instance_id} keep changing")
 
-    def _end(self, held: Held, job: JobRecord, attempt: Attempt | None, now: datetime) -> bool:
+    def _end(
+        self, held: Held, job: JobRecord, attempt: Attempt | None, now: datetime, given_back: str | None = None
+    ) -> bool:
         """What the attempt cost is written with its end. False: something moved since it was read."""
         if attempt is not None:
             attempt, job = _charged(held, attempt, job, now)
@@ -285,6 +290,9 @@ class Leases:
             operations.append(self._unseat(held.lease, held.instance, attempt, now))
         if attempt is not None:
             operations.append(self._table.put_op(job_items.attempt_item(job.job_id, attempt, self._kept)))
+        if given_back is not None:
+            n = held.job.attempts
+            operations.append(job_items.release_op(self._table, held.lease, n, given_back, now, self._kept))
         try:
             self._table.insist(lambda: self._table.transact(operations))
         except Conflict:

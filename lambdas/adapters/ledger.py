@@ -18,7 +18,7 @@ from lambdas.adapters.table import TRANSACTION_LIMIT, Conflict, Table
 from lambdas.domain.fleet.actions import ReturnJob
 from lambdas.domain.instants import to_text
 from lambdas.domain.jobs.job_body import message_body
-from lambdas.domain.jobs.job_record import CANCELLED, Attempt, JobRecord, tried_again
+from lambdas.domain.jobs.job_record import CANCELLED, Attempt, JobRecord, Release, tried_again
 from lambdas.domain.jobs.jobs import JobSpec, JobState, QueuedJob, content_hash
 from lambdas.domain.jobs.recurrence import LOOKED_AT, learned, recurs_as
 from lambdas.domain.jobs.work import EstimateFrom
@@ -240,6 +240,10 @@ class Ledger:
         ended = self._table.query(keys.job(job.job_id), prefix=keys.ATTEMPT_PREFIX)
         running = self._running_attempt(job, now)
         return [*map(job_items.attempt_from, ended), *([] if running is None else [running])]
+
+    def releases(self, job: JobRecord) -> list[Release]:
+        """The attempts that could not begin at first, in order; few jobs have any."""
+        return [job_items.release_from(i) for i in self._table.query(keys.job(job.job_id), prefix=keys.RELEASE_PREFIX)]
 
     def _running_attempt(self, job: JobRecord, now: datetime | None) -> Attempt | None:
         if job.state != JobState.RUNNING or job.instance_id is None:

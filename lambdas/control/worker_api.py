@@ -123,7 +123,7 @@ class WorkerApi:
 
     def release(self, instance_id: str, call: Release) -> Answer:
         pool = self.workers.pool_of(instance_id)
-        state = self.leases.release(pool, instance_id, call.job_id, call.fence, self.now())
+        state = self.leases.release(pool, instance_id, call.job_id, call.fence, call.reason, self.now())
         self.doorbell.ring(pool, f"release:{call.job_id}:{call.fence}")
         return {"state": state.value}
 

@@ -132,7 +132,7 @@ def finish(body: Mapping[str, Any]) -> Finish:
 
 
 def release(body: Mapping[str, Any]) -> Release:
-    return Release(job_id=_text(body, "job_id"), fence=_count(body, "fence"), reason=_words(body.get("reason")))
+    return Release(job_id=_text(body, "job_id"), fence=_count(body, "fence"), reason=_line(body.get("reason")))
 
 
 def job_credentials(body: Mapping[str, Any]) -> JobCredentialsCall:
@@ -202,6 +202,12 @@ def _words(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise BadCall("error or reason", "is not a text")
     return value[-_LONGEST_TEXT:]
+
+
+def _line(value: Any) -> str:
+    """Words that anybody may print and any store takes: one line, without control characters or half surrogates."""
+    line = "".join(each if each.isprintable() else " " for each in _words(value))
+    return " ".join(line.split()) or "no reason that can be shown"
 
 
 def _count(body: Mapping[str, Any], field: str) -> int:

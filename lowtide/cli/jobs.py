@@ -10,7 +10,7 @@ import typer
 from lambdas import names
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
-from lambdas.domain.jobs.job_record import Attempt, JobRecord, charged
+from lambdas.domain.jobs.job_record import Attempt, JobRecord, Release, charged
 from lambdas.domain.jobs.jobs import JobState, Resources
 from lambdas.domain.words import several
 from lowtide.cli import deadline_words, job_changes
@@ -67,7 +67,7 @@ def show(job_id: Id, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> N
     if as_json:
         print_json(document)
         return
-    attempts = document.pop("attempts")
+    attempts, releases = document.pop("attempts"), document.pop("releases")
     for name in outlook:
         del document[name]
     document.update(deadline_words.rows(job, each, now))
@@ -91,6 +91,8 @@ def show(job_id: Id, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> N
         "outcome",
     )
     print_rows((*columns, "exit_code", "cost_usd"), attempts, empty="No attempt yet.")
+    for each in releases:
+        console().print(_given_back(each), markup=False)
 
 
 def _pool_of(deployment: Deployment, job: JobRecord) -> Seen | None:
@@ -161,6 +163,7 @@ def described(ledger: Ledger, job: JobRecord, now: datetime) -> dict[str, Any]:
     return {
         **_summary(job),
         "attempts": [_attempt(attempt) for attempt in attempts],
+        "releases": [_release(each) for each in ledger.releases(job)],
         "exit_code": job.exit_code,
         "reason": job.reason,
         "position": ledger.position(job) if job.state is JobState.QUEUED else None,
@@ -206,3 +209,16 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         **{"outcome": attempt.outcome and attempt.outcome.value, "exit_code": attempt.exit_code},
         **{"cost_usd": attempt.cost_usd, "cost_estimated": attempt.cost_estimated},
     }
+
+
+def _release(release: Release) -> dict[str, Any]:
+    return {
+        **{"n": release.n, "times": release.times, "instance_id": release.instance_id},
+        **{"at": release.at, "reason": release.reason},
+    }
+
+
+def _given_back(release: dict[str, Any]) -> str:
+    often = "" if release["times"] == 1 else f" {release['times']} times, the last"
+    where = f"by {release['instance_id']} at {release['at']:%Y-%m-%d %H:%M:%S} UTC"
+    return f"Attempt {release['n']} was given back before it began{often and ','}{often} {where}: {release['reason']}"

@@ -237,6 +237,18 @@ def test_a_job_shows_what_it_and_each_attempt_cost(runs: Runs) -> None:
     assert "cost usd" in runs.deployed.say("jobs", "show", "a").out
 
 
+def test_a_job_shows_why_an_attempt_was_given_back(runs: Runs) -> None:
+    runs.instance()
+    runs.begin("a")
+    runs.leases.release("cpu", "i-1", "a", 1, "S3 does not answer", runs.clock())
+    (release,) = runs.say("jobs", "show", "a")["releases"]
+    told = (release["n"], release["times"], release["instance_id"], release["reason"])
+    assert told == (1, 1, "i-1", "S3 does not answer")
+    line = " ".join(runs.deployed.say("jobs", "show", "a").out.split())
+    assert "Attempt 1 was given back before it began by i-1 at" in line
+    assert "S3 does not answer" in line
+
+
 def test_a_running_attempt_costs_what_it_has_so_far(runs: Runs) -> None:
     runs.instance()
     runs.begin("a")

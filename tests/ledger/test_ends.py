@@ -216,6 +216,25 @@ def test_the_attempt_after_a_release_has_the_same_number_and_a_new_fence(world: 
     assert (lease["attempt"], lease["fence"]) == (1, 2)
 
 
+def test_why_a_lease_was_given_back_is_kept_with_its_attempt_on_one_printable_line(world: World, instance: str) -> None:
+    running(world, instance)
+    long = "x" * 2_000 + "S3 does\nnot\x1b[31m answer\0 \ud83d"
+    world.call(names.API_RELEASE, instance, {"job_id": "job", "fence": 1, "reason": "at first"})
+    world.claim(instance, "r-2")
+    for _ in range(2):
+        world.call(names.API_RELEASE, instance, {"job_id": "job", "fence": 2, "reason": long})
+    (release,) = world.ledger.releases(world.record())
+    assert (release.n, release.times, release.instance_id, release.at) == (1, 2, instance, world.clock())
+    assert release.reason.endswith("xS3 does not [31m answer")
+    assert len(release.reason) <= 1_000
+    assert release.reason.isprintable()
+
+
+def test_a_job_from_before_reasons_were_kept_has_none(world: World, instance: str) -> None:
+    running(world, instance)
+    assert world.ledger.releases(world.record()) == []
+
+
 # --- what is kept ---
 
 

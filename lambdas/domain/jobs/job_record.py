@@ -125,6 +125,19 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Why an attempt could not begin: the last time that a lease for it was given back, and how often that was."""
+
+    n: int
+    """Of the attempt that was to begin; the next lease has the same."""
+    times: int
+    instance_id: str
+    at: datetime
+    reason: str
+    """The worker's own words, on one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What a worker says of an attempt that ended (docs/worker-api.md, finish)."""
 
