@@ -260,6 +260,14 @@ def test_the_outputs_are_those_of_the_contract(template: Template) -> None:
     }
 
 
+def test_the_settings_that_the_functions_have_are_told_to_the_command_line() -> None:
+    changed = synthesized(settings='{"jobs_kept": 86400}', ec2_request_share="0.5")
+    told = changed.content["Outputs"][names.OUTPUT_SETTINGS]["Value"]
+    assert json.loads(told) == {"jobs_kept": 86400, "ec2_request_share": 0.5}
+    _, function = changed.function("reconcile")
+    assert function["Environment"]["Variables"][names.ENV_SETTINGS] == told
+
+
 def test_nothing_has_a_name_of_its_own_so_that_several_stacks_can_stand_in_one_account(template: Template) -> None:
     fixed = {
         *("TableName", "BucketName", "QueueName", "TopicName", "RoleName", "ManagedPolicyName", "FunctionName"),
