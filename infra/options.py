@@ -94,7 +94,7 @@ def check_names(given: Iterable[str]) -> None:
         nearest = get_close_matches(name.lower().replace("-", "_"), NAMES, n=1)
         meant = f"did you mean {nearest[0]}? " if nearest else ""
         raise ValueError(
-            f"-c {name} is no option: {meant}Correct it, or leave it out, where it is given (-c, or context in cdk.json, "
+            f"-c {name} is no option: {meant}Correct it, or leave it out, where it is given (-c, context in cdk.json, "
             f"cdk.context.json or ~/.cdk.json); options are {', '.join(NAMES)}."
         )
 

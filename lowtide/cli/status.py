@@ -74,8 +74,8 @@ def _watch(deployment: Deployment, *, as_json: bool) -> None:
 
 
 def _fitted(screen: Console, deployment: Deployment, pools: Sequence[Seen], now: datetime) -> RenderableType:
-    """The whole screen where the terminal is high enough. Else those pools that fit with their reasons: first what lacks
-    capacity, then what else has something to say; and how many are left out."""
+    """The whole screen where the terminal is high enough. Else those pools that fit with their reasons: first what
+    lacks capacity, then what else has something to say; and how many are left out."""
     whole = _screen(deployment, pools, now)
     if _lines(screen, whole) <= screen.height:
         return whole

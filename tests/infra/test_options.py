@@ -1,10 +1,13 @@
+import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from infra import options
 from infra.options import BOOT_POWER_OFF_SECONDS, Options
 from lambdas.domain.settings import Settings
+from tests.infra.template import ROOT
 
 
 def read(context: dict[str, Any] | None = None, **environment: str) -> Options:
@@ -96,5 +99,5 @@ def test_every_option_may_be_given_and_what_cdk_itself_reads() -> None:
 
 def test_the_names_are_those_that_are_read() -> None:
     asked: set[str] = set()
-    Options.read(lambda name: asked.add(name), {})
+    Options.read(asked.add, {})
     assert asked == set(options.NAMES)
