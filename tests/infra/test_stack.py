@@ -251,6 +251,15 @@ def test_the_topic_takes_alarms_of_this_account_and_tls_only(template: Template)
     assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
+def test_an_alarms_command_names_a_stack_that_is_not_the_default(template: Template) -> None:
+    for named, option in ((template, ""), (synthesized(stack="Night"), " --stack Night")):
+        told = [
+            alarm["AlarmDescription"] for alarm in alarms(named).values() if "`lowtide" in alarm["AlarmDescription"]
+        ]
+        assert len(told) == 4
+        assert all(re.search(rf"`lowtide [^`-]+{option}`", text) for text in told)
+
+
 # --- outputs ---
 
 
