@@ -38,15 +38,15 @@ class Line:
             self._value = value
 
     def _advance(self, until: float) -> None:
-        width = self.bucket.total_seconds()
-        at = self._since
+        width, at = self.bucket.total_seconds(), self._since
+        # Counted on, not divided anew: the quotient of a bucket's own edge may be rounded down to the one before it.
+        number = int(at // width)
         while at < until:
-            number = int(at // width)
             edge = min(until, (number + 1) * width)
             while len(self.sums) <= number:
                 self.sums.append(0.0)
             self.sums[number] += self._value * (edge - at)
-            at = edge
+            at, number = edge, number + 1
         self._since = max(self._since, until)
 
     def means(self, end: datetime) -> list[float]:

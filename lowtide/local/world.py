@@ -83,6 +83,8 @@ class World:
         self._mounted: dict[str, Callable[..., Any]] = {}
         self._closing = ExitStack()
         self._events: Events | None = None
+        self._clients: dict[str, Any] = {}
+        self._making = threading.Lock()
 
     def __enter__(self) -> Self:
         if not _only_one.acquire(blocking=False):
@@ -143,7 +145,13 @@ class World:
         return environment.callers_environment(self.endpoint, self._secret_key, self.region)
 
     def client(self, service: str) -> Any:
-        """A boto3 client of this world, as its root user."""
+        """A boto3 client of this world, as its root user; for a service always the same, for any thread."""
+        with self._making:
+            if service not in self._clients:
+                self._clients[service] = self._client(service)
+            return self._clients[service]
+
+    def _client(self, service: str) -> Any:
         session: Any = boto3.session.Session()
         return session.client(
             service,

@@ -252,15 +252,20 @@ class Host:
         life, self._calling = self._lives, True
         try:
             answer = self._send(self.instance_id, path, body)
-            self.answered_at = self._now()
+            self._heard(life)
         except LeaseLost:
-            self.answered_at = self._now()
+            self._heard(life)
             raise
         finally:
             self._calling = False
             if self._lives != life:
                 raise Killed(f"the worker of {self.instance_id}")
         return answer
+
+    def _heard(self, life: int) -> None:
+        """An answer came; one to a worker that has died since is nobody's."""
+        if self._lives == life:
+            self.answered_at = self._now()
 
     def interruption(self) -> Notice | None:
         return self._spot

@@ -139,6 +139,24 @@ def test_a_worker_that_came_back_has_its_time_anew_before_it_is_too_late() -> No
     assert audit.violations == []
 
 
+def test_an_answer_to_a_worker_that_has_died_meanwhile_is_nobodys() -> None:
+    of = running()
+    host, long_ago = of.hosts[instance_of(of)], of.clock() - MINUTE
+    restarted: list[str] = []
+
+    class Restarts(Once):
+        def before(self, operation: str, request: Request) -> None:
+            super().before(operation, request)
+            if host.due() is None and not restarted:  # it waits for an answer
+                restarted.append(operation)
+                host.restart()
+                host.answered_at = long_ago
+
+    of.hook = Restarts()
+    assert of.run(lambda: bool(restarted), MINUTE)
+    assert host.answered_at == long_ago
+
+
 def test_law_4_sees_an_instance_powered_off_with_a_lease() -> None:
     of = running()
     audit = laws.Audit(of)

@@ -14,7 +14,8 @@ from lambdas.domain.fleet.fleet import Instance, facts_of
 from lambdas.domain.fleet.fleet_view import FleetView, suits
 from lambdas.domain.fleet.snapshot import Snapshot
 from lambdas.domain.jobs.fit import NOTHING, Load, taken, whole
-from lambdas.domain.jobs.jobs import QueuedJob
+from lambdas.domain.jobs.jobs import QueuedJob, Resources
+from lambdas.domain.jobs.terms import Terms
 from lambdas.domain.plan.in_time import kept_in_time
 from lambdas.domain.plan.needs import Needs
 from lambdas.domain.plan.urgency import Verdicts
@@ -28,10 +29,16 @@ def kept(snapshot: Snapshot, fleet: FleetView, wanted: Needs | None, found: Verd
     if wanted is None:
         return []
     timely = kept_in_time(snapshot, fleet, found, wanted.places)
-    chosen = dict(timely)
+    chosen, served = dict(timely), set(timely.values())
+    nowhere: set[tuple[int, Resources | None, Terms]] = set()  # what has no place now has none later: places only go
     for job in _starving(snapshot, fleet, wanted, now):
-        if job.job_id not in timely.values() and (place := _place(job, chosen, fleet, snapshot)):
+        alike = (job.slots, job.resources, job.terms)
+        if job.job_id in served or alike in nowhere:
+            continue
+        if place := _place(job, chosen, fleet, snapshot):
             chosen[place.instance_id] = job.job_id
+        else:
+            nowhere.add(alike)
     return [
         _keep(each, chosen.get(each.instance_id), snapshot, timely=each.instance_id in timely)
         for each in (*fleet.running, *fleet.launching)

@@ -168,3 +168,14 @@ def _worked(world: Snapshot, now: datetime) -> Snapshot:
     for each in world.instances:
         world = claimed(world, each, now)
     return world
+
+
+def test_one_that_has_no_place_takes_none_from_jobs_that_ask_for_something_else() -> None:
+    nowhere = [job(8, job_id=f"nowhere-{n}", spot_max_price=Decimal("0.01"), **LONG) for n in range(2)]
+    wide, half = job(8, job_id="wide", **LONG), job(4, job_id="half", **LONG)
+    assert keeps(pool=FULL, queue=(*nowhere, wide, half), **busy(1, 3)) == [("i-0", "half"), ("i-1", "wide")]
+
+
+def test_jobs_that_ask_for_the_same_have_a_place_each_while_there_are_any() -> None:
+    wide = [job(8, job_id=f"wide-{n}", **LONG) for n in range(4)]
+    assert [each for _, each in keeps(pool=FULL, queue=tuple(wide), **busy(1, 3))] == ["wide-1", "wide-0"]
