@@ -14,7 +14,7 @@ from pathlib import Path
 import aws_cdk as cdk
 
 from infra.bundling import build_functions, build_worker
-from infra.options import Options
+from infra.options import Options, check_names
 from infra.stack import LowtideStack
 from lambdas.domain.settings import Settings
 
@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent
 def main() -> None:
     app = cdk.App()
     try:
+        check_names(app.node.get_all_context())
         options = Options.read(app.node.try_get_context, os.environ)
         Settings.from_json(options.settings)  # else every function would end in this error, once deployed
         functions = build_functions(ROOT, python=options.python, arch=options.arch)

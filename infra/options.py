@@ -16,8 +16,9 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Self
 
 from lambdas import names
@@ -27,6 +28,15 @@ ARCHITECTURES = ("arm64", "x86_64")
 LOG_DAYS = (1, 7, 30, 90, 365)
 BOOT_POWER_OFF_SECONDS = 30 * 60
 """Default of `settings.boot_power_off`: an instance whose worker never starts ends itself after this."""
+
+NAMES = (
+    *("stack", "python", "arch", "vpc_id", "subnet_ids", "zones", "worker_roles", "job_roles", "ec2_request_share"),
+    *("settings", "retention", "log_days"),
+)
+"""Every option, as the table above has them."""
+_CDKS_OWN = re.compile(r"@.*|.*:.*|(?:aws|aws-cdk|cdk)-.*|acknowledged-issue-numbers|cli-telemetry", re.DOTALL)
+"""Keys of the context that CDK reads: feature flags (`@aws-cdk/…`), switches (`aws:cdk:…`, `cdk-migrate`), what it
+looked up (`availability-zones:account=…`), what `cdk acknowledge` and `cdk cli-telemetry` write to cdk.context.json."""
 
 _STACK = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}")
@@ -72,6 +82,20 @@ class Options:
             settings=_settings(context("settings"), context("ec2_request_share")),
             keep_data=_one_of("retention", context("retention") or "keep", ("keep", "delete")) == "keep",
             log_days=int(_one_of("log_days", str(context("log_days") or 30), tuple(map(str, LOG_DAYS)))),
+        )
+
+
+def check_names(given: Iterable[str]) -> None:
+    """Raises ValueError for a key of the context that neither an option nor CDK reads: a misspelt option would deploy
+    with its default."""
+    for name in sorted(given):
+        if name in NAMES or _CDKS_OWN.fullmatch(name):
+            continue
+        nearest = get_close_matches(name.lower().replace("-", "_"), NAMES, n=1)
+        meant = f"did you mean {nearest[0]}? " if nearest else ""
+        raise ValueError(
+            f"-c {name} is no option: {meant}Correct it, or leave it out, where it is given (-c, context in cdk.json, "
+            f"cdk.context.json or ~/.cdk.json); options are {', '.join(NAMES)}."
         )
 
 

@@ -105,6 +105,7 @@ class LowtideStack(Stack):
                 names.OUTPUT_JOB_ROLES: job_roles.named,
                 names.OUTPUT_JOB_ROLE_PRINCIPAL_ARN: job_roles.principal_arn,
                 names.OUTPUT_RETAINED: storage.retained,
+                names.OUTPUT_SETTINGS: options.settings,
             }
         )
 

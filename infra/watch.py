@@ -54,30 +54,31 @@ class Watch(Construct):
         is, since they are called most."""
         super().__init__(scope, id)
         self._stack_name = stack_name
+        named = "" if stack_name == names.STACK else f" --stack {stack_name}"
         self.topic = self._topic()
         self._at_least_one(
             names.ALARM_UNFULFILLED,
             names.METRIC_UNFULFILLED_TOO_LONG,
             "A pool has had fewer instances than it wants for longer than its unfulfilled_alarm_after. "
-            "Do: `lowtide status` names the pool, the reason and its remedy.",
+            f"Do: `lowtide status{named}` names the pool, the reason and its remedy.",
         )
         self._at_least_one(
             names.ALARM_PARKED,
             names.METRIC_PARKED,
             "Messages on the job queue were no jobs and were set aside. "
-            "Do: `lowtide parked list` says which and why; redrive or delete them.",
+            f"Do: `lowtide parked list{named}` says which and why; redrive or delete them.",
         )
         self._at_least_one(
             names.ALARM_BLOCKED,
             names.METRIC_BLOCKED,
             "AWS refuses a pool's launches for a permission, a quota or its configuration, which no waiting mends. "
-            "Do: `lowtide status` names the pool and the remedy.",
+            f"Do: `lowtide status{named}` names the pool and the remedy.",
         )
         self._at_least_one(
             names.ALARM_UNKNOWN_ERRORS,
             names.METRIC_UNKNOWN_ERRORS,
             "EC2 refused a launch with a code that Lowtide does not know; it is tried again slowly. "
-            "Do: `lowtide why POOL` has the code and EC2's own words.",
+            f"Do: `lowtide why POOL{named}` has the code and EC2's own words.",
         )
         self._silent()
         self._faults(functions, busiest)

@@ -67,6 +67,8 @@ OUTPUT_JOB_ROLE_PRINCIPAL_ARN = "JobRolePrincipalArn"
 """Whom the trust policy of such a role has to name."""
 OUTPUT_RETAINED = "RetainedOnDelete"
 """What `cdk destroy` leaves behind, by name; "nothing" with `-c retention=delete`."""
+OUTPUT_SETTINGS = "Settings"
+"""As ENV_SETTINGS, for the command line. A stack that was deployed before there was this output does not have it."""
 
 # --- properties of the custom resource that ends instances -----------------------------------------------------------
 PROPERTY_EMPTIED = "EmptiedBucket"

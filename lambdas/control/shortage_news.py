@@ -14,6 +14,7 @@ from typing import Any
 from lambdas import names
 from lambdas.adapters.attributes import decode
 from lambdas.adapters.items import alarmed_from, reason_from
+from lambdas.domain.commands import with_stack
 from lambdas.domain.instants import to_text
 from lambdas.domain.reasons import Reason
 from lambdas.domain.refusals.shortages import Alarmed
@@ -57,7 +58,7 @@ class ShortageNews:
             "previous_class": before.reason_class.value if changed and before else None,
             "previous_code": before.code if changed and before else None,
             "message": reason and reason.message,
-            "remedy": reason and reason.remedy,
+            "remedy": reason and self._typed(reason.remedy),
             **{"capacity_type": reason and reason.capacity_type, "instance_type": reason and reason.instance_type},
             "availability_zone": reason and reason.availability_zone,
             **{"desired": self.desired, "there": self.there, "command": self._command()},
@@ -93,7 +94,7 @@ class ShortageNews:
             return []
         before = f" Until now: {self.before.reason_class}, {self.before.code}." if self.before else ""
         why = f"Why: {self.reason.message} ({self.told.reason_class}, {self.told.code}).{before}"
-        return [why, f"What to do: {self.reason.remedy}"]
+        return [why, f"What to do: {self._typed(self.reason.remedy)}"]
 
     def _further(self) -> str:
         if self.turn is Turn.ENDED:
@@ -104,9 +105,11 @@ class ShortageNews:
         )
 
     def _command(self) -> str:
-        return (
-            f"lowtide why {self.pool} --stack {self.stack}" if self.stack != names.STACK else f"lowtide why {self.pool}"
-        )
+        return self._typed(f"lowtide why {self.pool}")
+
+    def _typed(self, text: str) -> str:
+        """With the stack named in every command, unless it is the default one."""
+        return with_stack(text, self.stack, names.STACK)
 
 
 def shortage_news(record: Mapping[str, Any], stack: str) -> ShortageNews | None:

@@ -1,7 +1,9 @@
 """The deployment that a command talks to: found by its stack's name with the AWS settings that every AWS tool reads."""
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from rich.text import Text
 
 from lambdas import names
 from lambdas.adapters.table import Table
+from lambdas.domain.settings import Settings
 from lowtide.cli.errors import Failure
 
 if TYPE_CHECKING:
@@ -34,6 +37,14 @@ def session() -> boto3.Session:
     SDKs and the CLI of AWS read and botocore does not."""
     found = boto3.Session()
     return found if found.region_name else boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
+
+
+def settings_in(outputs: Mapping[str, str]) -> Settings:
+    """The deploy settings that a stack's outputs tell: the defaults where an older stack tells none. A setting that
+    only a newer Lowtide knows is left out: nothing here could depend on it."""
+    told: dict[str, Any] = json.loads(outputs.get(names.OUTPUT_SETTINGS, "{}"))
+    known = {each.name for each in fields(Settings)}
+    return Settings.from_json(json.dumps({name: value for name, value in told.items() if name in known}))
 
 
 class Deployment:
@@ -76,6 +87,11 @@ class Deployment:
                 f"stack {self.stack} has no output {name}: it is not a Lowtide stack, or is still being deployed"
             )
         return value
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What the stack was deployed with."""
+        return settings_in(self.outputs)
 
     @cached_property
     def table(self) -> Table:

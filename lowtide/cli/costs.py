@@ -15,7 +15,6 @@ from rich.text import Text
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.domain.buying.bills import Bill, Spent, spent_on
-from lambdas.domain.settings import Settings
 from lambdas.domain.words import several
 from lowtide.cli import cost_store
 from lowtide.cli.connection import Deployment
@@ -85,7 +84,7 @@ def _by_pool(bills: Iterable[Bill], since: datetime) -> dict[str, _Row]:
 def _by_tag(
     deployment: Deployment, tag: str, pools: Sequence[str], since: datetime, now: datetime
 ) -> dict[str | None, _Row]:
-    ledger = Ledger(deployment.table, jobs_kept=Settings().jobs_kept)
+    ledger = Ledger(deployment.table, jobs_kept=deployment.settings.jobs_kept)
     rows: dict[str | None, _Row] = {}
     for spec, spent in cost_store.jobs(deployment.table, ledger, pools, since, now):
         _add(rows.setdefault(dict(spec.tags).get(tag), _Row()), spent)

@@ -31,21 +31,22 @@ _FROM = {EstimateFrom.ASKED: "as submitted", EstimateFrom.LEARNED: "the longest 
 # --- submit -----------------------------------------------------------------------------------------------------------
 
 
-def submitted(table: Table, jobs: Sequence[Job], now: datetime) -> Iterator[str]:
-    """What is to be known of new jobs' deadlines: those that cannot be met, are best effort, or decide nothing."""
+def submitted(table: Table, settings: Settings, jobs: Sequence[Job], now: datetime) -> Iterator[str]:
+    """What is to be known of new jobs' deadlines: those that cannot be met, are best effort, or decide nothing.
+    `settings` are the deployed stack's."""
     timely = [job for job in jobs if job.spec.deadline is not None]
     if not timely:
         return
     pools = {each.pool.name: each for each in seen(table, PoolConfig(table).pools())}
-    ledger = Ledger(table, jobs_kept=Settings().jobs_kept)
+    ledger = Ledger(table, jobs_kept=settings.jobs_kept)
     for job in timely[:SUBMITTED_MOST]:
-        for line in _submitted(job.spec, pools[job.spec.pool], ledger, now):
+        for line in _submitted(job.spec, pools[job.spec.pool], ledger, settings.look_again, now):
             yield f"{job.job_id}: {line}"
     if len(timely) > SUBMITTED_MOST:
         yield f"and {len(timely) - SUBMITTED_MOST} more jobs with deadlines: `lowtide jobs show ID`"
 
 
-def _submitted(spec: JobSpec, each: Seen, ledger: Ledger, now: datetime) -> Iterator[str]:
+def _submitted(spec: JobSpec, each: Seen, ledger: Ledger, look_again: timedelta, now: datetime) -> Iterator[str]:
     assert spec.deadline is not None
     if spec.deadline <= now:
         yield "its deadline has passed: it runs as ordinary work"
@@ -56,7 +57,7 @@ def _submitted(spec: JobSpec, each: Seen, ledger: Ledger, now: datetime) -> Iter
     if work is None:
         yield _UNKNOWN
         return
-    start = slowest(each.launch_times, each.pool) + Settings().look_again + RESTORING
+    start = slowest(each.launch_times, each.pool) + look_again + RESTORING
     if now + work + start > spec.deadline:
         yield (
             f"its deadline cannot be met even on on-demand: it needs {_about(work)} and some {_about(start)} to start, "

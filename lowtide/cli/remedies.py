@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 
 from lambdas import names
+from lambdas.domain.commands import with_stack
 from lambdas.domain.pools.pools import Pool, Schedule
 from lambdas.domain.pools.schedules import in_force, is_active
 from lambdas.domain.reasons import OwnCode, Reason, ReasonClass
@@ -17,9 +18,6 @@ from lowtide.cli.pool_numbers import Seen
 from lowtide.doctor.quotas import need_of
 
 _QUOTED = re.compile(r"`((?:aws|cdk|lowtide) [^`]+)`")
-_OWN = re.compile(r"\blowtide (?!pools (?:init|validate)|local|simulate)[a-z](?:(?! --stack )[^`])*(?=`|$)")
-"""A command that asks a deployment, to its end: the text's, or the backtick's that quotes it."""
-_DEPLOYS = re.compile(r"\bcdk (?:deploy|destroy)\b")
 _APPLY = "lowtide pools apply FILE"
 _VCPUS = "VCPUS"
 """In a quota's command: how many to ask for, which is reckoned here, where every pool is known."""
@@ -62,9 +60,7 @@ def remedy(reason: Reason, each: Seen, now: datetime, pools: Sequence[Pool] = ()
 
 def for_stack(text: str, stack: str) -> str:
     """A remedy's commands as they are typed for this stack: with its name, unless they find it without."""
-    if stack == (os.environ.get(ENV_STACK) or names.STACK):
-        return text
-    return _DEPLOYS.sub(rf"\g<0> -c stack={stack}", _OWN.sub(rf"\g<0> --stack {stack}", text))
+    return with_stack(text, stack, os.environ.get(ENV_STACK) or names.STACK)
 
 
 def _with_vcpus(command: str, reason: Reason, each: Seen, pools: Sequence[Pool]) -> str:

@@ -10,6 +10,7 @@ from lowtide.cli.errors import Failure, Misuse
 from lowtide.cli.moments import instant
 from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack
 from lowtide.cli.output import console, print_json
+from lowtide.cli.waiting import ledger_of
 
 
 def report(
@@ -27,7 +28,9 @@ def report(
     begin = instant("--since", since, now)
     if begin >= now:
         raise Misuse(f"--since {since} is not in the past: write for example 24h, or 2026-11-23T15:00:00Z")
-    document = collect(deployment.table, stack=stack, region=deployment.region, since=begin, until=now)
+    document = collect(
+        deployment.table, ledger_of(deployment), stack=stack, region=deployment.region, since=begin, until=now
+    )
     if as_json:
         print_json(document)
         return

@@ -42,7 +42,7 @@ def deadlines(
     try:
         read = runs_of(runs)
     except RunsError as error:
-        raise Failure(str(error)) from error
+        raise Misuse(str(error)) from error
     cost, missed, screen = 0.0, 0, console()
     try:
         with out.open("w", encoding="utf-8") as file:

@@ -86,7 +86,9 @@ def pool(
     )
     try:
         document = _document(asked)
-    except (WrongFile, Unplayable) as error:
+    except WrongFile as error:
+        raise Misuse(str(error)) from error
+    except Unplayable as error:
         raise Failure(str(error)) from error
     if as_json:
         print_json(document)
@@ -191,7 +193,7 @@ def _read(read: Any, path: Path) -> Any:
     try:
         found = read(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{path} cannot be read: {error}") from error
+        raise Misuse(f"{path} cannot be read: {error}") from error
     if found.problems:
         raise Failure(f"{path}: {'; '.join(map(str, found.problems))}")
     return found

@@ -3,15 +3,18 @@
 import json
 import sys
 import time
+from bisect import bisect_right
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from lambdas.domain.words import several
 from lowtide.cli.connection import Deployment
 from lowtide.cli.options import DEFAULT_STACK, AsJson, Stack
 from lowtide.cli.output import ago, console, plain, print_json, span
@@ -63,13 +66,44 @@ def _watch(deployment: Deployment, *, as_json: bool) -> None:
             console().print(_screen(deployment, seen_pools(deployment.table), deployment.now()), "")
             sys.stdout.flush()
             time.sleep(WATCH_SECONDS)
-    with Live(console=console(), auto_refresh=False) as live:
+    screen = console()
+    with Live(console=screen, auto_refresh=False) as live:
         while True:
-            live.update(_screen(deployment, seen_pools(deployment.table), deployment.now()), refresh=True)
+            live.update(_fitted(screen, deployment, seen_pools(deployment.table), deployment.now()), refresh=True)
             time.sleep(WATCH_SECONDS)
 
 
-def _screen(deployment: Deployment, pools: list[Seen], now: datetime) -> RenderableType:
+def _fitted(screen: Console, deployment: Deployment, pools: Sequence[Seen], now: datetime) -> RenderableType:
+    """The whole screen where the terminal is high enough. Else those pools that fit with their reasons: first what
+    lacks capacity, then what else has something to say; and how many are left out."""
+    whole = _screen(deployment, pools, now)
+    if _lines(screen, whole) <= screen.height:
+        return whole
+    ordered = sorted(pools, key=lambda each: (not _lacks(each), headline(each, now) is None))
+
+    def first(count: int) -> RenderableType:
+        return Group(_screen(deployment, ordered[:count], now), _left_out(ordered[count:]))
+
+    counts = range(1, len(ordered))
+    fitting = bisect_right(counts, screen.height, key=lambda count: _lines(screen, first(count)))
+    return first(max(1, fitting))
+
+
+def _lines(screen: Console, shown: RenderableType) -> int:
+    return len(screen.render_lines(shown, pad=False))
+
+
+def _lacks(each: Seen) -> bool:
+    return each.counts["unfulfilled"] > 0
+
+
+def _left_out(pools: Sequence[Seen]) -> Text:
+    lacking = sum(map(_lacks, pools))
+    also = f", {lacking} of which lack{'s' if lacking == 1 else ''} capacity" if lacking else ""
+    return Text(f"… and {several(len(pools), 'more pool')}{also}", style="dim", no_wrap=True)
+
+
+def _screen(deployment: Deployment, pools: Sequence[Seen], now: datetime) -> RenderableType:
     heading = Text(f"{deployment.stack} in {deployment.region}, {now:%H:%M:%S} UTC", style="dim")
     if not pools:
         return Group(heading, Text("No pools yet: lowtide pools apply FILE"))

@@ -156,7 +156,7 @@ def _send(deployment: Deployment, jobs: Sequence[Job]) -> None:
     for job in jobs:
         console().print(job.job_id, markup=False)
     _tell(jobs, new, there)
-    for line in deadline_words.submitted(deployment.table, new, deployment.now()):
+    for line in deadline_words.submitted(deployment.table, deployment.settings, new, deployment.now()):
         _say(line)
 
 

@@ -10,7 +10,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lambdas.adapters.ledger import Ledger
 from lambdas.domain.jobs.job_record import JobRecord
 from lambdas.domain.jobs.jobs import JobState
-from lambdas.domain.settings import Settings
 from lowtide.cli.connection import Deployment, utc_now
 from lowtide.cli.errors import Failure
 from lowtide.cli.output import console
@@ -21,7 +20,7 @@ POLL_SECONDS = 2.0
 
 
 def ledger_of(deployment: Deployment) -> Ledger:
-    return Ledger(deployment.table, jobs_kept=Settings().jobs_kept)
+    return Ledger(deployment.table, jobs_kept=deployment.settings.jobs_kept)
 
 
 def wait_for(

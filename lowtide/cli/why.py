@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from lambdas.adapters.decisions import Decisions
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.pool_config import PoolConfig
 from lambdas.domain.documents import document_of
+from lambdas.domain.durations import format_duration
 from lambdas.domain.fleet.fleet import OfferingMark
 from lambdas.domain.fleet.snapshot import Snapshot
 from lambdas.domain.jobs.job_record import JobRecord
@@ -19,7 +20,7 @@ from lambdas.domain.jobs.jobs import JobState
 from lambdas.domain.plan.decision import Decision
 from lambdas.domain.pools.pools import Pool
 from lambdas.domain.reasons import ReasonClass
-from lambdas.domain.settings import Settings
+from lambdas.domain.words import several
 from lowtide.cli import deadline_words, what_if, why_words
 from lowtide.cli.connection import Deployment
 from lowtide.cli.errors import Failure, Misuse
@@ -131,7 +132,7 @@ def _offerings(each: Seen, now: datetime) -> list[str]:
 
 
 def _job(deployment: Deployment, job_id: str, *, as_json: bool) -> None:
-    ledger = Ledger(deployment.table, jobs_kept=Settings().jobs_kept)
+    ledger = Ledger(deployment.table, jobs_kept=deployment.settings.jobs_kept)
     job = ledger.job(job_id) or parked_job(deployment.table, job_id)
     if job is None:
         raise Failure(f"there is no pool and no job {job_id}: see `lowtide pools list` and `lowtide jobs list`")
@@ -180,12 +181,16 @@ def _decision(deployment: Deployment, pool: str, at: str | None) -> Decision:
     now = deployment.now()
     when = now if at is None else instant("--at", at, now)
     if (found := Decisions(deployment.table).in_force(pool, when)) is None:
-        kept = Settings().decisions_kept.days
         raise Failure(
             f"no decision about {pool} is kept from {when:%Y-%m-%d %H:%M:%S} UTC or before: "
-            f"they are kept for {kept} days, from a pool's first pass on"
+            f"they are kept for {_days(deployment.settings.decisions_kept)}, from a pool's first pass on"
         )
     return found
+
+
+def _days(period: timedelta) -> str:
+    """`35 days`, and `36h` for what is no number of days."""
+    return format_duration(period) if period % timedelta(days=1) else several(period.days, "day")
 
 
 def _then(deployment: Deployment, pool: str, at: str, *, as_json: bool) -> None:

@@ -22,7 +22,7 @@ from rich.live import Live
 from lambdas import names
 from lambdas.adapters.ledger import Ledger
 from lambdas.adapters.table import Table
-from lambdas.domain.settings import Settings
+from lowtide.cli.connection import settings_in
 from lowtide.cli.output import plain
 from lowtide.demo import report as reports
 from lowtide.demo import screen
@@ -97,7 +97,7 @@ class _Player:
     def __post_init__(self) -> None:
         client = self.aws.world.client
         self.table = Table(client("dynamodb"), self.outputs[names.OUTPUT_TABLE_NAME])
-        self.ledger = Ledger(self.table, jobs_kept=Settings().jobs_kept)
+        self.ledger = Ledger(self.table, jobs_kept=settings_in(self.outputs).jobs_kept)
         self.sqs, self.cloudwatch = client("sqs"), client("cloudwatch")
         pools = yaml.safe_load(POOLS.read_text(encoding="utf-8"))["resource_pools"]
         self.minimums: dict[str, int] = {p["pool_name"]: p["provider"].get("min_instances", 0) for p in pools}
@@ -127,6 +127,7 @@ class _Player:
         """What the page of the report is drawn from: everything since the first push."""
         return collect(
             self.table,
+            self.ledger,
             stack=names.STACK,
             region=self.aws.world.region,
             since=self.began,

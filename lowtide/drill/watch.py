@@ -20,7 +20,6 @@ from lambdas.domain.jobs.job_record import JobRecord
 from lambdas.domain.jobs.jobs import JobState
 from lambdas.domain.pools.pools import CapacityType, Pool
 from lambdas.domain.reasons import Reason, ReasonClass
-from lambdas.domain.settings import Settings
 from lambdas.domain.words import dollars
 from lowtide.cli import fleet_store
 from lowtide.cli.connection import Deployment
@@ -175,7 +174,7 @@ class Drill:
 
     def _ledger(self) -> Ledger:
         if not self._ledgers:
-            self._ledgers.append(Ledger(self.deployment.table, jobs_kept=Settings().jobs_kept))
+            self._ledgers.append(Ledger(self.deployment.table, jobs_kept=self.deployment.settings.jobs_kept))
         return self._ledgers[0]
 
     def _until(self, look: Callable[[], T | None], otherwise: Callable[[], str]) -> T:

@@ -34,7 +34,6 @@ from lambdas.adapters.table import Table
 from lambdas.domain.fleet import observed
 from lambdas.domain.jobs.job_record import JobRecord, Outcome
 from lambdas.domain.pools.pools import Pool
-from lambdas.domain.settings import Settings
 from lowtide.cli import why_words
 from lowtide.cli.jobs import ENDED, described
 from lowtide.cli.output import plain
@@ -51,12 +50,19 @@ Document = dict[str, Any]
 
 
 def collect(
-    table: Table, *, stack: str, region: str, since: datetime, until: datetime, bill: Bill | None = None
+    table: Table,
+    ledger: Ledger,
+    *,
+    stack: str,
+    region: str,
+    since: datetime,
+    until: datetime,
+    bill: Bill | None = None,
 ) -> Document:
     """Everything about [since, until]; `until` is now. `bill` takes the place of what the decisions give, where
     somebody knows it better."""
     told = [_Told(table, each, since, until) for each in seen(table, PoolConfig(table).pools())]
-    jobs, cut = _jobs(table, [each.seen.pool.name for each in told], since, until)
+    jobs, cut = _jobs(table, ledger, [each.seen.pool.name for each in told], since, until)
     cost = bill or reckoned([each.history.meter for each in told], since, until)
     document = {
         **{"stack": stack, "region": region, "since": since, "until": until},
@@ -173,9 +179,10 @@ def _end(each: SeenInstance) -> str:
 # --- jobs -------------------------------------------------------------------------------------------------------------
 
 
-def _jobs(table: Table, pools: Sequence[str], since: datetime, until: datetime) -> tuple[list[Document], list[str]]:
+def _jobs(
+    table: Table, ledger: Ledger, pools: Sequence[str], since: datetime, until: datetime
+) -> tuple[list[Document], list[str]]:
     """Jobs that waited, ran or ended in the period, by submission; and the pools of which some are left out."""
-    ledger = Ledger(table, jobs_kept=Settings().jobs_kept)
     found: list[JobRecord] = []
     cut: list[str] = []
     for pool in pools:

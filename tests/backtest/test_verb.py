@@ -103,7 +103,7 @@ def test_the_seeded_market_needs_no_record(place: Path, say: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (("--market", "none.json"), 1, "none.json cannot be read"),
+        (("--market", "none.json"), 2, "none.json cannot be read"),
         (("--market", "market.json", "--rule", "karpenter"), 2, "--rule karpenter is not known"),
         (("--market", "market.json", "--region", "eu-west-1"), 1, "the market has no zone of eu-west-1"),
         (("--market", "market.json", "--checkpoint", "often"), 2, "--checkpoint often"),

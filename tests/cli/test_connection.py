@@ -1,10 +1,13 @@
 """Where the command line finds its Region."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from lowtide.cli.connection import Deployment
+from lambdas import names
+from lambdas.domain.settings import Settings
+from lowtide.cli.connection import Deployment, settings_in
 from lowtide.cli.errors import Failure
 
 
@@ -43,3 +46,19 @@ def test_without_any_the_sentence_says_what_to_set(monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv("AWS_REGION", "")
     with pytest.raises(Failure, match="set AWS_REGION, or the region of your profile"):
         region()
+
+
+# --- the settings that the stack was deployed with ---
+
+
+def test_a_command_takes_the_settings_of_the_stack_that_it_talks_to() -> None:
+    told = {names.OUTPUT_SETTINGS: '{"jobs_kept": 86400, "look_again": 30}'}
+    assert settings_in(told) == Settings(jobs_kept=timedelta(days=1), look_again=timedelta(seconds=30))
+
+
+def test_a_stack_deployed_before_it_told_its_settings_is_taken_to_have_the_defaults() -> None:
+    assert settings_in({names.OUTPUT_TABLE_NAME: "t"}) == Settings()
+
+
+def test_a_setting_that_only_a_newer_lowtide_knows_changes_nothing() -> None:
+    assert settings_in({names.OUTPUT_SETTINGS: '{"of_tomorrow": {"a": 1}}'}) == Settings()

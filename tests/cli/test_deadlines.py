@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lambdas import names
 from lambdas.adapters import job_items
 from lambdas.domain.instants import to_text
 from lambdas.domain.jobs.job_record import JobRecord
@@ -59,6 +60,11 @@ def test_options_become_the_fields(ready: Deployed) -> None:
 
 def test_a_deadline_that_can_be_met_is_sent_without_a_word(ready: Deployed) -> None:
     assert "deadline" not in submitted(ready, "--deadline", "6h", "--estimate", "90m")
+
+
+def test_what_a_start_takes_is_reckoned_with_the_stacks_own_settings(ready: Deployed) -> None:
+    ready.stacks[names.STACK][names.OUTPUT_SETTINGS] = '{"look_again": 660}'
+    assert "some 17m to start" in submitted(ready, "--deadline", "90m", "--estimate", "90m")
 
 
 def test_one_that_cannot_be_met_even_on_on_demand_is_told_so_and_sent(ready: Deployed) -> None:

@@ -1,7 +1,10 @@
 """`lowtide jobs cancel` and `retry`: what a person may change, and what is said where there is nothing to change."""
 
+from datetime import timedelta
+
 import pytest
 
+from lambdas import names
 from lambdas.domain.jobs.jobs import JobState
 from tests.cli.deployment import Deployed
 from tests.passes.world import pool
@@ -48,6 +51,14 @@ def test_a_job_of_a_pool_that_is_gone_is_not_retried(one: Deployed) -> None:
     one.say("jobs", "cancel", "mine")
     one.say("pools", "delete", "cpu", "--drain", "--yes")
     assert "pool cpu of mine is gone" in one.say("jobs", "retry", "mine").err
+
+
+def test_a_job_that_ends_by_a_command_is_kept_as_long_as_its_stack_keeps_jobs(one: Deployed) -> None:
+    one.stacks[names.STACK][names.OUTPUT_SETTINGS] = '{"jobs_kept": 86400}'
+    one.say("jobs", "cancel", "mine")
+    item = one.table.get("JOB#mine", "JOB")
+    assert item is not None
+    assert item["expires_at"] == int((one.clock() + timedelta(days=1)).timestamp())
 
 
 def test_what_was_asked_must_still_be_kept(one: Deployed) -> None:

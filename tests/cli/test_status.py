@@ -210,3 +210,42 @@ def test_watching_renews_the_screen_and_a_pipe_gets_each_look(
     looks = re.findall(r"Lowtide in us-west-2, (\S+) UTC", said.out)
     assert list(dict.fromkeys(looks)) == ["09:00:00", "09:00:01", "09:00:02"]
     assert said.out.rindex("second") > said.out.rindex("09:00:02")
+
+
+def looked_at(deployed: Deployed, monkeypatch: pytest.MonkeyPatch, lines: int) -> list[str]:
+    """What one look shows on a terminal of so many lines."""
+
+    def pressed(_: float) -> None:
+        raise KeyboardInterrupt
+
+    for name, value in {"TERM": "xterm", "COLUMNS": "120", "LINES": str(lines)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(time, "sleep", pressed)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", deployed.say("status", "--watch").out).replace("\r", "")
+    return plain[plain.rindex("Lowtide in us-west-2") :].rstrip("\n").split("\n")
+
+
+def test_on_a_low_terminal_what_lacks_capacity_comes_first_and_its_reason_stays(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        deployed.apply(pool(f"a{number:02}"))
+    short_of_price(deployed)
+    shown = looked_at(deployed, monkeypatch, 12)
+    assert len(shown) <= 12
+    assert shown[2].startswith("cpu ")
+    assert any("cpu: 2 of 2 instances missing for 12m: price:" in line for line in shown)
+    assert re.fullmatch(r"… and [0-9]+ more pools", shown[-1].strip())
+    assert sum(line.startswith("a") for line in shown) + int(re.findall("[0-9]+", shown[-1])[0]) == 12
+
+
+def test_of_a_terminal_that_holds_everything_nothing_is_left_out_or_moved(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        deployed.apply(pool(f"a{number:02}"))
+    short_of_price(deployed)
+    shown = looked_at(deployed, monkeypatch, 40)
+    assert shown[2].startswith("a00 ")
+    assert not any(" more pool" in line for line in shown)

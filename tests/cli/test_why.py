@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lambdas import names
 from lambdas.adapters import keys
 from lambdas.adapters.decisions import Decisions
 from lambdas.adapters.ledger import Accepted, Ledger
@@ -97,6 +98,20 @@ def test_before_the_first_decision_there_is_none_and_that_is_said(deployed: Depl
     said = deployed.say("why", "cpu", "--at", "20m")
     assert said.code == 1
     assert "no decision about cpu is kept from 2026-01-05 08:40:00 UTC" in said.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "period"),
+    [(None, "35 days"), ('{"decisions_kept": 86400}', "1 day"), ('{"decisions_kept": 129600}', "36h")],
+)
+def test_how_long_decisions_are_kept_is_the_stacks_own_setting(
+    deployed: Deployed, settings: str | None, period: str
+) -> None:
+    if settings:
+        deployed.stacks[names.STACK][names.OUTPUT_SETTINGS] = settings
+    deployed.apply(pool())
+    said = deployed.say("why", "cpu", "--at", "20m")
+    assert f"they are kept for {period}, from a pool's first pass on" in said.err
 
 
 def test_a_time_that_is_none_is_wrong_use(deployed: Deployed) -> None:

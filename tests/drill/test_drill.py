@@ -51,7 +51,7 @@ class SimMarket:
 
 class SimDeployment:
     def __init__(self, of: World) -> None:
-        self.table, self.sqs = of.table, of.sqs
+        self.table, self.sqs, self.settings = of.table, of.sqs, of.settings
         self._url = of.jobs_url
 
     def output(self, name: str) -> str:

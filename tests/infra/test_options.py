@@ -1,10 +1,13 @@
+import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from infra import options
 from infra.options import BOOT_POWER_OFF_SECONDS, Options
 from lambdas.domain.settings import Settings
+from tests.infra.template import ROOT
 
 
 def read(context: dict[str, Any] | None = None, **environment: str) -> Options:
@@ -70,3 +73,31 @@ def test_the_boot_timer_is_the_settings_own() -> None:
     assert Settings().boot_power_off.total_seconds() == BOOT_POWER_OFF_SECONDS
     assert read().boot_power_off_seconds == BOOT_POWER_OFF_SECONDS
     assert read({"settings": '{"boot_power_off": 45.5}'}).boot_power_off_seconds == 45.5
+
+
+# --- names ---
+
+
+def test_a_misspelt_option_is_an_error_that_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="-c worker_role is no option: did you mean worker_roles") as said:
+        options.check_names(["stack", "worker_role"])
+    assert "Correct it, or leave it out" in str(said.value)
+
+
+def test_a_key_that_is_like_no_option_is_an_error_that_names_them_all() -> None:
+    with pytest.raises(ValueError, match="-c max_priec is no option: Correct it") as said:
+        options.check_names(["max_priec"])
+    assert all(name in str(said.value) for name in options.NAMES)
+
+
+def test_every_option_may_be_given_and_what_cdk_itself_reads() -> None:
+    flags = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
+    looked_up = "availability-zones:account=111122223333:region=us-east-1"
+    switches = ("aws:cdk:enable-path-metadata", "aws-cdk:enableDiffNoFail", "cdk-migrate", "acknowledged-issue-numbers")
+    options.check_names([*options.NAMES, *flags, looked_up, *switches])
+
+
+def test_the_names_are_those_that_are_read() -> None:
+    asked: set[str] = set()
+    Options.read(asked.add, {})
+    assert asked == set(options.NAMES)

@@ -251,6 +251,15 @@ def test_the_topic_takes_alarms_of_this_account_and_tls_only(template: Template)
     assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
+def test_an_alarms_command_names_a_stack_that_is_not_the_default(template: Template) -> None:
+    for named, option in ((template, ""), (synthesized(stack="Night"), " --stack Night")):
+        told = [
+            alarm["AlarmDescription"] for alarm in alarms(named).values() if "`lowtide" in alarm["AlarmDescription"]
+        ]
+        assert len(told) == 4
+        assert all(re.search(rf"`lowtide [^`-]+{option}`", text) for text in told)
+
+
 # --- outputs ---
 
 
@@ -258,6 +267,14 @@ def test_the_outputs_are_those_of_the_contract(template: Template) -> None:
     assert set(template.content["Outputs"]) == {
         value for name, value in vars(names).items() if name.startswith("OUTPUT_")
     }
+
+
+def test_the_settings_that_the_functions_have_are_told_to_the_command_line() -> None:
+    changed = synthesized(settings='{"jobs_kept": 86400}', ec2_request_share="0.5")
+    told = changed.content["Outputs"][names.OUTPUT_SETTINGS]["Value"]
+    assert json.loads(told) == {"jobs_kept": 86400, "ec2_request_share": 0.5}
+    _, function = changed.function("reconcile")
+    assert function["Environment"]["Variables"][names.ENV_SETTINGS] == told
 
 
 def test_nothing_has_a_name_of_its_own_so_that_several_stacks_can_stand_in_one_account(template: Template) -> None:

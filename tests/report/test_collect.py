@@ -30,7 +30,8 @@ from tests.report.parsed import Parsed
 
 def collected(deployed: Deployed, hours: float = 1) -> dict[str, Any]:
     now = deployed.clock()
-    return collect(deployed.table, stack="Lowtide", region="us-west-2", since=now - timedelta(hours=hours), until=now)
+    since = now - timedelta(hours=hours)
+    return collect(deployed.table, ledger_of(deployed), stack="Lowtide", region="us-west-2", since=since, until=now)
 
 
 def ledger_of(deployed: Deployed) -> Ledger:
