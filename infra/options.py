@@ -92,9 +92,9 @@ def check_names(given: Iterable[str]) -> None:
         if name in NAMES or _CDKS_OWN.fullmatch(name):
             continue
         nearest = get_close_matches(name.lower().replace("-", "_"), NAMES, n=1)
-        meant = f"did you mean {nearest[0]}? " if nearest else ""
+        meant = f": did you mean {nearest[0]}?" if nearest else "."
         raise ValueError(
-            f"-c {name} is no option: {meant}Correct it, or leave it out, where it is given (-c, context in cdk.json, "
+            f"-c {name} is no option{meant} Correct it, or leave it out, where it is given (-c, context in cdk.json, "
             f"cdk.context.json or ~/.cdk.json); options are {', '.join(NAMES)}."
         )
 

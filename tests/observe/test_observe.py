@@ -11,7 +11,7 @@ from lambdas.domain.fleet import observed
 from lambdas.domain.fleet.fleet import InstanceState
 from lambdas.domain.fleet.observed import is_gone
 from lowtide.sim.clock import START
-from tests.observe.conftest import MINUTE, World, warning
+from tests.observe.conftest import MINUTE, World, state_change, warning
 from tests.observe.scripted_ec2 import tags
 
 

@@ -54,8 +54,8 @@ class Instance:
     observed_at: datetime | None = None
     """Start of the observation that `observed_state` comes from."""
     state_reason: str | None = None
-    """EC2's code for why it ended, for example `Server.SpotInstanceTermination`; None: it lives, or no Describe has said
-    it yet (events never do)."""
+    """EC2's code for why it ended, for example `Server.SpotInstanceTermination`; None: it lives, or no Describe has
+    said it yet (events never do)."""
     termination_requested_at: datetime | None = None
     kept_for: str | None = None
     """Id of the job that it is kept free for: nothing that ranks behind it is given slots here while it waits. One with
