@@ -63,7 +63,8 @@ def show(job_id: Id, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> N
     told = None if waits is None else reason_object(waits)
     now = deployment.now()
     outlook = deadline_words.document(job, each, now)
-    document: dict[str, Any] = {**described(ledger, job, now), "pool_reason": told, **outlook}
+    given_back = [_release(each) for each in ledger.releases(job)]
+    document: dict[str, Any] = {**described(ledger, job, now), "releases": given_back, "pool_reason": told, **outlook}
     if as_json:
         print_json(document)
         return
@@ -163,7 +164,6 @@ def described(ledger: Ledger, job: JobRecord, now: datetime) -> dict[str, Any]:
     return {
         **_summary(job),
         "attempts": [_attempt(attempt) for attempt in attempts],
-        "releases": [_release(each) for each in ledger.releases(job)],
         "exit_code": job.exit_code,
         "reason": job.reason,
         "position": ledger.position(job) if job.state is JobState.QUEUED else None,
