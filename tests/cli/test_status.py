@@ -240,6 +240,16 @@ def test_on_a_low_terminal_what_lacks_capacity_comes_first_and_its_reason_stays(
     assert sum(line.startswith("a") for line in shown) + int(re.findall("[0-9]+", shown[-1])[0]) == 12
 
 
+def test_on_a_low_terminal_a_pool_that_lacks_capacity_comes_before_one_that_says_something_else(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        deployed.apply(pool(f"a{number:02}", paused=True))
+        deployed.run(f"a{number:02}")
+    short_of_price(deployed)
+    assert looked_at(deployed, monkeypatch, 12)[2].startswith("cpu ")
+
+
 def test_of_a_terminal_that_holds_everything_nothing_is_left_out_or_moved(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,13 @@ def test_a_wrong_option_is_one_sentence_and_no_traceback(tmp_path: Path) -> None
     assert "Traceback" not in done.stderr
 
 
+def test_a_misspelt_option_deploys_nothing(tmp_path: Path) -> None:
+    done = synth(tmp_path, "-c", "zone=eu-west-1a")
+    assert done.returncode != 0
+    assert "-c zone is no option: did you mean zones?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -201,6 +201,15 @@ def test_the_command_names_a_stack_that_has_another_name() -> None:
     assert world.subjects() == ["Night: pool cpu lacks 2 instances: capacity"]
 
 
+def test_so_does_every_command_of_the_remedy() -> None:
+    world = Told(stack="Night")
+    short(world, ("InvalidParameterValue", "Value (7) for parameter x is invalid."))
+    world.minutes(12)
+    typed = "`lowtide pools apply FILE --stack Night`"
+    assert typed in world.events()[0]["remedy"]
+    assert typed in world.sns.published[0]["Message"]
+
+
 def test_a_topic_that_does_not_answer_has_the_stream_read_again_from_there(world: Told) -> None:
     short(world)
     world.minutes(12)

@@ -139,6 +139,18 @@ def test_a_job_that_no_disk_holds_is_given_back_a_few_times_and_then_fails_with_
     assert "3 times on this instance" in found[-1].error
 
 
+def test_an_error_that_quotes_what_it_could_not_write_is_told_without(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(*_: Any) -> None:
+        "hunter2\ud800".encode()
+
+    monkeypatch.setattr(bench.runner.fetcher, "fetch", bug)
+    found = bench.run("true")
+    assert isinstance(found, NeverStarted)
+    assert found.reason == "the worker failed: UnicodeEncodeError: surrogates not allowed"
+
+
 def test_a_worker_that_fails_on_a_job_fails_it_in_the_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def bug(*_: Any) -> None:
         raise RuntimeError("a bug")
