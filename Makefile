@@ -48,9 +48,7 @@ layers: setup
 mutants: setup ## break each law in turn and see its test fail
 	$(BIN)/python -m tests.mutants
 
-# Of the messages that intake is flooded with; by name it takes 100,000.
-bench: export LOWTIDE_BENCH_MESSAGES ?= 10000
-bench: setup ## run the benchmarks
+bench: setup ## run the benchmarks; LOWTIDE_BENCH_MESSAGES=100000 floods intake with more
 	$(BIN)/python -m lowtide.bench
 
 lock: $(VENV)/.ready ## make the pinned requirement files anew from pyproject.toml

@@ -1,5 +1,5 @@
-"""python -m lowtide.bench [functions] [decisions] [money] [scale] [packing] [crash_points] [checkpoints] [peers]
-                         [calls] [intake] [latency] [claims] [report]
+"""python -m lowtide.bench [functions] [decisions] [money] [scale] [packing] [checkpoints] [peers] [calls] [intake]
+                         [latency] [claims] [report]
 
 Without a name, all of them; one whose recorded data is not there is left out with a word, and its last figures stay.
 Each benchmark keeps its figures in docs/performance/*.json; `report` makes docs/performance.md of what is kept there.
@@ -14,7 +14,6 @@ from lowtide.bench import (
     calls,
     checkpoints,
     claims,
-    crash_points,
     decisions,
     functions,
     intake,
@@ -38,7 +37,6 @@ ON_STAGE: Mapping[str, Callable[[Stage], Result | tuple[Result, ...]]] = {
 }
 """Each in a local AWS of its own: what one leaves behind (jobs, instances) would be in the next one's figures."""
 ALONE: Mapping[str, Callable[[], Result | tuple[Result, ...]]] = {
-    "crash_points": crash_points.crash_points,
     "decisions": decisions.decisions,
     "money": money.money,
     "scale": scale.scale,

@@ -34,7 +34,11 @@ INSTANCE_TYPE = "c7i.large"
 _PLENTY = 1_000
 _LOW_PRICE = Decimal("0.01")
 _ACCESS_KEY = re.compile(r"Credential=([^/]+)/\d+/[^/]+/([^/]+)/")
-_FUNCTIONS = {"Intake": "intake", "Reconcile": "reconcile", "Tick": "tick", "News": "news", "Api": "worker API"}
+_FUNCTIONS = {
+    **{"Intake": "intake", "Reconcile": "reconcile", "Tick": "tick", "News": "news", "Api": "worker API"},
+    **{"JobEvents": "job events", "Notices": "notices", "Catalogue": "catalogue", "Teardown": "teardown"},
+}
+"""What a function's role has in its name -> what the function is called."""
 
 
 class _SomeHosts(Hosts):
