@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 RESERVE = timedelta(seconds=10)
 """Time a tick keeps for what comes after the look: messages to pools, metrics, its lease. Some 2 s for 1,000 pools."""
-TOGETHER_LEAST = 25
+TOGETHER_LEAST = 10
 """Instances from which on their records are written in one transaction: each costs twice as much there, and of a few
 nobody notices the time."""
 RESUMABLE = timedelta(minutes=10)
