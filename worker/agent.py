@@ -166,7 +166,6 @@ class Agent:
                 if outcome is None:
                     continue
                 del self._attempts[key]
-                attempt.forget()
                 told = {name: value for name, value in outcome.body(key).items() if name != "error"}
                 self._log("ended", **told)  # without the error, which quotes the job's output
                 if not (isinstance(outcome, Ended) and outcome.stopped is Stop.LEASE_LOST):
@@ -176,6 +175,7 @@ class Agent:
                     self._claim_due.after(self._clock.monotonic(), GIVEN_BACK_SECONDS)
                 else:
                     self._claim_due.now()
+                attempt.forget()  # last: what fails here must not take the result with it
 
     def _report(self) -> None:
         if self._clock.monotonic() < self._report_due.at:
@@ -313,7 +313,11 @@ class Agent:
             self._give_back(key, "the instance is about to end")
             return
         self._log("start", job_id=key.job_id, fence=key.fence, attempt=lease.attempt)
-        self._attempts[key] = self._runner.start(lease, self._devices(lease.gpus), self._terms)
+        try:
+            self._attempts[key] = self._runner.start(lease, self._devices(lease.gpus), self._terms)
+        except RuntimeError as error:
+            self._give_back(key, f"the instance has no thread left: {error}")
+            return
         if self._notice is not None:
             self._attempts[key].warn(self._notice, self._seconds_left(self._notice))
 

@@ -100,7 +100,10 @@ class Attempt:
                 return
             if first:
                 self._process.terminate()
-            self._later(kill_after, self._kill)
+            try:
+                self._later(kill_after, self._kill)
+            except RuntimeError:  # no thread is left to wait with, and a job is what has them
+                self._process.kill()
 
     def warn(self, notice: Notice, seconds_left: float) -> None:
         """Passes a notice on. An interruption: SIGTERM at once, SIGKILL so long before the announced end as the last
@@ -162,9 +165,11 @@ class Attempt:
         outcome = self._result()
         for timer in self._timers:
             timer.cancel()
-        self._end_its_processes()
-        self._rights.end()
-        self._keep_what_it_leaves(outcome)
+        for step in (self._end_its_processes, self._rights.end, lambda: self._keep_what_it_leaves(outcome)):
+            try:
+                step()
+            except Exception as error:  # whatever it was: an attempt without an outcome would be held for ever
+                self._told("attempt-not-cleared", error=_without_values(error))
         if self._group is not None:
             self._group.remove()
         self.outcome = replace(outcome, standing=self.standing()) if isinstance(outcome, Ended) else outcome
@@ -440,7 +445,8 @@ class Attempt:
 
     def _tail(self) -> str | None:
         """The end of its output, once all of it is read: its processes are gone, or soon are."""
-        self._end_its_processes()
+        with contextlib.suppress(OSError):  # no descriptor left to look for them with
+            self._end_its_processes()
         return None if self._joblog is None else self._joblog.tail()
 
     def forget(self) -> None:

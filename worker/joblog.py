@@ -23,6 +23,8 @@ from worker import aws
 SPOOL_BYTES = 64 * 2**20
 EVENT_BYTES = 200_000
 """PutLogEvents takes 262,144 bytes an event, 26 of its own included."""
+REPLACED_BYTES = 3
+"""Of U+FFFD in UTF-8: what a byte that is no text becomes."""
 BATCH_BYTES = 1_000_000
 """PutLogEvents takes 1,048,576 bytes, 26 for each event included."""
 BATCH_EVENTS = 10_000
@@ -142,7 +144,22 @@ def events_of(data: bytes, *, final: bool) -> list[bytes]:
             if len(data) - begin < EVENT_BYTES and not final:
                 break
             end = _character_boundary(data, min(len(data), begin + EVENT_BYTES), begin)
-        found.append(data[begin:end])
+        found += _fitting(data[begin:end])
+        begin = end
+    return found
+
+
+def _fitting(event: bytes) -> list[bytes]:
+    """The event, or its parts where it is larger as text than as bytes: CloudWatch would refuse it each time anew, and
+    everything behind it would wait for ever."""
+    part = EVENT_BYTES // REPLACED_BYTES
+    if len(event) <= part or len(message_of(event).encode()) <= EVENT_BYTES:
+        return [event]
+    found: list[bytes] = []
+    begin = 0
+    while begin < len(event):
+        end = _character_boundary(event, min(len(event), begin + part), begin)
+        found.append(event[begin:end])
         begin = end
     return found
 
@@ -250,28 +267,29 @@ class JobLog:
         while True:
             ended = self._ended.is_set()
             try:
-                sent = self._send_one(final=ended)
+                sent, more = self._send_one(final=ended)
                 failures = 0
             except Exception as error:  # whatever it was: a log that nobody sends would hold its job up for ever
                 failures += 1
                 if failures in (1, 10, 100):
                     self._told("log-unsent", stream=self._stream, failures=failures, error=_words(error))
                 self._opened = self._opened and not isinstance(error, aws.Refusal)
-                sent = 0
+                sent, more = 0, False
             if ended and (not self._spool.waiting or self._give_up()):
                 return
             if not sent or not ended:
                 pause = self._send_every if not failures else min(LONGEST_WAIT_SECONDS, 0.1 * 2.0 ** min(failures, 9))
                 if ended:
                     time.sleep(min(pause, 0.5))
-                elif sent < BATCH_BYTES // 2:
+                elif not more:
                     self._ended.wait(pause)
 
     def _give_up(self) -> bool:
         return self._give_up_at is not None and time.monotonic() >= self._give_up_at
 
-    def _send_one(self, *, final: bool) -> int:
-        """Bytes of the spool that are in CloudWatch now and were not before."""
+    def _send_one(self, *, final: bool) -> tuple[int, bool]:
+        """Bytes of the spool that are in CloudWatch now and were not before, and whether more wait that this call had
+        no room for."""
         chunk = self._spool.peek(BATCH_BYTES)
         old = self._clock() - chunk.written_at >= UNENDED_LINE_SECONDS
         events = events_of(chunk.data, final=final or (old and b"\n" not in chunk.data))
@@ -284,10 +302,10 @@ class JobLog:
             batch.append(message)
             size, taken = size + cost, taken + len(event)
         if not batch:
-            return 0
+            return 0, False
         self._put(batch, chunk.written_at)
         self._spool.drop(taken)
-        return taken
+        return taken, len(batch) < len(events) or len(chunk.data) == BATCH_BYTES
 
     def _put(self, messages: list[str], written_at: float) -> None:
         where = {"logGroupName": self._group(), "logStreamName": self._stream}

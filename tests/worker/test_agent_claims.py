@@ -1,9 +1,15 @@
 """What the agent claims, when, and what it starts of what it gets."""
 
+import pytest
+
 from tests.worker.agents import World, asked
 from tests.worker.control import lease
 from worker.api import Unanswered
 from worker.leases import Lease, NeverStarted
+
+
+def no_thread(*_: object) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_an_idle_worker_asks_as_often_as_it_is_told_and_not_in_step(world: World) -> None:
@@ -121,3 +127,24 @@ def test_a_lease_that_cannot_be_read_is_given_back(world: World) -> None:
     world.run(5.0)
     assert world.attempts == []
     assert "cannot read the lease" in world.bodies("/v1/release")[0]["reason"]
+
+
+def test_a_result_is_told_though_what_the_attempt_leaves_cannot_be_removed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = world.with_job()
+    monkeypatch.setattr(attempt, "forget", no_thread)
+    attempt.end(3)
+    with pytest.raises(RuntimeError):
+        world.run(60.0)
+    world.run(60.0)
+    assert [body["exit_code"] for body in world.bodies("/v1/finish")] == [3]
+
+
+def test_leases_that_the_instance_has_no_thread_for_are_given_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world, "start", no_thread)
+    world.queued = [lease("a"), lease("b")]
+    world.run(5.0)
+    assert [body["job_id"] for body in world.bodies("/v1/release")] == ["a", "b"]

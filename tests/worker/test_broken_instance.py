@@ -6,6 +6,7 @@ import io
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +24,7 @@ import pytest
 from tests.worker.bench import READY, STREAM, Bench, until
 from tests.worker.control import Control
 from tests.worker.stores import FakeLogs
-from worker import boot, inputs, log
+from worker import boot, inputs, log, processes
 from worker.api import Api, Unanswered
 from worker.imds import Notice
 from worker.inputs import BadInput, Fetcher
@@ -404,3 +405,26 @@ def test_a_jobs_last_words_are_sent_though_cloudwatch_refuses_at_first(bench: Be
     bench.logs.before = busy
     bench.run("echo last words")
     assert bench.logs.text(STREAM) == "last words"
+
+
+def test_a_job_that_has_every_thread_of_the_instance_is_ended_all_the_same(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(_timer: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    attempt = bench.started(f"trap '' TERM; {READY}; while :; do sleep 0.02; done")
+    monkeypatch.setattr(threading.Timer, "start", no_thread)
+    attempt.stop(Stop.CANCELLED)
+    assert bench.outcome(attempt).signal == signal.SIGKILL
+
+
+def test_an_attempt_has_its_outcome_though_its_processes_cannot_be_looked_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_descriptor(_place: Path) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(processes, "kill_under", no_descriptor)
+    found = bench.run("echo why; exit 3")
+    assert (found.exit_code, found.error) == (3, "why")

@@ -1,10 +1,12 @@
 """Saves of a checkpoint directory: complete or not at all, only what changed, the newest lease wins."""
 
+import errno
 import gzip
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -359,3 +361,66 @@ def test_a_save_that_is_not_wanted_any_more_is_not_published(bench: Bench) -> No
     assert first.save(lambda: False) is None
     bench.attempt(2)
     assert bench.read(2) == {}
+
+
+def test_a_sparse_file_takes_no_more_room_after_a_restore_than_before(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "SMALL_BYTES", 2**20)
+    monkeypatch.setattr(uploads, "PIECE_BYTES", 2**24)
+    first = bench.attempt(1)
+    with (bench.folder(1) / "map").open("wb") as made:
+        made.truncate(40 * 2**20 + 5)
+        made.seek(20 * 2**20 - 3)
+        made.write(b"across")
+    first.save()
+    bench.attempt(2)
+    before, after = (bench.folder(fence) / "map" for fence in (1, 2))
+    assert after.read_bytes() == before.read_bytes()
+    assert after.stat().st_blocks * 512 <= 256 * 1024
+
+
+def test_a_file_that_is_all_hole_but_a_little_is_saved_and_restored_without_reading_the_hole(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "SMALL_BYTES", 2**20)
+    monkeypatch.setattr(uploads, "PIECE_BYTES", 2**24)
+    first = bench.attempt(1)
+    with (bench.folder(1) / "map").open("wb") as made:
+        made.truncate(2**30)
+        made.seek(2**29)
+        made.write(b"middle")
+    read, pread = list[int](), os.pread
+    monkeypatch.setattr(os, "pread", lambda *given: read.append(given[2]) or pread(*given))
+    report = first.save()
+    assert read == [2**29, 2**30], "the piece with something in it, and the end"
+    assert report is not None
+    assert report.uploaded_bytes == 2 * 2**24, "a piece of zeros, and the one that is none"
+    bench.attempt(2)
+    with (bench.folder(2) / "map").open("rb") as restored:
+        restored.seek(2**29 - 1)
+        assert restored.read(8) == b"\0middle\0"
+        assert restored.seek(0, os.SEEK_END) == 2**30
+
+
+def test_a_directory_that_cannot_be_looked_into_ends_the_save_instead_of_missing_in_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = bench.attempt(1)
+    (bench.folder(1) / "deep").mkdir()
+    (bench.folder(1) / "deep" / "model").write_text("kept")
+    first.save()
+    bench.write(1, step="2")
+    opened = os.open
+
+    def failing(path: Any, *given: Any, **named: Any) -> int:
+        if path == "deep":
+            raise OSError(errno.EIO, "Input/output error")
+        return opened(path, *given, **named)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "open", failing)
+        with pytest.raises(OSError, match="Input/output"):
+            first.save()
+    bench.attempt(2)
+    assert bench.read(2) == {"deep/model": b"kept"}

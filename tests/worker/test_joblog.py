@@ -128,6 +128,21 @@ def test_bytes_that_are_no_text_do_not_stop_the_log(bench: Bench) -> None:
     assert bench.text().endswith("after")
 
 
+def test_bytes_that_become_more_as_text_keep_cloudwatchs_limits_too(bench: Bench) -> None:
+    bench.write(b"\xff" * 500_000 + b"\n" + "é".encode() * 99_000 + b"\xff\nafter\n")
+    bench.log.drained(5.0)
+    assert bench.told == []
+    assert bench.text().replace("\n", "") == "\ufffd" * 500_000 + "é" * 99_000 + "\ufffdafter"
+
+
+def test_many_short_lines_are_sent_one_call_after_the_other(tmp_path: Path) -> None:
+    spool, logs = Spool(tmp_path / "spool"), FakeLogs()
+    spool.write(b"x\n" * 25_000)
+    log = JobLog(spool, logs=logs, group=lambda: "group", stream="s", told=lambda _event, **_: None, send_every=3600.0)
+    until(lambda: sum(logs.batches) == 25_000, 10.0)
+    log.drained(5.0)
+
+
 def test_the_workers_own_lines_are_marked_and_never_wait(tmp_path: Path) -> None:
     bench = Bench(tmp_path, size=100)
     bench.log.say("short")

@@ -12,6 +12,10 @@ from typing import Callable, NamedTuple
 from worker.checkpoint.saves import Damaged, Piece, Tree, Where
 from worker.checkpoint.uploads import UPLOADS
 
+BLOCK_BYTES = 64 * 1024
+"""What is left out of a file where it is all zeros: a multiple of every file system's own block."""
+ZEROS = bytes(BLOCK_BYTES)
+
 
 class Part(NamedTuple):
     """A piece's place in an object, and in a file."""
@@ -20,6 +24,13 @@ class Part(NamedTuple):
     piece: Piece
     path: str
     begin: int
+
+
+class Block(NamedTuple):
+    """Bytes of a piece, and where in it they begin."""
+
+    offset: int
+    content: bytes
 
 
 def fill(directory: Path, tree: Tree, places: dict[Piece, Where], data: Callable[[str], bytes | None]) -> None:
@@ -63,13 +74,31 @@ def _fetch(directory: Path, name: str, data: Callable[[str], bytes | None], part
     content = data(name)
     if content is None:
         raise Damaged(f"its data {name} is gone")
+    last: tuple[int, Piece] | None = None
+    blocks: list[Block] = []
     for offset, piece, path, begin in parts:
-        part = content[offset : offset + piece.size]
-        if hashlib.sha256(part).hexdigest() != piece.sha256:
-            raise Damaged(f"its data {name} is not what was saved")
-        with (directory / path).open("r+b") as made:
-            made.seek(begin)
-            made.write(part)
+        if (offset, piece) != last:  # a piece of zeros may come a thousand times in a row
+            last, part = (offset, piece), content[offset : offset + piece.size]
+            if hashlib.sha256(part).hexdigest() != piece.sha256:
+                raise Damaged(f"its data {name} is not what was saved")
+            blocks = _blocks(part)
+        _write(directory / path, begin, blocks)
+
+
+def _blocks(part: bytes) -> list[Block]:
+    """All of it but the blocks of zeros: a file full of zeros takes no room for these. A database that maps a terabyte
+    and has written a megabyte of it would else come back to a disk that cannot hold it."""
+    found = (Block(offset, part[offset : offset + BLOCK_BYTES]) for offset in range(0, len(part), BLOCK_BYTES))
+    return [block for block in found if block.content != ZEROS[: len(block.content)]]
+
+
+def _write(place: Path, begin: int, blocks: list[Block]) -> None:
+    if not blocks:
+        return
+    with place.open("r+b") as made:
+        for offset, block in blocks:
+            made.seek(begin + offset)
+            made.write(block)
 
 
 def _inside(root: Path, path: str) -> Path:

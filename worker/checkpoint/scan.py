@@ -3,11 +3,13 @@ instant or not at all."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import IO, Callable, NamedTuple
 
 from worker.checkpoint import uploads
 from worker.checkpoint.saves import File, Piece, Tree
@@ -62,9 +64,13 @@ class Scan:
         self._into = into
         self._clock = clock
         self._sleep = sleep
+        self._hollow: Piece | None = None
+        """A piece of zeros, once there was one."""
 
     def look(self) -> None:
-        for folder, directories, files, descriptor in os.fwalk(self._directory, follow_symlinks=False):
+        for folder, directories, files, descriptor in os.fwalk(
+            self._directory, onerror=_raise_unless_gone, follow_symlinks=False
+        ):
             base = Path(folder).relative_to(self._directory)
             for name in (*directories, *files):
                 try:
@@ -116,14 +122,43 @@ class Scan:
                 if Stamp.of(os.fstat(file.fileno())) != Stamp.of(before) or len(content) != before.st_size:
                     return None
                 return Stamp.of(before), tuple(self._piece(part) for part in (content,) if part)
-            pieces = tuple(self._piece(part) for part in iter(lambda: file.read(uploads.PIECE_BYTES), b""))
+            pieces = tuple(self._pieces(file, before.st_size))
             return (Stamp.of(before), pieces) if Stamp.of(os.fstat(file.fileno())) == Stamp.of(before) else None
+
+    def _pieces(self, file: IO[bytes], size: int) -> Iterator[Piece]:
+        """Of a file to its end. Holes are not read: a sparse file may be a thousand times as long as what is in it."""
+        offset = 0
+        while True:
+            for _ in range((_data_after(file, offset, size) - offset) // uploads.PIECE_BYTES):
+                self._hollow = self._hollow or self._piece(bytes(uploads.PIECE_BYTES))
+                offset += uploads.PIECE_BYTES
+                yield self._hollow
+            content = os.pread(file.fileno(), uploads.PIECE_BYTES, offset)
+            if not content:
+                return
+            offset += len(content)
+            yield self._piece(content)
 
     def _piece(self, content: bytes) -> Piece:
         piece = Piece(hashlib.sha256(content).hexdigest(), len(content))
         if not self._stored(piece):
             self._into.add(piece, content)
         return piece
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    """A directory that cannot be looked into ends the save: without what is in it the save would not be whole, and
+    would take the place of one that is."""
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error
+
+
+def _data_after(file: IO[bytes], offset: int, size: int) -> int:
+    """Where the next bytes are that are no hole; `offset` on a file system that does not tell."""
+    try:
+        return os.lseek(file.fileno(), offset, os.SEEK_DATA)
+    except OSError as error:
+        return size if error.errno == errno.ENXIO else offset
 
 
 def _savable(path: str) -> bool:
