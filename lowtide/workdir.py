@@ -6,6 +6,7 @@ Files that `.lowtideignore` names (the patterns of .gitignore) stay out, as do `
 import gzip
 import hashlib
 import io
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +35,10 @@ class TooLarge(ValueError):
     """The packed directory is above the limit."""
 
 
+class Unpackable(ValueError):
+    """A file of the directory cannot be read, or changed while it was."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
     data: bytes
@@ -49,7 +54,7 @@ def pack(directory: Path, *, largest_mib: int = LARGEST_MIB) -> Archive:
     """A .tar.gz of the directory: same content, same bytes (owners, times and order are not content).
 
     Never more than that is held in memory, whatever lies in the directory. Raises TooLarge above `largest_mib`,
-    NotADirectoryError for anything that is not a directory."""
+    Unpackable, NotADirectoryError for anything that is not a directory."""
     if not directory.is_dir():
         raise NotADirectoryError(f"{directory} is not a directory")
     packed = _Bounded(largest_mib * 2**20)
@@ -60,13 +65,18 @@ def pack(directory: Path, *, largest_mib: int = LARGEST_MIB) -> Archive:
             tarfile.open(fileobj=compressed, mode="w|", format=tarfile.PAX_FORMAT) as tar,
         ):
             for path in _files(directory):
-                tar.add(path, arcname=str(path.relative_to(directory)), recursive=False, filter=_plain)
+                _add(tar, path, str(path.relative_to(directory)))
                 count += 1
     except _Full as full:
         raise TooLarge(
             f"{directory} packs to more than {largest_mib} MiB: name what is not needed in {IGNORE_FILE}, "
             "put large data in S3 and list it in inputs, or raise --workdir-limit"
         ) from full
+    except OSError as error:
+        raise Unpackable(
+            f"{error.filename or directory} cannot be packed ({error.strerror or error}): make it readable and leave "
+            f"it alone meanwhile, or name it in {IGNORE_FILE}"
+        ) from error
     data = packed.getvalue()
     return Archive(data=data, sha256=hashlib.sha256(data).hexdigest(), files=count)
 
@@ -111,18 +121,37 @@ def _uploaded_at(s3: "S3Client", bucket: str, archive: Archive) -> datetime | No
 
 
 def _files(directory: Path) -> Iterator[Path]:
-    """Files and links to files in a fixed order; links that lead out of the directory are not followed but kept out."""
-    ignore = directory / IGNORE_FILE
-    lines = ignore.read_text(encoding="utf-8").splitlines() if ignore.is_file() else []
-    spec = pathspec.GitIgnoreSpec.from_lines([*ALWAYS_LEFT_OUT, *lines])
+    """Files and links in a fixed order; links that lead out of the directory or nowhere are kept out."""
+    spec = _ignored(directory / IGNORE_FILE)
     root = directory.resolve()
     for path in sorted(directory.rglob("*")):
         if (
-            path.is_file()
+            (path.is_file() or (path.is_symlink() and path.is_dir()))
             and not spec.match_file(str(path.relative_to(directory)))
             and path.resolve().is_relative_to(root)
         ):
             yield path
+
+
+def _ignored(file: Path) -> pathspec.GitIgnoreSpec:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        return pathspec.GitIgnoreSpec.from_lines([*ALWAYS_LEFT_OUT, *lines])
+    except ValueError as error:
+        raise Unpackable(f"{file} is no list of patterns ({error}): write it in UTF-8, as a .gitignore") from error
+
+
+def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
+    """The worker takes files and links inside the directory alone: a hard link is packed as the file that it is, and a
+    link as one from its own place, since the directory has another path there."""
+    entry = _plain(tar.gettarinfo(path, arcname=name))
+    if entry.issym():
+        entry.linkname = os.path.relpath(path.resolve(), path.parent.resolve())
+        tar.addfile(entry)
+        return
+    with path.open("rb") as content:
+        entry.type, entry.linkname, entry.size = tarfile.REGTYPE, "", os.fstat(content.fileno()).st_size
+        tar.addfile(entry, content)
 
 
 def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:

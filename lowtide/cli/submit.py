@@ -29,7 +29,7 @@ from lowtide.cli.options import DEFAULT_STACK, Stack
 from lowtide.cli.output import console
 from lowtide.cli.waiting import bar, ledger_of, wait_for
 from lowtide.jobfile import Job, Message, Wrong
-from lowtide.workdir import LARGEST_MIB, Archive, TooLarge, pack, upload
+from lowtide.workdir import LARGEST_MIB, Archive, TooLarge, Unpackable, pack, upload
 
 _CLOCKS_DIFFER = timedelta(seconds=10)
 """By so much this machine's clock may be ahead of SQS's."""
@@ -185,7 +185,7 @@ def _say(said: str) -> None:
 def _packed(workdir: Path, limit: int) -> Archive:
     try:
         archive = pack(workdir, largest_mib=limit)
-    except (TooLarge, NotADirectoryError) as error:
+    except (TooLarge, Unpackable, NotADirectoryError) as error:
         raise Misuse(str(error)) from error
     if not archive.files:
         raise Misuse(f"{workdir} has no files to upload")

@@ -1,5 +1,7 @@
 """Whatever goes wrong, the command line ends in one sentence on stderr and an exit code: never in a traceback."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -177,3 +179,24 @@ def test_a_fault_of_our_own_is_a_sentence_and_a_traceback_only_for_who_asks(
     monkeypatch.setenv(ENV_TRACEBACK, "1")
     with pytest.raises(ZeroDivisionError):
         deployed.say("status")
+
+
+STOPPING = """
+import sys
+class Stopping:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Stopping())
+from lowtide.cli import main
+main()
+"""
+"""The command, and Ctrl-C at the moment when a module is imported."""
+
+
+@pytest.mark.parametrize("module", ["typer", "botocore", "lowtide.cli.app", "lowtide.cli.why"])
+def test_ctrl_c_while_it_still_begins_is_one_sentence(module: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", STOPPING, module], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (130, "lowtide: stopped\n")

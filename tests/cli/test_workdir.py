@@ -1,5 +1,6 @@
 """A directory as an input: same content, same bytes; what is not needed stays out."""
 
+import errno
 import io
 import os
 import tarfile
@@ -10,7 +11,8 @@ from typing import Any, cast
 
 import pytest
 
-from lowtide.workdir import STILL_FRESH, TooLarge, pack, upload
+from lowtide.workdir import STILL_FRESH, TooLarge, Unpackable, pack, upload
+from worker.inputs import _untar  # pyright: ignore[reportPrivateUsage] (what takes these archives)
 
 
 def names_in(data: bytes) -> list[str]:
@@ -49,6 +51,58 @@ def test_a_link_out_of_the_directory_is_kept_out(tmp_path: Path) -> None:
     directory = make(tmp_path / "a", train_py="x")
     (directory / "secret").symlink_to("/etc/passwd")
     assert names_in(pack(directory).data) == ["train.py"]
+
+
+def unpacked(data: bytes, place: Path) -> Path:
+    """As the worker unpacks it."""
+    place.mkdir()
+    _untar(io.BytesIO(data), place)
+    return place
+
+
+def test_a_file_with_two_names_arrives_under_both(tmp_path: Path) -> None:
+    directory = make(tmp_path / "a", train_py="x")
+    (directory / "same.py").hardlink_to(directory / "train.py")
+    arrived = unpacked(pack(directory).data, tmp_path / "there")
+    assert [(arrived / name).read_text() for name in ("same.py", "train.py")] == ["x", "x"]
+
+
+def test_a_link_to_a_directory_arrives(tmp_path: Path) -> None:
+    directory = make(tmp_path / "a")
+    make(directory / "v2", model_bin="m")
+    (directory / "current").symlink_to("v2")
+    arrived = unpacked(pack(directory).data, tmp_path / "there")
+    assert ((arrived / "current").is_symlink(), (arrived / "current" / "model.bin").read_text()) == (True, "m")
+
+
+def test_a_link_by_the_whole_path_leads_to_the_copy(tmp_path: Path) -> None:
+    directory = make(tmp_path / "a")
+    make(directory / "v2", model_bin="m")
+    (directory / "v2" / "best").symlink_to(directory / "v2" / "model.bin")
+    arrived = unpacked(pack(directory).data, tmp_path / "there")
+    assert (arrived / "v2" / "best").readlink() == Path("model.bin")
+
+
+@pytest.mark.parametrize("patterns", [b"\xff\xfe", b"!\n"])
+def test_an_ignore_file_that_is_none_is_named(tmp_path: Path, patterns: bytes) -> None:
+    directory = make(tmp_path / "a", train_py="x")
+    (directory / ".lowtideignore").write_bytes(patterns)
+    with pytest.raises(Unpackable, match=r"a/\.lowtideignore is no list of patterns"):
+        pack(directory)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a stand-in for `open`, since root may read everything."""
+    directory, opened = make(tmp_path / "a", key_pem="x", train_py="x"), Path.open
+
+    def refused(path: Path, *given: Any) -> Any:
+        if path.name == "key.pem":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *given)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(Unpackable, match=r"a/key\.pem cannot be packed \(Permission denied\)"):
+        pack(directory)
 
 
 def test_a_directory_above_the_limit_is_refused_with_what_to_do(tmp_path: Path) -> None:
