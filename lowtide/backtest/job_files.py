@@ -42,6 +42,10 @@ _OWN = ("submitted_at", "run_seconds")
 _COLUMNS = ("run_seconds", "runtime", "submitted_at", "slots", "pool", "id", "priority", "deadline")
 _LONGEST = 366 * 86_400.0
 """Seconds that one job may run."""
+_LOG = 100 * _LONGEST
+"""Seconds that a workload log may cover."""
+_YEARS = range(1970, 2200)
+"""Of submissions: far from the ends of the calendar, so that a backtest may go on behind its last job."""
 
 
 class Width(StrEnum):
@@ -117,7 +121,7 @@ def _job(read: Any, number: int) -> Job:
     values = {field: _value(field, given[field]) for field in _PLAYED if field in given}
     return Job(
         job_id=str(_value("id", given["id"])) if "id" in given else f"line-{number}",
-        submitted_at=_instant(given["submitted_at"], "submitted_at"),
+        submitted_at=_submission(given["submitted_at"]),
         work=_seconds(given["run_seconds"], "run_seconds"),
         pool=_value("pool", given["pool"]) if "pool" in given else None,
         line=number,
@@ -159,7 +163,10 @@ def _start_time(line: str, begin: datetime) -> datetime:
     key, _, value = line.lstrip("; \t").partition(":")
     if key.strip() != "UnixStartTime":
         return begin
-    return datetime.fromtimestamp(_whole(value.strip(), "UnixStartTime"), UTC)
+    seconds = _whole(value.strip(), "UnixStartTime")
+    if not 0 <= seconds <= _LOG:
+        raise WrongField("UnixStartTime", f"is {seconds}; it takes seconds since 1970")
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _logged(fields: list[str], number: int, begin: datetime, width: Width) -> Job | None:
@@ -171,7 +178,7 @@ def _logged(fields: list[str], number: int, begin: datetime, width: Width) -> Jo
     if run <= 0:
         return None
     processors = max(1, used if used > 0 else asked)
-    if submit < 0:
+    if not 0 <= submit <= _LOG:
         raise WrongField("field 2 (submit time)", f"is {submit:g}; it takes seconds from the log's start")
     return Job(
         job_id=f"job-{fields[0]}",
@@ -228,7 +235,7 @@ def _tabled(row: Mapping[str, Any], number: int) -> Job | None:
     whole = {name: _value(name, _whole(values[name], name)) for name in ("slots", "priority") if name in values}
     return Job(
         job_id=values.get("id", f"line-{number}"),
-        submitted_at=_instant(values["submitted_at"], "submitted_at") if "submitted_at" in values else UNDATED,
+        submitted_at=_submission(values["submitted_at"]) if "submitted_at" in values else UNDATED,
         work=_seconds(seconds, field),
         pool=values.get("pool"),
         deadline=_instant(values["deadline"], "deadline") if "deadline" in values else None,
@@ -255,6 +262,13 @@ def _seconds(value: Any, field: str) -> timedelta:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not 0 < value <= _LONGEST:
         raise WrongField(field, f"is {value}; it takes seconds above 0, a year at most")
     return timedelta(seconds=float(value))
+
+
+def _submission(value: Any) -> datetime:
+    at = _instant(value, "submitted_at")
+    if at.year not in _YEARS:
+        raise WrongField("submitted_at", f"is {value!r}; it takes an instant from {_YEARS[0]} to {_YEARS[-1]}")
+    return at
 
 
 def _instant(value: Any, field: str) -> datetime:
