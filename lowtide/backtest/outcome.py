@@ -102,6 +102,7 @@ def _jobs(played: Sequence[Played], every: Sequence[Progress], end: datetime) ->
     finished = sum(progress.finished_at is not None for progress in every)
     never = sum(len(each.never_fits) for each in played)
     bound = [progress for progress in every if progress.job.deadline is not None]
+    bound += [Progress(job) for each in played for job in each.never_fits if job.deadline is not None]
     return {
         **{"sent": len(every) + never, "finished": finished, "failed": failed},
         **{"unfinished": len(every) - finished - failed, "never_fit": never},
