@@ -16,6 +16,7 @@ by a seed.
 import csv
 import gzip
 import json
+import math
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -72,7 +73,9 @@ def jobs_of(
     """Every job of the file, in the order of submission. `pool`: of jobs that name none. Raises WrongFile."""
     name = path.name.removesuffix(".gz")
     with wrong_at(path):
-        text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text(encoding="utf-8")
+        content = path.read_bytes()
+        # Spreadsheets begin a file in UTF-8 with a mark.
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
     if name.endswith((".jsonl", ".json")):
         found = list(_of_lines(path, text))
     elif name.endswith(".swf"):
@@ -199,9 +202,12 @@ def _real(text: str, field: str) -> float:
 
 def _whole(text: str, field: str) -> int:
     try:
-        return int(float(text))
-    except (ValueError, OverflowError):
-        raise WrongField(field, f"is {text!r}; it takes a whole number") from None
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number.is_integer():
+        raise WrongField(field, f"is {text!r}; it takes a whole number")
+    return int(number)
 
 
 # --- CSV --------------------------------------------------------------------------------------------------------------
@@ -274,5 +280,5 @@ def _submission(value: Any) -> datetime:
 def _instant(value: Any, field: str) -> datetime:
     try:
         return from_text(str(value))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise WrongField(field, f"is {value!r}; it takes an ISO 8601 instant with offset") from None

@@ -53,6 +53,6 @@ def _contradiction(tracks: Sequence[Track], what: str) -> WrongFile:
     first, second = tracks[:2]
     kind = "any type" if first.instance_type == ALL else first.instance_type
     return WrongFile(
-        f"{first.source} and {second.source} both say {what} of {kind} in {first.zone}: name one of them with --market, "
-        "or tell their types apart with TYPE@ZONE=FILE"
+        f"{first.source} and {second.source} both say {what} of {kind} in {first.zone}: name one of them with "
+        "--market, or tell their types apart with TYPE@ZONE=FILE"
     )

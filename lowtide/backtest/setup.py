@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from lambdas.domain.pools.pools import Pool, TypeFacts
-from lowtide.backtest.joined import joined
 from lowtide.backtest.jobs import Job, period
+from lowtide.backtest.joined import joined
 from lowtide.backtest.market_files import UNDATED
 from lowtide.backtest.recorded import RecordedMarket, Track, market_of
 from lowtide.market.model import ALL, Conditions, Offering, Seeded

@@ -63,9 +63,7 @@ def test_a_price_record_goes_before_the_price_of_an_availability_record(tmp_path
 def test_two_records_of_what_could_be_had_contradict_each_other(tmp_path: Path) -> None:
     availability(tmp_path, f"k80_{ZONE}.json")
     availability(tmp_path, f"v100_{ZONE}.json")
-    with pytest.raises(
-        WrongFile, match=r"k80_\S+ and \S+v100_\S+ both say what could be had of any type in us-east-1a"
-    ):
+    with pytest.raises(WrongFile, match=r"k80_\S+ and \S+v100_\S+ both say what could be had of any type in "):
         played_in(tmp_path)
 
 
