@@ -4,17 +4,19 @@ Writes are conditional, so that what is late or comes twice never undoes what is
 returns None or False and is no error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from lambdas.adapters import items, keys
-from lambdas.adapters.table import Conflict, Item, Table
+from lambdas.adapters.table import TRANSACTION_LIMIT, Conflict, Item, Table
 from lambdas.domain.fleet import observed
 from lambdas.domain.fleet.fleet import Instance, InstanceState, Intention
 from lambdas.domain.instants import from_text, to_text
 
+TOGETHER_MOST = TRANSACTION_LIMIT
+"""Instances whose state one transaction records."""
 _DRAINS = (
     "#state = :draining, draining_since = if_not_exists(draining_since, :now), "
     "drain_reason = if_not_exists(drain_reason, :why)"
@@ -97,21 +99,31 @@ class Observations:
 
         None: the record knows better (newer, or an end where this is none), or is forgotten."""
         lost = state in observed.LOST
-        kept = sorted(observed.kept_against(state))
-        stated = {f":kept{n}": word for n, word in enumerate(kept)}
+        expression, condition, values = _observed(state, at)
         told = "" if reason is None else ", state_reason = :reason"
-        newer = "" if state in observed.ENDING else " AND (attribute_not_exists(observed_at) OR observed_at < :at)"
         return self._update(
             known,
-            f"SET observed_state = :observed, observed_at = :at{', ' + _DRAINS if lost else ''}{told}",
-            "attribute_exists(pk) AND (attribute_not_exists(observed_state) OR NOT observed_state IN "
-            f"({', '.join(stated)})){newer}",
-            values={
-                **{":observed": state, ":at": to_text(at), **stated},
-                **({} if reason is None else {":reason": reason}),
-            },
+            f"{expression}{', ' + _DRAINS if lost else ''}{told}",
+            condition,
+            values={**values, **({} if reason is None else {":reason": reason})},
             draining=_draining(observed.reported(state), now) if lost else None,
         )
+
+    def record_living(self, fleet: Sequence[Known], state: str, *, at: datetime) -> bool:
+        """Record at once what `record_state` would of each, where instances live in that state (it is none of LOST); at
+        most TOGETHER_MOST. False: one of the records knows better, or is forgotten, and none was written."""
+        expression, condition, values = _observed(state, at)
+        operations = [
+            self._table.update_op(
+                keys.pool(known.pool), keys.instance(known.instance_id), expression, condition=condition, values=values
+            )
+            for known in fleet
+        ]
+        try:
+            self._table.insist(lambda: self._table.transact(operations))
+        except Conflict:
+            return False
+        return True
 
     def record_reason(self, known: Known, reason: str) -> Changed | None:
         """Record EC2's code for an end that an event, which has none, told of first. None: it was known, the end was
@@ -254,6 +266,18 @@ class Observations:
         except Conflict:
             return False
         return True
+
+
+def _observed(state: str, at: datetime) -> tuple[str, str, Item]:
+    """The update, its condition and their values that say what EC2 says."""
+    stated = {f":kept{n}": word for n, word in enumerate(sorted(observed.kept_against(state)))}
+    newer = "" if state in observed.ENDING else " AND (attribute_not_exists(observed_at) OR observed_at < :at)"
+    return (
+        "SET observed_state = :observed, observed_at = :at",
+        "attribute_exists(pk) AND (attribute_not_exists(observed_state) OR NOT observed_state IN "
+        f"({', '.join(stated)})){newer}",
+        {":observed": state, ":at": to_text(at), **stated},
+    )
 
 
 def _known(item: Item) -> Known:

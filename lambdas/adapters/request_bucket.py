@@ -3,7 +3,8 @@
     {"tokens": 3.5, "counted_at": "2026-…", "turn": 17, "served": {"gpu": "2026-…"},
      "waiting": {"cpu": {"since": "2026-…", "asked_at": "2026-…", "replaces": false}}}
 
-`turn` rises with every write; a writer that read an older one reads again.
+`turn` rises with every write; a writer that knew an older one is told the one that stands, and reckons again. So who
+wrote last needs not read first.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lambdas.adapters import keys
-from lambdas.adapters.table import Conflict, Item, Table
+from lambdas.adapters.table import Conflict, Item, Table, Unavailable
 from lambdas.domain.buying.turns import Rate, Turns, Waiting, full, next_in_turn, spare, take
 from lambdas.domain.instants import from_text, to_text
 from lambdas.domain.settings import Settings
@@ -31,12 +32,14 @@ class RequestBucket:
             per_second=settings.ec2_refill_per_second * share,
             patience=3 * settings.look_again,
         )
+        self._last: tuple[int, Turns] | None = None
+        """What was known last: a guess at what stands."""
 
     def take(self, pool: str, *, replaces: bool) -> datetime | None:
         """None: the pool has a token, and may make one call. Else when to ask again."""
         for _ in range(_ATTEMPTS):
             now = self._now()
-            turn, turns = self._read(now)
+            turn, turns = self._last or self._read(now)
             taken, retry_at = take(turns, pool, replaces=replaces, rate=self._rate, now=now)
             if self._write(taken, turn):
                 return retry_at
@@ -64,19 +67,28 @@ class RequestBucket:
 
     def _read(self, now: datetime) -> tuple[int, Turns]:
         item = self._table.get(keys.STACK, keys.BUCKET)
-        return (0, full(self._rate, now)) if item is None else (item["turn"], _turns(item))
+        self._last = (0, full(self._rate, now)) if item is None else (item["turn"], _turns(item))
+        return self._last
 
     def _write(self, turns: Turns, turn: int) -> bool:
+        document = {"turn": turn + 1, **_document(turns)}
         try:
             self._table.insist(
                 lambda: self._table.put(
-                    {"pk": keys.STACK, "sk": keys.BUCKET, "turn": turn + 1, **_document(turns)},
+                    {"pk": keys.STACK, "sk": keys.BUCKET, **document},
                     condition="attribute_not_exists(pk) OR turn = :turn",
                     values={":turn": turn},
+                    returning=True,
                 )
             )
-        except Conflict:
+        except Conflict as conflict:
+            stands = conflict.items[0] if conflict.items else None
+            self._last = None if stands is None else (stands["turn"], _turns(stands))
             return False
+        except Unavailable:
+            self._last = None  # whether it was written is not known
+            raise
+        self._last = (turn + 1, _turns(document))
         return True
 
 

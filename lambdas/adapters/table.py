@@ -56,8 +56,11 @@ class Table:
         condition: str | None = None,
         names: Mapping[str, str] | None = None,
         values: Item | None = None,
+        returning: bool = False,
     ) -> None:
-        self._call("put_item", Item=encode(item), **_expressions(condition=condition, names=names, values=values))
+        """With `returning`, a Conflict carries the item as it stood."""
+        expressions = _expressions(condition=condition, names=names, values=values, returning=returning)
+        self._call("put_item", Item=encode(item), **expressions)
 
     def update(
         self,

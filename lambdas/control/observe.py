@@ -13,7 +13,7 @@ from typing import Protocol
 
 from lambdas.adapters.clockwork import Clockwork, Progress, Taken
 from lambdas.adapters.ec2 import Described, Ended, Page
-from lambdas.adapters.observations import Known, Observations
+from lambdas.adapters.observations import TOGETHER_MOST, Known, Observations
 from lambdas.adapters.pool_config import Unreadable
 from lambdas.control.doorbell import Doorbell
 from lambdas.domain.fleet import observed
@@ -25,6 +25,9 @@ _log = logging.getLogger(__name__)
 
 RESERVE = timedelta(seconds=10)
 """Time a tick keeps for what comes after the look: messages to pools, metrics, its lease. Some 2 s for 1,000 pools."""
+TOGETHER_LEAST = 10
+"""Instances from which on their records are written in one transaction: each costs twice as much there, and of a few
+nobody notices the time."""
 RESUMABLE = timedelta(minutes=10)
 """A look that began longer ago is begun anew: its pages say too little of now, and EC2 may not know its token."""
 
@@ -150,20 +153,46 @@ class _Look:
                 self.interrupted.append(known.pool)
             self.eyes.observations.drop_warning(instance_id)
 
-    def compare(self, listed: Iterable[Described], time_left: Callable[[], timedelta]) -> bool:
+    def compare(self, listed: Sequence[Described], time_left: Callable[[], timedelta]) -> bool:
         """Record what differs; False: time ran out before the page's end, and its pools were rung."""
         orphans: list[str] = []
-        for instance in listed:
+        for instance in self._recorded_together(listed, time_left):
+            if self._to_ring and time_left() < RESERVE:
+                self.ring(self.take_changed(), "part")
+                return False
             known = self.fleet.get(instance.instance_id)
             if known is not None:
                 self._record(known, instance.state, _end_reason(instance))
             elif instance.state not in observed.ENDING and not self._adopt(instance):
                 orphans.append(instance.instance_id)
-            if self._to_ring and time_left() < RESERVE:
-                self.ring(self.take_changed(), "part")
-                return False
         self._end_orphans(orphans)
         return True
+
+    def _recorded_together(self, listed: Sequence[Described], time_left: Callable[[], timedelta]) -> list[Described]:
+        """Of a large fleet that is seen for the first time, record whole batches at a time; what is left to be looked
+        at one by one."""
+        left = list(listed)
+        for state, alike in self._living(listed).items():
+            for start in range(0, len(alike), TOGETHER_MOST):
+                batch = alike[start : start + TOGETHER_MOST]
+                if len(batch) < TOGETHER_LEAST or time_left() < RESERVE:
+                    continue
+                if self.eyes.observations.record_living(batch, state, at=self.started_at):
+                    for known in batch:
+                        self._note(known.pool)
+                    done = {known.instance_id for known in batch}
+                    left = [each for each in left if each.instance_id not in done]
+        return left
+
+    def _living(self, listed: Sequence[Described]) -> Mapping[str, list[Known]]:
+        """The recorded instances that live in a state which is news, by that state."""
+        found: dict[str, list[Known]] = {}
+        for each in listed:
+            known = self.fleet.get(each.instance_id)
+            if known is None or each.state in observed.LOST or not observed.changes(known.observed_state, each.state):
+                continue
+            found.setdefault(each.state, []).append(known)
+        return found
 
     def close(self, progress: Progress, missed_before: frozenset[str]) -> None:
         """What only a complete look can say: which instances are gone, which intentions brought nothing more."""

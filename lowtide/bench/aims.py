@@ -149,7 +149,7 @@ AIMS: Sequence[Aim] = (
     Aim(
         of="scale",
         text="A tick over 10,000 instances takes under 30 s on AWS",
-        judge=_at_most(30, "on AWS, about, s", "a tick over"),
+        judge=_at_most(30, "on AWS, about, s", "a tick over", "a tick that first"),
     ),
     Aim(
         of="peers", text="On no recorded day is a peer's rule both cheaper and faster than the defaults", judge=_beaten

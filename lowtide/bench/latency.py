@@ -20,7 +20,7 @@ WARM_UP = 3
 BACKLOG = 1_000
 BACKLOG_SAMPLES = 5
 STARTED_SAMPLES = 10
-CALLS_BEFORE = (3, 10)
+CALLS_BEFORE = (3, 9)
 """Calls of the table by intake and by the pass before a warm stack calls CreateFleet; intake's SendMessage and
 CreateFleet itself come on top, as the empty chain has two. Held against the simulated control plane in tests/bench."""
 _POOL, _CROWD, _STARTING = "latency", "crowd", "starting"

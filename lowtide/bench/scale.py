@@ -73,12 +73,12 @@ def _large() -> Result:
         title="A stack at its largest",
         about="CPU seconds of the functions on this machine and exact calls; about what it takes on AWS adds "
         f"{_CALL.microseconds // 1000} ms for each call of the table and {_DESCRIBE.seconds} s for each Describe, "
-        "one after the other. The aim: a tick over 10,000 instances in under 30 s. A tick has 55 s and keeps its "
-        "place: one that first sees a large fleet (each instance's first state is a write) goes on in the next "
-        f"minute. The {WAKING:,} pools that wake at the same minute each launch one instance: CreateFleet is called "
-        f"{peak} times at most in one second and {took.total_seconds():.0f} s pass until the last has its own, "
-        "which is what the account's bucket of 5 and 2 a second allows; whoever waits says `throttling` as its "
-        "reason, and who was served longest ago comes first.",
+        "one after the other. The aim: a tick over 10,000 instances in under 30 s. The first to see a large fleet "
+        "writes each instance's state, a hundred in one transaction. A tick has 55 s and keeps its place: one that "
+        f"needs longer goes on in the next minute. The {WAKING:,} pools that wake at the same minute each launch one "
+        f"instance: CreateFleet is called {peak} times at most in one second and {took.total_seconds():.0f} s pass "
+        "until the last has its own, which is what the account's bucket of 5 and 2 a second allows; whoever waits says "
+        "`throttling` as its reason, and who was served longest ago comes first.",
         columns=(
             "what",
             "CPU s",

@@ -86,9 +86,8 @@ def test_python_and_architecture_are_part_of_the_hash() -> None:
 def test_the_bundle_holds_our_code_and_its_packages_and_nothing_that_lay_beside_them(functions: Built) -> None:
     names = files(functions.path).keys()
     ours = {n for n in names if n.startswith("lambdas/") and not n.endswith(".pyc")}
-    assert ours == {
-        p.relative_to(ROOT).as_posix() for p in (ROOT / "lambdas").rglob("*.py") if "__pycache__" not in p.parts
-    }
+    there = {p.relative_to(ROOT).as_posix() for p in (ROOT / "lambdas").rglob("*.py") if "__pycache__" not in p.parts}
+    assert ours == there - {"lambdas/domain/deadlines/zone_tables.py"}
     beside = {n.split("/")[0] for n in names if "dist-info" not in n}
     assert beside == {"lambdas", "models", "typing_extensions.py", "__pycache__"}
     assert not [n for n in names if n.endswith(("RECORD", "INSTALLER", "REQUESTED", "direct_url.json"))]
@@ -127,6 +126,20 @@ def test_every_handler_imports_with_nothing_but_the_bundle_and_lambdas_own_packa
     done = subprocess.run([RUNTIME, "-I", "-c", program], capture_output=True, text=True, check=False, env={})
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(functions.path))
+
+
+def test_a_deadline_is_decided_with_nothing_but_the_bundle(functions: Built) -> None:
+    """What a pass loads only where a job has one."""
+    program = f"""
+import sys; sys.path.insert(0, {str(functions.path)!r})
+from lambdas.domain.deadlines.game import Situation, Terms
+from lambdas.domain.deadlines.own import lowtide
+terms = Terms(gap_s=60, work_s=7200, deadline_s=36000, restart_s=300, on_demand_price=3.0)
+now = Situation(tick=0, held="-", work_s=7200, overhead_s=0, spot_prices={{}})
+print(lowtide(terms, {{"": "0110" * 90}}).choose(now))
+"""
+    done = subprocess.run([RUNTIME, "-I", "-c", program], capture_output=True, text=True, check=False, env={})
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_bundle_brings_the_time_zones_that_schedules_name() -> None:

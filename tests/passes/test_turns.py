@@ -1,5 +1,6 @@
 """The stack's request rate: never exceeded, never unfair."""
 
+from collections import Counter
 from datetime import timedelta
 
 from hypothesis import given
@@ -9,10 +10,22 @@ from lambdas.adapters import keys
 from lambdas.adapters.request_bucket import RequestBucket
 from lambdas.domain.buying.turns import Rate, full, take
 from lambdas.domain.settings import Settings
+from lowtide.sim.calls import Request, Response
 from lowtide.sim.clock import START
 from tests.passes.world import World, pool
 
 RATE = Rate(burst=5, per_second=2, patience=timedelta(minutes=3))
+
+
+class Counted(Counter[str]):
+    """A hook that counts calls."""
+
+    def before(self, operation: str, request: Request) -> None:
+        self[operation] += 1
+
+    def after(self, operation: str, request: Request, response: Response) -> None: ...
+
+
 asking = st.tuples(st.sampled_from("abcdef"), st.booleans(), st.floats(0, 5))
 
 
@@ -98,6 +111,30 @@ def test_an_emptied_bucket_gives_nothing_until_it_has_grown() -> None:
     assert bucket.take("cpu", replaces=False) is not None
     world.advance(2)
     assert bucket.take("cpu", replaces=False) is None
+
+
+def test_functions_that_take_turns_about_it_give_no_token_twice() -> None:
+    """Each has its own memory of the bucket, which the others' calls make old."""
+    world = World()
+    buckets = [RequestBucket(world.table, Settings(), world.clock) for _ in range(3)]
+    given_out = 0
+    for call in range(60):
+        world.advance(0.1)
+        given_out += buckets[call % 3].take(f"pool-{call % 3}", replaces=False) is None
+    assert 16 <= given_out <= 17, "a burst of 5, and 2 a second for 6 s"
+
+
+def test_who_wrote_last_asks_nobody_what_there_is() -> None:
+    world, calls = World(), Counted()
+    bucket = RequestBucket(world.table, Settings(), world.clock)
+    bucket.take("cpu", replaces=False)
+    world.hook(calls)
+    bucket.take("cpu", replaces=False)
+    assert calls == {"dynamodb.put_item": 1}
+    RequestBucket(world.table, Settings(), world.clock).take("gpu", replaces=False)
+    calls.clear()
+    bucket.take("cpu", replaces=False)
+    assert calls == {"dynamodb.put_item": 2}, "it is told with the refusal what another has written"
 
 
 def test_two_hundred_pools_in_the_same_minute_use_the_whole_rate() -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from lambdas.adapters import keys
+from lambdas.control.observe import TOGETHER_LEAST
 from lambdas.domain.instants import to_text
 from lowtide.sim.calls import KillAt, Request, Response
 from lowtide.sim.functions import Crashed, Function
@@ -16,6 +17,15 @@ def prepare_pages() -> World:
     made.ec2.page = 1
     send(made, 3, seconds=20)
     assert made.run(lambda: jobs(made, "running") == 3, 3 * MINUTE)
+    return made
+
+
+def prepare_large_fleet() -> World:
+    """As many instances as are recorded together run, and no look has seen them yet."""
+    made = world(cpu(min_instances=TOGETHER_LEAST, max_instances=TOGETHER_LEAST))
+    for instance in made.alive("cpu"):
+        key = keys.instance(instance.instance_id)
+        made.table.update(keys.pool("cpu"), key, "REMOVE observed_state, observed_at")
     return made
 
 
@@ -98,6 +108,7 @@ def a_day_passes(of: World) -> None:
 
 SCENARIOS: dict[str, Scenario] = {
     "pages": Scenario(prepare_pages, only_tick),
+    "large fleet": Scenario(prepare_large_fleet, only_tick),
     "resumed look": Scenario(prepare_resumed_look, only_tick),
     "at rest with instances": Scenario(lambda: world(cpu(min_instances=1)), only_tick),
     "rung while dirty": Scenario(running, rung_while_dirty),
