@@ -91,7 +91,7 @@ def about(hours: float, played: Played) -> Any:
     return pytest.approx(hours, abs=ROUNDED + 0.0006 * ((played.end - played.begin) / HOUR))
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(scenes())
 def test_the_parts_of_a_backtest_add_up(scene: Scene) -> None:
     played = play(scene.jobs, of=scene.pool, conditions=scene.market, rule=scene.rule, until=at(100), **scene.assumed)
