@@ -16,6 +16,7 @@ by a seed.
 import csv
 import gzip
 import json
+import math
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -42,6 +43,10 @@ _OWN = ("submitted_at", "run_seconds")
 _COLUMNS = ("run_seconds", "runtime", "submitted_at", "slots", "pool", "id", "priority", "deadline")
 _LONGEST = 366 * 86_400.0
 """Seconds that one job may run."""
+_LOG = 100 * _LONGEST
+"""Seconds that a workload log may cover."""
+_YEARS = range(1970, 2200)
+"""Of submissions: far from the ends of the calendar, so that a backtest may go on behind its last job."""
 
 
 class Width(StrEnum):
@@ -68,7 +73,9 @@ def jobs_of(
     """Every job of the file, in the order of submission. `pool`: of jobs that name none. Raises WrongFile."""
     name = path.name.removesuffix(".gz")
     with wrong_at(path):
-        text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text(encoding="utf-8")
+        content = path.read_bytes()
+        # Spreadsheets begin a file in UTF-8 with a mark.
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
     if name.endswith((".jsonl", ".json")):
         found = list(_of_lines(path, text))
     elif name.endswith(".swf"):
@@ -117,7 +124,7 @@ def _job(read: Any, number: int) -> Job:
     values = {field: _value(field, given[field]) for field in _PLAYED if field in given}
     return Job(
         job_id=str(_value("id", given["id"])) if "id" in given else f"line-{number}",
-        submitted_at=_instant(given["submitted_at"], "submitted_at"),
+        submitted_at=_submission(given["submitted_at"]),
         work=_seconds(given["run_seconds"], "run_seconds"),
         pool=_value("pool", given["pool"]) if "pool" in given else None,
         line=number,
@@ -159,7 +166,10 @@ def _start_time(line: str, begin: datetime) -> datetime:
     key, _, value = line.lstrip("; \t").partition(":")
     if key.strip() != "UnixStartTime":
         return begin
-    return datetime.fromtimestamp(_whole(value.strip(), "UnixStartTime"), UTC)
+    seconds = _whole(value.strip(), "UnixStartTime")
+    if not 0 <= seconds <= _LOG:
+        raise WrongField("UnixStartTime", f"is {seconds}; it takes seconds since 1970")
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _logged(fields: list[str], number: int, begin: datetime, width: Width) -> Job | None:
@@ -171,7 +181,7 @@ def _logged(fields: list[str], number: int, begin: datetime, width: Width) -> Jo
     if run <= 0:
         return None
     processors = max(1, used if used > 0 else asked)
-    if submit < 0:
+    if not 0 <= submit <= _LOG:
         raise WrongField("field 2 (submit time)", f"is {submit:g}; it takes seconds from the log's start")
     return Job(
         job_id=f"job-{fields[0]}",
@@ -192,9 +202,12 @@ def _real(text: str, field: str) -> float:
 
 def _whole(text: str, field: str) -> int:
     try:
-        return int(float(text))
-    except (ValueError, OverflowError):
-        raise WrongField(field, f"is {text!r}; it takes a whole number") from None
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number.is_integer():
+        raise WrongField(field, f"is {text!r}; it takes a whole number")
+    return int(number)
 
 
 # --- CSV --------------------------------------------------------------------------------------------------------------
@@ -228,7 +241,7 @@ def _tabled(row: Mapping[str, Any], number: int) -> Job | None:
     whole = {name: _value(name, _whole(values[name], name)) for name in ("slots", "priority") if name in values}
     return Job(
         job_id=values.get("id", f"line-{number}"),
-        submitted_at=_instant(values["submitted_at"], "submitted_at") if "submitted_at" in values else UNDATED,
+        submitted_at=_submission(values["submitted_at"]) if "submitted_at" in values else UNDATED,
         work=_seconds(seconds, field),
         pool=values.get("pool"),
         deadline=_instant(values["deadline"], "deadline") if "deadline" in values else None,
@@ -257,8 +270,15 @@ def _seconds(value: Any, field: str) -> timedelta:
     return timedelta(seconds=float(value))
 
 
+def _submission(value: Any) -> datetime:
+    at = _instant(value, "submitted_at")
+    if at.year not in _YEARS:
+        raise WrongField("submitted_at", f"is {value!r}; it takes an instant from {_YEARS[0]} to {_YEARS[-1]}")
+    return at
+
+
 def _instant(value: Any, field: str) -> datetime:
     try:
         return from_text(str(value))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise WrongField(field, f"is {value!r}; it takes an ISO 8601 instant with offset") from None

@@ -33,8 +33,16 @@ class Job:
 
     def moved(self, by: timedelta) -> "Job":
         """The same job sent earlier or later, its deadline with it."""
-        deadline = None if self.deadline is None else self.deadline + by
+        deadline = None if self.deadline is None else _moved(self.deadline, by)
         return replace(self, submitted_at=self.submitted_at + by, deadline=deadline)
+
+
+def _moved(deadline: datetime, by: timedelta) -> datetime:
+    """One at an end of the calendar, which stands for never, stays there."""
+    try:
+        return deadline + by
+    except OverflowError:
+        return deadline
 
 
 def queued(job: Job, now: datetime, *, interruptions: int, saved: timedelta) -> QueuedJob:

@@ -65,7 +65,7 @@ def _paths(path: Path) -> list[Path]:
 
 def _tracks(path: Path, type_: str | None, zone: str | None, depth: int) -> list[Track]:
     with wrong_at(path):
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         document = json.loads(text, parse_float=Decimal)
     if not isinstance(document, dict):
         raise WrongFile(f"{path}, line 1: is no object; it takes SpotPriceHistory, spot_prices or avail")

@@ -102,6 +102,7 @@ def _jobs(played: Sequence[Played], every: Sequence[Progress], end: datetime) ->
     finished = sum(progress.finished_at is not None for progress in every)
     never = sum(len(each.never_fits) for each in played)
     bound = [progress for progress in every if progress.job.deadline is not None]
+    bound += [Progress(job) for each in played for job in each.never_fits if job.deadline is not None]
     return {
         **{"sent": len(every) + never, "finished": finished, "failed": failed},
         **{"unfinished": len(every) - finished - failed, "never_fit": never},
@@ -168,12 +169,23 @@ def _points(played: Sequence[Played], end: datetime) -> list[dict[str, Any]]:
         "missing": [each.accounts.missing_line.means(end) for each in played],
     }
     count = max((len(line) for found in lines.values() for line in found), default=0)
+    spent_in = _spent_in(played, count)
     points: list[dict[str, Any]] = []
     spent = 0.0
     for number in range(count):
-        spent += sum(each.accounts.spent[number] for each in played)
+        spent += spent_in[number]
         values = {
             name: round(sum(line[number] for line in found if number < len(line)), 3) for name, found in lines.items()
         }
         points.append({"at": begin + number * bucket, "spent_usd": round(spent, 4), **values})
     return points
+
+
+def _spent_in(played: Sequence[Played], count: int) -> list[float]:
+    """USD by stretch. What lies behind the last one is the last one's: an instance costs a minute at least, even where
+    the backtest ends before."""
+    found = [0.0] * count
+    for each in played:
+        for number, usd in each.accounts.spent.items():
+            found[min(number, count - 1)] += usd
+    return found

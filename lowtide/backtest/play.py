@@ -18,6 +18,7 @@ from lambdas.domain.fleet.fleet import Instance, InstanceState, LaunchRequest
 from lambdas.domain.fleet.observed import INTERRUPTED, reported
 from lambdas.domain.jobs.fit import fits_some_type
 from lambdas.domain.pools.pools import CapacityType, Pool
+from lambdas.domain.pools.schedules import in_force
 from lambdas.domain.refusals.refusals import Refusal
 from lambdas.domain.settings import Settings
 from lowtide.backtest.accounts import BUCKETS, Accounts
@@ -174,7 +175,7 @@ class Play:
         now = self.begin
         while self._agenda:
             at, _, action = self._agenda[0]
-            if at > end or (at > self.until and not self._left and self._at_rest()):
+            if at > end or (at > self.until and not self._left and self._at_rest(now)):
                 break
             heapq.heappop(self._agenda)
             now = max(now, at)
@@ -183,10 +184,9 @@ class Play:
             if done > told:
                 told = done
                 progress(done / 1000)
-        self._last = max(now, min(self.until, end))
+        self._last = end if self._left else max(now, self.until)
         for place in self.places:
-            place.accounts.passed(self._last)
-            place.accounts.all_ended(self._last)
+            self._close(place)
         progress(1.0)
         return [
             Played(
@@ -207,12 +207,17 @@ class Play:
         longest = max((job.work for place in self.places for job in place.sent), default=timedelta(0))
         return self.until + max(self.until - self.begin, 2 * longest + DAY)
 
-    def _at_rest(self) -> bool:
-        """No more is there than the minima keep."""
-        return all(
-            len(place.yard.alive()) <= max(place.yard.pool.min_instances, place.yard.pool.warm_instances)
-            for place in self.places
-        )
+    def _close(self, place: _Place) -> None:
+        """What lasts beyond the end is counted up to it."""
+        for instance_id in place.yard.running:
+            self._worked(place, instance_id, self._last)
+        place.accounts.passed(self._last)
+        place.accounts.all_ended(self._last)
+
+    def _at_rest(self, now: datetime) -> bool:
+        """No more is there than the minima keep, those of schedules included: a window that is open at the end would
+        else be played, and paid, to its own end."""
+        return all(len(place.yard.alive()) <= _kept(place.yard.pool, now) for place in self.places)
 
     def _at(self, at: datetime, action: Callable[[datetime], None]) -> None:
         heapq.heappush(self._agenda, (at, next(self._order), action))
@@ -457,3 +462,8 @@ class Play:
         for job_id in list(place.yard.running.get(instance_id, ())):
             self._interrupted(place, instance_id, job_id, now)
         self._ring(place, now)
+
+
+def _kept(pool: Pool, now: datetime) -> int:
+    """How many instances stay without any job. Peers' rules know the pool's own minimum alone."""
+    return max(pool.min_instances, in_force(pool, now).min_instances, pool.warm_instances)

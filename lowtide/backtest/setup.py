@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from lambdas.domain.pools.pools import Pool, TypeFacts
 from lowtide.backtest.jobs import Job, period
+from lowtide.backtest.joined import joined
 from lowtide.backtest.market_files import UNDATED
 from lowtide.backtest.recorded import RecordedMarket, Track, market_of
 from lowtide.market.model import ALL, Conditions, Offering, Seeded
@@ -51,13 +52,13 @@ def region_of(zone: str) -> str:
 
 
 def scene(tracks: Sequence[Track], jobs: Sequence[Job], *, region: str | None, days: float | None, seed: int) -> Scene:
-    """Raises Unplayable."""
+    """Raises Unplayable, and WrongFile for records that contradict each other."""
     notes: list[str] = []
     chosen, region = _in_region(tracks, region, notes)
-    moved, jobs = _together(chosen, jobs, notes)
+    moved, jobs = _together(joined(chosen), jobs, notes)
     first, last = period(jobs)
     begin = first - (first - UNDATED) % HOUR
-    until = last if days is None else begin + timedelta(days=days)
+    until = last if days is None else first + timedelta(days=days)
     kept = tuple(job for job in jobs if job.submitted_at <= until)
     if len(kept) < len(jobs):
         notes.append(f"{len(jobs) - len(kept):,} jobs sent after the first {days:g} days are left out")

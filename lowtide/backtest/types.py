@@ -26,7 +26,7 @@ def of_file(path: Path) -> TypeFile:
     listings: dict[str, TypeListing] = {}
     prices: dict[str, Decimal | None] = {}
     with wrong_at(path):
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     reader = csv.DictReader(text.splitlines())
     with wrong_at(path, 1):
         if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:

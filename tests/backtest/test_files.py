@@ -249,3 +249,33 @@ def test_a_wrong_catalogue_is_told_with_file_line_and_field(tmp_path: Path, text
     with pytest.raises(WrongFile) as wrong:
         types.of_file(path)
     assert f"{path}, {said}" in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("j.swf", SWF.replace("1 0", "1 inf", 1), r"line 1: field 2 \(submit time\): is inf"),
+        ("j.swf", f"; UnixStartTime: 1e30\n{SWF}", r"line 1: UnixStartTime: is 1\d+; it takes seconds since 1970"),
+        ("j.jsonl", '{"submitted_at": "9999-12-31T23:00:00Z", "run_seconds": 5}', "line 1: submitted_at: is '9999"),
+        (
+            "j.jsonl",
+            '{"submitted_at": "0001-01-01T00:00:00+05:00", "run_seconds": 5}',
+            "line 1: submitted_at: is '0001",
+        ),
+        ("j.csv", "run_seconds,slots\n5,1.7", "line 2: slots: is '1.7'; it takes a whole number"),
+    ],
+)
+def test_numbers_beyond_what_can_be_are_told_by_their_field(tmp_path: Path, name: str, content: str, told: str) -> None:
+    with pytest.raises(WrongFile, match=told):
+        jobs_of(written(tmp_path, name, content))
+
+
+def test_a_table_as_spreadsheets_write_it_is_read(tmp_path: Path) -> None:
+    (job,) = jobs_of(written(tmp_path, "j.csv", "\ufeffrun_seconds,slots\r\n5,2\r\n"))
+    assert (job.work, job.slots) == (timedelta(seconds=5), 2)
+
+
+def test_a_deadline_that_stands_for_never_stays_where_its_job_is_moved(tmp_path: Path) -> None:
+    line = '{"submitted_at": "2026-01-01T00:00:00Z", "run_seconds": 5, "deadline": "9999-12-31T23:59:59Z"}'
+    (job,) = jobs_of(written(tmp_path, "j.jsonl", line))
+    assert job.moved(timedelta(days=3)).deadline == job.deadline

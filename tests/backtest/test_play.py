@@ -162,6 +162,11 @@ def test_a_job_that_is_not_done_at_the_end_has_missed_its_deadline() -> None:
     assert (counted["unfinished"], counted["missed_deadlines"]) == (1, 1)
 
 
+def test_a_job_that_no_type_holds_misses_its_deadline() -> None:
+    counted = told(play([job(1, slots=4, deadline=at(30)), job(2, minute=60)], of=POOL))["jobs"]
+    assert (counted["never_fit"], counted["with_deadline"], counted["missed_deadlines"]) == (1, 1, 1)
+
+
 def test_jobs_share_an_instance_by_the_same_rules_as_claims() -> None:
     wide = pool(types=(kind("c7i.2xlarge", slots=4, price="0.40"),))
     conditions = market({ZONES[0]: [(0, "0.1")]}, name="c7i.2xlarge")
