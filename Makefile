@@ -48,7 +48,7 @@ layers: setup
 mutants: setup ## break each law in turn and see its test fail
 	$(BIN)/python -m tests.mutants
 
-bench: setup ## run the benchmarks; LOWTIDE_BENCH_MESSAGES=100000: of the larger flood
+bench: setup ## run the benchmarks; LOWTIDE_BENCH_MESSAGES=100000 makes the flood as large
 	$(BIN)/python -m lowtide.bench
 
 lock: $(VENV)/.ready ## make the pinned requirement files anew from pyproject.toml

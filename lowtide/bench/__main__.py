@@ -1,5 +1,5 @@
 """python -m lowtide.bench [functions] [decisions] [money] [scale] [packing] [checkpoints] [peers] [calls] [intake]
-                         [latency] [claims] [report]
+                         [flood] [latency] [claims] [report]
 
 Without a name, all of them; one whose recorded data is not there is left out with a word, and its last figures stay.
 Each benchmark keeps its figures in docs/performance/*.json; `report` makes docs/performance.md of what is kept there.
@@ -15,6 +15,7 @@ from lowtide.bench import (
     checkpoints,
     claims,
     decisions,
+    flood,
     functions,
     intake,
     latency,
@@ -43,6 +44,7 @@ ALONE: Mapping[str, Callable[[], Result | tuple[Result, ...]]] = {
     "packing": packing.packing,
     "checkpoints": checkpoints.checkpoints,
     "claims": claims.claims,
+    "flood": flood.flood,
     "peers": peers.peers,
 }
 

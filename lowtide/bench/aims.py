@@ -140,6 +140,7 @@ AIMS: Sequence[Aim] = (
         judge=_at_least(0.5, "intake / nothing", "messages a second"),
     ),
     Aim(of="intake", text="Of a flood of messages none is lost", judge=_at_least(1, "intake / nothing", "a flood")),
+    Aim(of="flood", text="nor of a larger one", judge=_at_least(1, "share")),
     Aim(
         of="claims",
         text="Half as many claims a second as bare conditional writes",

@@ -1,24 +1,16 @@
-"""Messages a second through intake beside a function that does nothing, and floods of messages of which none is lost.
-
-One flood goes through the local AWS, whose queue and table are the slower the fuller they are; a larger one through the
-simulated control plane. LOWTIDE_BENCH_MESSAGES says how many that has: 20,000 if nothing is said, half a minute.
-"""
+"""Messages a second through intake beside a function that does nothing, and a flood of which none is lost."""
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from statistics import median
 from typing import Any
 
 from lambdas import names
-from lambdas.adapters import keys
 from lambdas.adapters.ledger import Ledger
 from lambdas.domain.settings import Settings
 from lowtide.bench.chain import Chain
-from lowtide.bench.counting import pool, world
 from lowtide.bench.functions import switched_off
 from lowtide.bench.results import Result
 from lowtide.bench.stage import Stage, await_that
@@ -26,11 +18,7 @@ from lowtide.bench.stage import Stage, await_that
 MESSAGES = 1_000
 """In the queue before the function may begin."""
 RUNS = 3
-FLOOD = "LOWTIDE_BENCH_MESSAGES"
 _FLOOD_MESSAGES = 3_000
-_SIMULATED_MESSAGES = 20_000
-_REPEATED_EVERY = 10
-"""Of the simulated flood so many come twice."""
 _POOL = "intake"
 _BATCH = 10
 _SENDERS = 4
@@ -38,7 +26,6 @@ _PATIENCE = 1_800.0
 
 
 def intake(stage: Stage) -> Result:
-    many = int(os.environ.get(FLOOD, _SIMULATED_MESSAGES))
     stage.apply_pool(_POOL, most=1, paused=True)
     chain = Chain(stage, "bench-intake")
     sides = [stage.outputs[names.OUTPUT_JOB_QUEUE_URL], chain.lone_queue(_BATCH), chain.storing_queue(_BATCH)]
@@ -48,7 +35,6 @@ def intake(stage: Stage) -> Result:
         sent, accepted, seconds = _flooded(stage, sides[0], _FLOOD_MESSAGES)
     finally:
         stage.hosts.asleep = False
-    kept = _simulated(many)
     medians = [f"{median(side):.0f}" for side in zip(*rounds, strict=True)]
     beside_nothing, beside_calls = (f"{median(each[0] / each[side] for each in rounds):.2f}" for side in (1, 2))
     return Result(
@@ -59,9 +45,7 @@ def intake(stage: Stage) -> Result:
         "each message, stores the jobs in one transaction of three writes a job and asks for a pass; the second "
         "function returns; the third makes the same three calls of the same table with bare items and does nothing "
         "else: its items have three attributes, where a job's have some twenty. The aim: half as many as the second. "
-        "Of the flood every message was sent while intake was at work, and is counted as a job in the ledger. The "
-        "larger flood goes through the same intake in the simulated control plane, one in "
-        f"{_REPEATED_EVERY} of its messages twice: a local queue and table take the longer the fuller they are.",
+        "Of the flood every message was sent while intake was at work, and is counted as a job in the ledger.",
         columns=(
             "what",
             "intake",
@@ -74,7 +58,6 @@ def intake(stage: Stage) -> Result:
             ("messages a second", *medians, beside_nothing, beside_calls),
             (f"a flood of {sent:,}: jobs in the ledger", f"{accepted:,}", "", "", f"{accepted / sent:.4f}", ""),
             ("its jobs a second, end to end", f"{accepted / seconds:.0f}", "", "", "", ""),
-            (f"a flood of {many:,}, simulated: jobs in the ledger", f"{kept:,}", "", "", f"{kept / many:.4f}", ""),
         ),
     )
 
@@ -99,19 +82,6 @@ def _flooded(stage: Stage, url: str, messages: int) -> tuple[int, int, float]:
     seconds = time.monotonic() - began
     found = sum(job.job_id.startswith("flood-") for job in ledger.jobs(_POOL))
     return messages, found, seconds
-
-
-def _simulated(messages: int) -> int:
-    """The jobs in the ledger once the simulated control plane has taken all of the messages in."""
-    made, counter = world()
-    made.observers.remove(counter)
-    made.hook = None
-    made.apply(pool(_POOL, most=1, paused=True))
-    for number in range(messages):
-        for _ in range(1 + (number % _REPEATED_EVERY == 0)):
-            made.send({"pool": _POOL, "command": ["true"], "id": f"flood-{number}"})
-    made.run(lambda: not made.sqs.queues[made.jobs_url].messages, timedelta(days=1))
-    return sum(item["sk"] == keys.JOB for item in made.stored())
 
 
 def _send(stage: Stage, url: str, messages: int, prefix: str) -> None:
