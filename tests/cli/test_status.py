@@ -212,6 +212,14 @@ def test_watching_renews_the_screen_and_a_pipe_gets_each_look(
     assert said.out.rindex("second") > said.out.rindex("09:00:02")
 
 
+def a_dozen_and_one_short_of_price(deployed: Deployed, *, paused: bool = False) -> None:
+    for number in range(12):
+        deployed.apply(pool(f"a{number:02}", paused=paused))
+        if paused:
+            deployed.run(f"a{number:02}")  # says that it is
+    short_of_price(deployed)
+
+
 def looked_at(deployed: Deployed, monkeypatch: pytest.MonkeyPatch, lines: int) -> list[str]:
     """What one look shows on a terminal of so many lines."""
 
@@ -229,9 +237,7 @@ def looked_at(deployed: Deployed, monkeypatch: pytest.MonkeyPatch, lines: int) -
 def test_on_a_low_terminal_what_lacks_capacity_comes_first_and_its_reason_stays(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(12):
-        deployed.apply(pool(f"a{number:02}"))
-    short_of_price(deployed)
+    a_dozen_and_one_short_of_price(deployed)
     shown = looked_at(deployed, monkeypatch, 12)
     assert len(shown) <= 12
     assert shown[2].startswith("cpu ")
@@ -243,19 +249,14 @@ def test_on_a_low_terminal_what_lacks_capacity_comes_first_and_its_reason_stays(
 def test_on_a_low_terminal_a_pool_that_lacks_capacity_comes_before_one_that_says_something_else(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(12):
-        deployed.apply(pool(f"a{number:02}", paused=True))
-        deployed.run(f"a{number:02}")
-    short_of_price(deployed)
+    a_dozen_and_one_short_of_price(deployed, paused=True)
     assert looked_at(deployed, monkeypatch, 12)[2].startswith("cpu ")
 
 
 def test_of_a_terminal_that_holds_everything_nothing_is_left_out_or_moved(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(12):
-        deployed.apply(pool(f"a{number:02}"))
-    short_of_price(deployed)
+    a_dozen_and_one_short_of_price(deployed)
     shown = looked_at(deployed, monkeypatch, 40)
     assert shown[2].startswith("a00 ")
     assert not any(" more pool" in line for line in shown)

@@ -363,16 +363,25 @@ def test_a_save_that_is_not_wanted_any_more_is_not_published(bench: Bench) -> No
     assert bench.read(2) == {}
 
 
+def smaller_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "SMALL_BYTES", 2**20)
+    monkeypatch.setattr(uploads, "PIECE_BYTES", 2**24)
+
+
+def write_sparse(place: Path, *, size: int, at: int, content: bytes) -> None:
+    """A file that is all hole but for this."""
+    with place.open("wb") as made:
+        made.truncate(size)
+        made.seek(at)
+        made.write(content)
+
+
 def test_a_sparse_file_takes_no_more_room_after_a_restore_than_before(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "SMALL_BYTES", 2**20)
-    monkeypatch.setattr(uploads, "PIECE_BYTES", 2**24)
+    smaller_pieces(monkeypatch)
     first = bench.attempt(1)
-    with (bench.folder(1) / "map").open("wb") as made:
-        made.truncate(40 * 2**20 + 5)
-        made.seek(20 * 2**20 - 3)
-        made.write(b"across")
+    write_sparse(bench.folder(1) / "map", size=40 * 2**20 + 5, at=20 * 2**20 - 3, content=b"across")
     first.save()
     bench.attempt(2)
     before, after = (bench.folder(fence) / "map" for fence in (1, 2))
@@ -383,13 +392,9 @@ def test_a_sparse_file_takes_no_more_room_after_a_restore_than_before(
 def test_a_file_that_is_all_hole_but_a_little_is_saved_and_restored_without_reading_the_hole(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "SMALL_BYTES", 2**20)
-    monkeypatch.setattr(uploads, "PIECE_BYTES", 2**24)
+    smaller_pieces(monkeypatch)
     first = bench.attempt(1)
-    with (bench.folder(1) / "map").open("wb") as made:
-        made.truncate(2**30)
-        made.seek(2**29)
-        made.write(b"middle")
+    write_sparse(bench.folder(1) / "map", size=2**30, at=2**29, content=b"middle")
     read, pread = list[int](), os.pread
     monkeypatch.setattr(os, "pread", lambda *given: read.append(given[2]) or pread(*given))
     report = first.save()
