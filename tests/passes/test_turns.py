@@ -3,14 +3,16 @@
 from collections import Counter
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lambdas.adapters import keys
 from lambdas.adapters.request_bucket import RequestBucket
+from lambdas.adapters.table import Unavailable
 from lambdas.domain.buying.turns import Rate, full, take
 from lambdas.domain.settings import Settings
-from lowtide.sim.calls import Request, Response
+from lowtide.sim.calls import Killed, Request, Response
 from lowtide.sim.clock import START
 from tests.passes.world import World, pool
 
@@ -135,6 +137,23 @@ def test_who_wrote_last_asks_nobody_what_there_is() -> None:
     calls.clear()
     bucket.take("cpu", replaces=False)
     assert calls == {"dynamodb.put_item": 2}, "it is told with the refusal what another has written"
+
+
+@pytest.mark.parametrize("fault", [Unavailable("the answer was lost"), Killed("in the middle")], ids=["lost", "killed"])
+def test_a_call_whose_answer_nobody_heard_costs_its_token_and_no_other(fault: BaseException) -> None:
+    class Unheard(Counted):
+        def after(self, operation: str, request: Request, response: Response) -> None:
+            raise fault
+
+    world = World()
+    bucket = RequestBucket(world.table, Settings(), world.clock)
+    bucket.take("first", replaces=False)
+    world.hook(Unheard())
+    with pytest.raises(type(fault)):
+        bucket.take("second", replaces=False)
+    world.hook(None)
+    taken = [bucket.take(f"pool-{number}", replaces=False) is None for number in range(5)]
+    assert taken.count(True) == 3, "a burst of 5, of which two are gone"
 
 
 def test_two_hundred_pools_in_the_same_minute_use_the_whole_rate() -> None:
